@@ -1,0 +1,28 @@
+"""Write `cuts.json` from the networks themselves: `make cuts`."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+
+from graft.backbones import cuts
+from graft.backbones.table import BACKBONES
+from graft.progress import track
+
+
+def main() -> None:
+    table = {}
+    for name, row in track(BACKBONES.items(), len(BACKBONES), "building"):
+        keras.backend.clear_session()
+        model = getattr(keras.applications, name)(
+            include_top=False, weights=None, input_shape=(row.default_input_size, row.default_input_size, 3)
+        )
+        points = cuts.derive(model)
+        table[name] = {"layers": points.layers, "points": points.points}
+    lines = [f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in table.items()]
+    cuts.FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()

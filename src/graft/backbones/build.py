@@ -1,0 +1,156 @@
+"""From a row of the table to a network with weights, and from pixels to what it expects."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graft.backbones.table import Backbone, get
+from graft.errors import BackboneError
+
+if TYPE_CHECKING:
+    import keras
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CAFFE_BGR_MEAN = (103.939, 116.779, 123.68)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A built backbone.
+
+    model: (n, side, side, 3) float32 as `preprocess` returns it -> the last feature map (n, h, w, c).
+    weights_sha256: over every weight's shape and bytes, in order: the same however the file was packed.
+    """
+
+    row: Backbone
+    model: keras.Model
+    weights_sha256: str
+
+
+def build(name: str, alpha: float | None, input_size: int, weights: str, random_seed: int) -> Loaded:
+    """Build `name` at (input_size, input_size, 3) and load its weights.
+
+    weights: bundled, imagenet, random (drawn from `random_seed`), or the path of a weights file.
+    Raises BackboneError where they cannot be had, with what to do about it.
+    """
+    import keras
+
+    row = get(name)
+    keras.utils.set_random_seed(random_seed)
+    model = _build(row, alpha, input_size, "imagenet" if weights == "imagenet" else None)
+    if weights == "bundled":
+        if row.bundled is None:
+            raise BackboneError(f"backbone.weights: {name} has no bundled weights. Use imagenet, random or a file.")
+        if _sha256(row.bundled.path) != row.bundled.sha256:
+            raise BackboneError(
+                f"{row.bundled.path}: must have sha256 {row.bundled.sha256}. It was changed; reinstall graft."
+            )
+        _load_file(model, row.bundled.path)
+    elif weights not in ("imagenet", "random"):
+        _refuse_official_by_hand(row, Path(weights))
+        _load_file(model, Path(weights))
+    return Loaded(row, model, digest(model))
+
+
+def _build(row: Backbone, alpha: float | None, input_size: int, weights: str | None) -> keras.Model:
+    import keras
+
+    builder = getattr(keras.applications, row.name)
+    arguments: dict[str, Any] = {"include_top": False, "weights": weights, "input_shape": (input_size, input_size, 3)}
+    if row.alphas:
+        arguments["alpha"] = alpha
+    try:
+        return builder(**arguments)
+    except ValueError as error:
+        raise BackboneError(f"backbone: {row.name} cannot be built. {error}") from None
+    except Exception as error:
+        # keras.utils.get_file raises a bare Exception that names the address.
+        if "fetch" not in str(error):
+            raise
+        match = re.search(r"(https?://\S+)/([^/\s]+\.h5)", str(error))
+        file = match.group(2) if match else row.weights_glob
+        home = keras.config.keras_home() if hasattr(keras.config, "keras_home") else "~/.keras"
+        raise BackboneError(
+            f"backbone.weights: imagenet needs the file {file} of {row.name}, which is not in {home}/models "
+            f"and could not be downloaded ({str(error).split(' -- ')[-1]}). Download it where there is a network "
+            f"and put it there (KERAS_HOME moves the folder), or set backbone.weights to bundled, random or a file."
+        ) from None
+
+
+def _load_file(model: keras.Model, path: Path) -> None:
+    if not path.is_file():
+        raise BackboneError(f"backbone.weights: must be an existing file. Got {str(path)!r}.")
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BackboneError(
+            f"backbone.weights: {path} does not fit {model.name} without top at this alpha. Keras says: {reason}"
+        ) from None
+
+
+def _refuse_official_by_hand(row: Backbone, path: Path) -> None:
+    """Keras builds EfficientNet with one more rescaling for its own files than for any other."""
+    if row.scale_depends_on_weights and Path(path).match(row.weights_glob):
+        raise BackboneError(
+            f"backbone.weights: {path} looks like the official file of {row.name}, which Keras reads right only as "
+            "weights: imagenet. Put it into the models folder under KERAS_HOME and set backbone.weights: imagenet."
+        )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def digest(model: keras.Model) -> str:
+    """sha256 of the shapes and float32 bytes of all weights, in the model's order."""
+    import numpy as np
+
+    state = hashlib.sha256()
+    for variable in model.weights:
+        value = np.ascontiguousarray(variable.numpy())
+        state.update(f"{value.shape}{value.dtype}".encode())
+        state.update(value.tobytes())
+    return state.hexdigest()
+
+
+def preprocess(row: Backbone, x: Any) -> Any:
+    """Pixels (n, h, w, 3) in [0, 255] as a Keras tensor -> what the network was trained on.
+
+    Built of Keras's own layers and operations, so that a saved model loads without graft.
+    Formulas: keras.applications.imagenet_utils.preprocess_input, modes tf, torch and caffe.
+    """
+    import keras
+
+    layers = keras.layers
+    if row.preprocessing == "built-in":
+        return x
+    if row.preprocessing == "tf":
+        return layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocess")(x)
+    if row.preprocessing == "torch":
+        mean = [255 * m for m in IMAGENET_MEAN]
+        variance = [(255 * s) ** 2 for s in IMAGENET_STD]
+        return layers.Normalization(mean=mean, variance=variance, name="preprocess")(x)
+    bgr = keras.ops.flip(x, axis=-1)
+    return layers.Normalization(mean=list(CAFFE_BGR_MEAN), variance=[1.0] * 3, name="preprocess")(bgr)
+
+
+def feature_model(backbone: Loaded, pooling: str | None) -> keras.Model:
+    """Pixels (n, side, side, 3) in [0, 255] -> features (n, c) for pooling avg or max, (n, h, w, c) for None.
+
+    Always in inference mode: no BatchNorm statistic moves, no dropout or stochastic depth is drawn.
+    """
+    import keras
+
+    inputs = keras.Input(backbone.model.input_shape[1:], name="pixels")
+    x = backbone.model(preprocess(backbone.row, inputs), training=False)
+    if pooling == "avg":
+        x = keras.layers.GlobalAveragePooling2D(name="pooled")(x)
+    elif pooling == "max":
+        x = keras.layers.GlobalMaxPooling2D(name="pooled")(x)
+    return keras.Model(inputs, x, name="features")

@@ -1,0 +1,189 @@
+"""The `graft` command: a command per stage, which `dvc.yaml` calls, and one per user action.
+
+Parses, calls, prints. What steers a run stands in params.yaml; the only options are paths, which
+`dvc.yaml` gives. Whatever needs TensorFlow is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from graft.errors import GraftError
+
+if TYPE_CHECKING:
+    from graft.params import Params
+
+PARAMS_FILE = Path("params.yaml")
+
+app = typer.Typer(
+    help="Give a pretrained network a new head, fit it to your images, and get the same numbers twice.\n\n"
+    "`dvc repro` runs the five stages; params.yaml steers them; `mlflow ui` compares the runs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+params_app = typer.Typer(help="Look at params.yaml.", no_args_is_help=True)
+app.add_typer(params_app, name="params")
+
+STAGE = "Stages (run by `dvc repro`)"
+ACTION = "For you"
+
+In = typer.Option(help="File or directory an earlier stage wrote.", rich_help_panel="Reads")
+Out = typer.Option(help="File or directory to write.", rich_help_panel="Writes")
+
+Catalogue = Annotated[Path, In]
+Split = Annotated[Path, In]
+Features = Annotated[Path, In]
+Head = Annotated[Path, In]
+Model = Annotated[Path, In]
+
+
+def load_params() -> Params:
+    from graft import params
+
+    return params.load(PARAMS_FILE)
+
+
+@app.command(rich_help_panel=STAGE)
+def prepare(catalogue: Annotated[Path, Out], split: Annotated[Path, Out], metrics: Annotated[Path, Out]) -> None:
+    """List every image of the source, and split them into train, validation and test."""
+    p = load_params()
+    from graft.stages import prepare as stage
+    from graft.tracking import dvc
+
+    dvc.note_execution("prepare")
+    stage.run(p.data, p.seed, catalogue, split, metrics)
+
+
+@app.command(rich_help_panel=STAGE)
+def extract(catalogue: Catalogue, features: Annotated[Path, Out]) -> None:
+    """Compute each image's features with the frozen backbone."""
+    p = load_params()
+    from graft.stages import extract as stage
+    from graft.tracking import dvc
+
+    dvc.note_execution("extract")
+    stage.run(p.data, p.backbone, p.extract, catalogue, features)
+
+
+@app.command(rich_help_panel=STAGE)
+def train(
+    catalogue: Catalogue,
+    split: Split,
+    features: Features,
+    head: Annotated[Path, Out],
+    history: Annotated[Path, Out],
+) -> None:
+    """Train a new head on the cached features."""
+    p = load_params()
+    from graft.stages import train as stage
+    from graft.tracking import run as tracking
+
+    with tracking.live("train", p, tracking.Inputs(catalogue, split, features)) as on_epoch:
+        stage.run(p.train, p.seed, catalogue, split, features, head, history, on_epoch)
+
+
+@app.command(rich_help_panel=STAGE)
+def finetune(
+    catalogue: Catalogue,
+    split: Split,
+    features: Features,
+    head: Head,
+    model: Annotated[Path, Out],
+    history: Annotated[Path, Out],
+) -> None:
+    """Train the backbone's upper layers together with the head; writes the model."""
+    p = load_params()
+    from graft.stages import finetune as stage
+    from graft.tracking import run as tracking
+
+    with tracking.live("finetune", p, tracking.Inputs(catalogue, split, features)) as on_epoch:
+        stage.run(
+            p.data, p.backbone, p.finetune, p.seed, catalogue, split, features, head, model, history, on_epoch
+        )  # fmt: skip
+
+
+@app.command(rich_help_panel=STAGE)
+def evaluate(
+    catalogue: Catalogue,
+    split: Split,
+    features: Features,
+    head: Head,
+    model: Model,
+    train_history: Annotated[Path, In],
+    finetune_history: Annotated[Path, In],
+    prepare_metrics: Annotated[Path, In],
+    metrics: Annotated[Path, Out],
+    confusion: Annotated[Path, Out],
+    pictures: Annotated[Path, Out],
+    predictions: Annotated[Path, Out],
+) -> None:
+    """Judge head-only and fine-tuned model on validation and test; completes the MLflow run."""
+    p = load_params()
+    from graft.stages import evaluate as stage
+    from graft.tracking import run as tracking
+
+    histories = {"train": train_history, "finetune": finetune_history}
+    outputs = tracking.Outputs(
+        inputs=tracking.Inputs(catalogue, split, features),
+        model=model,
+        histories=histories,
+        metrics={"data": prepare_metrics, "": metrics},
+        pictures=pictures,
+        confusion=confusion,
+        predictions=predictions,
+    )
+    with tracking.judging("evaluate", p):
+        stage.run(
+            p.data, p.backbone, p.extract.engine, p.evaluate, catalogue, split, features, head, model,
+            histories, metrics, confusion, pictures, predictions,
+        )  # fmt: skip
+    tracking.complete(p, outputs)
+
+
+@params_app.command("check")
+def params_check(
+    file: Annotated[Path, typer.Argument(help="The file to check.")] = PARAMS_FILE,
+) -> None:
+    """Say whether params.yaml makes sense: one line per fault, all faults at once."""
+    from graft import params
+
+    loaded = params.load(file)
+    print_result(f"{file}: {len(loaded.flat())} values, no faults")
+
+
+@app.command(rich_help_panel=ACTION)
+def backbones(
+    name: Annotated[str | None, typer.Argument(help="A backbone, to list its cut points.")] = None,
+) -> None:
+    """List the backbones and what weights are available here; or one backbone's cut points."""
+    from graft.backbones import show
+
+    show.cut_points(name) if name else show.table()
+
+
+def print_result(text: str) -> None:
+    """What a command was asked for goes to standard output; everything else to standard error."""
+    typer.echo(text)
+
+
+def main() -> None:
+    """Entry point: every GraftError becomes one message and exit code 1."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        app()
+    except GraftError as error:
+        typer.secho(f"graft: {error}", err=True, fg="red" if sys.stderr.isatty() else None)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

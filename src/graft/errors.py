@@ -1,0 +1,65 @@
+"""Every error a user can mend. `graft.cli.main` turns them into one message and exit code 1.
+
+GraftError
+├── ParamsError      params.yaml does not say what graft needs
+├── DataError        images, labels or splits are not as declared
+├── BackboneError    a network or its weights cannot be had as asked
+├── StaleError       a file in the pipeline does not belong to the others
+├── GateError        two ways to compute the same prediction disagree
+├── TrainingError    training cannot start or has diverged
+└── TrackingError    the MLflow store or server cannot be used
+
+A message says where (the YAML key or the file), what was expected, what came, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class GraftError(Exception):
+    """Base of all errors that are the user's to mend."""
+
+
+class ParamsError(GraftError):
+    """One bullet per fault, all faults at once."""
+
+    def __init__(self, path: str, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        plural = "fault" if len(faults) == 1 else "faults"
+        bullets = "\n".join(f"  - {fault}" for fault in faults)
+        super().__init__(f"{path}: {len(faults)} {plural}\n{bullets}")
+
+
+class DataError(GraftError):
+    pass
+
+
+class BackboneError(GraftError):
+    pass
+
+
+class StaleError(GraftError):
+    pass
+
+
+class GateError(GraftError):
+    pass
+
+
+class TrainingError(GraftError):
+    pass
+
+
+class TrackingError(GraftError):
+    pass
+
+
+def unknown(got: object, known: Iterable[str], most: int = 12) -> str:
+    """'must be one of a, b, c. Got 'd'. Did you mean 'c'?' -- the one sentence for unknown names."""
+    names = list(known)
+    shown = ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
+    close = get_close_matches(str(got), names, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"must be one of {shown}. Got {got!r}.{hint}"

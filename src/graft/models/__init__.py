@@ -1,0 +1,1 @@
+"""Heads, what a head and a backbone make together, and how models are written."""

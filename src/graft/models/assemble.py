@@ -1,0 +1,44 @@
+"""Backbone, pooling and head as one model on pixels; and the part of it that is trained.
+
+    pixels ── preprocess ── layers below the cut ──┬── layers from the cut on ── pooling ── head
+                            (frozen, inference)    └ boundary: the one tensor that crosses
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graft.backbones import cuts
+from graft.backbones.build import Loaded, feature_model
+from graft.errors import BackboneError
+
+if TYPE_CHECKING:
+    import keras
+
+
+def classifier(backbone: Loaded, pooling: str | None, head: keras.Model) -> keras.Model:
+    """Pixels (n, side, side, 3) in [0, 255] -> probabilities (n, n_classes). Shares the weights of both."""
+    import keras
+
+    features = feature_model(backbone, pooling)
+    return keras.Model(features.inputs, head(features.outputs[0]), name="classifier")
+
+
+def unfreeze(backbone: Loaded, cut: str | int | float) -> str:
+    """Make the layers from `cut` on trainable, all below frozen; returns the cut layer's name.
+
+    BatchNorm layers stay frozen, and so in inference mode (`BatchNormalization.trainable = False`):
+    their statistics were learnt on far more images than a fine-tuning set has.
+    """
+    import keras
+
+    try:
+        name = cuts.resolve(cuts.derive(backbone.model), cut)
+    except ValueError as error:
+        raise BackboneError(f"finetune.cut: {error}") from None
+    reached = False
+    backbone.model.trainable = True
+    for layer in backbone.model.layers:
+        reached = reached or layer.name == name
+        layer.trainable = reached and not isinstance(layer, keras.layers.BatchNormalization)
+    return name

@@ -1,0 +1,77 @@
+"""Write a Keras model as the same bytes every time, and prove that it reads back the same.
+
+A `.keras` file is a zip. Keras puts the date into its metadata and the clock into its entries; both
+are fixed here, so that DVC sees a change only where there is one.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graft.errors import GateError, StaleError
+
+if TYPE_CHECKING:
+    import keras
+
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def save(model: keras.Model, path: Path, example: np.ndarray) -> None:
+    """Write `model`, then compare what the file predicts for `example` with what `model` predicts.
+
+    Raises GateError where they differ by more than 1e-5.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    model.save(partial)
+    _normalise(partial, path)
+    partial.unlink()
+    gate("the model in memory", model, f"{path} read back", load(path), example, tolerance=1e-5)
+
+
+def load(path: Path) -> keras.Model:
+    """Read a model. Raises StaleError where the file is missing or none of Keras's."""
+    import keras
+
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise StaleError(f"{path}: must be a Keras model written by an earlier stage. Run `dvc repro`. Got: {reason}") from None
+
+
+def gate(
+    first_name: str, first: keras.Model, second_name: str, second: keras.Model, example: np.ndarray, tolerance: float
+) -> None:
+    """Raise GateError unless both predict the same for `example`."""
+    compare(
+        first_name, np.asarray(first(example, training=False)), second_name, np.asarray(second(example, training=False)),
+        tolerance,
+    )  # fmt: skip
+
+
+def compare(first_name: str, first: np.ndarray, second_name: str, second: np.ndarray, tolerance: float) -> None:
+    """Raise GateError unless two arrays of probabilities agree within `tolerance`."""
+    difference = float(np.abs(first - second).max())
+    if not difference <= tolerance:
+        raise GateError(
+            f"{first_name} and {second_name} must predict the same within {tolerance:g}. "
+            f"They differ by {difference:.3g} on {len(first)} images: preprocessing, BatchNorm or "
+            "loading went wrong; nothing was logged. Please report it with your params.yaml."
+        )
+
+
+def _normalise(source: Path, target: Path) -> None:
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
+        for name in sorted(old.namelist()):
+            data = old.read(name)
+            if name == "metadata.json":
+                metadata: dict[str, Any] = json.loads(data)
+                metadata.pop("date_saved", None)
+                data = json.dumps(metadata, sort_keys=True).encode()
+            new.writestr(zipfile.ZipInfo(name, EPOCH), data)

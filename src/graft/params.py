@@ -1,0 +1,361 @@
+"""params.yaml as frozen, strict sections. Values live in the file; none has a default here.
+
+`load` reports every fault at once: what each section's schema refuses, then what only shows when
+sections are read together (a cut that the backbone does not have, a head that the features cannot feed).
+No TensorFlow is imported: layer names come from `graft.backbones.cuts`.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from graft.backbones import cuts
+from graft.backbones.table import BACKBONES
+from graft.errors import ParamsError, unknown
+
+SourceName = Literal["digits", "folder"]
+Resize = Literal["stretch", "crop", "pad"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Pooling = Literal["avg", "max"]
+HeadPooling = Literal["avg", "max", "flatten"]
+HeadName = Literal["linear", "mlp", "conv"]
+OptimizerName = Literal["sgd", "rmsprop", "adam", "adamw", "nadam", "lion"]
+ScheduleName = Literal["constant", "cosine", "linear", "exponential"]
+Monitor = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
+FillMode = Literal["nearest", "reflect", "constant"]
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+OWN_FAULTS = ("sum", "length")
+
+
+class Section(BaseModel):
+    """Frozen; refuses unknown keys and values that would have to be converted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Fractions(Section):
+    train: Annotated[float, Field(gt=0, lt=1)]
+    validation: Annotated[float, Field(gt=0, lt=1)]
+    test: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _sum(self) -> Fractions:
+        total = self.train + self.validation + self.test
+        if not math.isclose(total, 1, abs_tol=1e-6):
+            raise PydanticCustomError("sum", "must add up to 1. Got {total}.", {"total": f"{total:g}"})
+        return self
+
+
+class DataParams(Section):
+    source: SourceName
+    path: str
+    fractions: Fractions
+
+
+class BackboneParams(Section):
+    name: str
+    alpha: Positive | None
+    input_size: Count
+    resize: Resize
+    interpolation: Interpolation
+    weights: str
+    random_seed: Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class ExtractParams(Section):
+    engine: Literal["tensorflow"]
+    batch_size: Count
+    pooling: Pooling | None
+    dtype: Literal["float32", "float16"]
+
+
+class LinearHead(Section):
+    pooling: HeadPooling
+    dropout: Fraction
+
+
+class MlpHead(Section):
+    pooling: HeadPooling
+    hidden_units: Annotated[list[Count], Field(min_length=1)]
+    dropout: Fraction
+
+
+class ConvHead(Section):
+    filters: Count
+    kernel_size: Count
+    pool_size: Count
+    hidden_units: Count
+    dropout: Fraction
+
+
+class Heads(Section):
+    linear: LinearHead
+    mlp: MlpHead
+    conv: ConvHead
+
+
+class Optimization(Section):
+    """What `training.fit` takes, for both training stages."""
+
+    optimizer: OptimizerName
+    learning_rate: Positive
+    momentum: Fraction
+    weight_decay: NotNegative
+    schedule: ScheduleName
+    warmup_steps: Annotated[int, Field(ge=0)]
+    decay_to: Probability
+    batch_size: Count
+    epochs: Count | None
+    steps: Count | None
+    label_smoothing: Fraction
+    class_weights: Literal["none", "balanced"]
+    monitor: Monitor
+    early_stopping_patience: Count | None
+    early_stopping_min_delta: NotNegative
+
+    @model_validator(mode="after")
+    def _length(self) -> Optimization:
+        if (self.epochs is None) == (self.steps is None):
+            raise PydanticCustomError(
+                "length",
+                "exactly one of epochs and steps must be a number, the other null. "
+                "Got epochs={epochs}, steps={steps}.",
+                {"epochs": self.epochs, "steps": self.steps},
+            )
+        return self
+
+
+class TrainParams(Optimization):
+    head: HeadName
+    heads: Heads
+
+
+class Augmentation(Section):
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)]
+    width_shift: Fraction
+    height_shift: Fraction
+    zoom: Fraction
+    horizontal_flip: bool
+    brightness: Fraction
+    contrast: Fraction
+    fill_mode: FillMode
+
+    @property
+    def active(self) -> bool:
+        """Whether any image would be changed."""
+        ranges = (self.rotation_degrees, self.width_shift, self.height_shift, self.zoom)
+        return self.horizontal_flip or any((*ranges, self.brightness, self.contrast))
+
+
+class FinetuneParams(Optimization):
+    enabled: bool
+    cut: str | int | float
+    augment: Augmentation
+
+
+class EvaluateParams(Section):
+    batch_size: Count
+    top_k: Annotated[int, Field(ge=2)]
+    calibration_bins: Annotated[int, Field(ge=2, le=100)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+
+
+class TrackingParams(Section):
+    experiment: Annotated[str, Field(min_length=1)]
+    run_name: str | None
+    tags: dict[str, str]
+
+
+class Params(Section):
+    """The whole file."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    data: DataParams
+    backbone: BackboneParams
+    extract: ExtractParams
+    train: TrainParams
+    finetune: FinetuneParams
+    evaluate: EvaluateParams
+    tracking: TrackingParams
+
+    def flat(self) -> dict[str, Any]:
+        """All leaves, keys joined with dots."""
+        return _flatten(self.model_dump())
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            leaves |= _flatten(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
+def load(path: Path) -> Params:
+    """Read and check `path`. Raises ParamsError with one bullet per fault."""
+    tree = _read(path)
+    faults: list[str] = []
+    sections: dict[str, Any] = {}
+    for name, kind in get_type_hints(Params, include_extras=True).items():
+        if name not in Params.model_fields:
+            continue
+        if name not in tree:
+            faults.append(f"{name}: must be present. Got nothing; add the section.")
+            continue
+        try:
+            # Section by section, so that a fault in one does not hide the cross-checks of the others.
+            sections[name] = TypeAdapter(kind).validate_python(tree[name])
+        except ValidationError as error:
+            faults += [_sentence(name, kind, detail) for detail in error.errors()]
+    faults += [f"{key}: {unknown(key, Params.model_fields)}" for key in tree if key not in Params.model_fields]
+    faults += _cross_checks(sections)
+    if faults:
+        raise ParamsError(str(path), faults)
+    return Params.model_construct(**sections)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML takes the last of two equal keys without a word; here that is a fault."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {key_node.value!r} stands twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ParamsError(str(path), ["must exist. Run the command in the project's root."]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParamsError(str(path), [f"must be a readable UTF-8 file. Got: {error}"]) from None
+    try:
+        tree = yaml.load(text, Loader=_UniqueKeys)
+    except yaml.YAMLError as error:
+        raise ParamsError(str(path), [f"must be YAML. {' '.join(str(error).split())}"]) from None
+    if not isinstance(tree, dict):
+        raise ParamsError(str(path), [f"must be a mapping of sections. Got {type(tree).__name__}."])
+    return {str(key): value for key, value in tree.items()}
+
+
+def _keys(detail: ErrorDetails) -> list[str]:
+    """The YAML path of a fault, without the branches of a union that pydantic adds."""
+    branches = {"str", "int", "float"}
+    return [str(part) for part in detail["loc"] if part not in branches]
+
+
+def _names_beside(keys: list[str], kind: Any) -> list[str]:
+    """The names that may stand where an unknown key stands."""
+    for key in keys[:-1]:
+        kind = kind.model_fields[key].annotation
+    return list(kind.model_fields)
+
+
+def _sentence(section: str, kind: Any, detail: ErrorDetails) -> str:
+    """A fault that pydantic found, as 'key: what is allowed. Got what came.'"""
+    keys = _keys(detail)
+    where, got, fault = ".".join([section, *keys]), detail["input"], detail["type"]
+    if fault == "extra_forbidden":
+        return f"{where}: unknown key; {unknown(keys[-1], _names_beside(keys, kind))}"
+    if fault == "missing":
+        return f"{where}: must be present, since no value is hidden in the code. Got nothing."
+    if fault in OWN_FAULTS:
+        return f"{where}: {detail['msg']}"
+    if fault == "literal_error":
+        allowed = str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+        return f"{where}: {unknown(got, allowed)}"
+    hint = ""
+    if isinstance(got, str) and fault in ("float_type", "int_type") and "e" in got.lower():
+        hint = " YAML reads 1e-3 as text; write 1.0e-3 or 0.001."
+    shown = "null" if got is None else repr(got)
+    return f"{where}: {detail['msg'].replace('Input should', 'must')}. Got {shown}.{hint}"
+
+
+def _cross_checks(sections: dict[str, Any]) -> list[str]:
+    faults: list[str] = []
+    backbone: BackboneParams | None = sections.get("backbone")
+    extract: ExtractParams | None = sections.get("extract")
+    train: TrainParams | None = sections.get("train")
+    finetune: FinetuneParams | None = sections.get("finetune")
+    if backbone is not None:
+        faults += _check_backbone(backbone)
+    if extract is not None and train is not None:
+        faults += _check_head(extract, train)
+    if backbone is not None and backbone.name in BACKBONES and finetune is not None and finetune.enabled:
+        try:
+            cuts.resolve(cuts.known(backbone.name), finetune.cut)
+        except ValueError as error:
+            faults.append(f"finetune.cut: {error}")
+    return faults
+
+
+def _check_backbone(p: BackboneParams) -> list[str]:
+    if p.name not in BACKBONES:
+        return [f"backbone.name: {unknown(p.name, BACKBONES)}"]
+    row, faults = BACKBONES[p.name], []
+    if p.input_size < row.min_input_size:
+        faults.append(
+            f"backbone.input_size: must be at least {row.min_input_size} pixels for {p.name}. Got {p.input_size}."
+        )
+    if not row.alphas and p.alpha is not None:
+        faults.append(f"backbone.alpha: must be null, since {p.name} has no width multiplier. Got {p.alpha:g}.")
+    if row.alphas and p.alpha is None:
+        faults.append(f"backbone.alpha: must be a number for {p.name} (1.0 is the full width). Got null.")
+    known = ["bundled", "imagenet", "random"]
+    if p.weights == "bundled":
+        if row.bundled is None:
+            having = ", ".join(r.name for r in BACKBONES.values() if r.bundled)
+            faults.append(
+                f"backbone.weights: must be imagenet, random or a file for {p.name}; "
+                f"bundled weights exist for {having}. Got 'bundled'."
+            )
+        elif p.alpha is not None and p.alpha != row.bundled.alpha:
+            faults.append(
+                f"backbone.alpha: must be {row.bundled.alpha:g} for the bundled weights of {p.name}. Got {p.alpha:g}."
+            )
+    elif p.weights == "imagenet":
+        if row.alphas and p.alpha is not None and p.alpha not in row.alphas:
+            allowed = ", ".join(f"{a:g}" for a in row.alphas)
+            faults.append(
+                f"backbone.alpha: must be one of {allowed} for ImageNet weights of {p.name}. Got {p.alpha:g}."
+            )
+    elif p.weights != "random" and not Path(p.weights).is_file():
+        faults.append(f"backbone.weights: must be an existing file, or {unknown(p.weights, known)}")
+    return faults
+
+
+def _check_head(extract: ExtractParams, train: TrainParams) -> list[str]:
+    if extract.pooling is None:
+        return []
+    if train.head == "conv":
+        return [
+            "extract.pooling: must be null for train.head: conv, which reads unpooled feature maps. "
+            f"Got {extract.pooling!r}."
+        ]
+    pooling = getattr(train.heads, train.head).pooling
+    if pooling != extract.pooling:
+        return [
+            f"train.heads.{train.head}.pooling: must be {extract.pooling!r}, as extract.pooling stores the features "
+            f"(or set extract.pooling: null, which serves every head). Got {pooling!r}."
+        ]
+    return []

@@ -1,0 +1,44 @@
+"""Progress of long work: a bar with images/s and time left in a terminal, quiet lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+LOG_EVERY_SECONDS = 30.0
+
+
+def say(message: str) -> None:
+    """One line to standard error, where it does not mix with a command's result."""
+    tqdm.write(message, file=sys.stderr)
+
+
+def track(items: Iterable[T], total: int, what: str, size: Callable[[T], int] = lambda _: 1) -> Iterator[T]:
+    """Yield `items`, showing how many of `total` images are done, their rate and the time left.
+
+    size: how many images an item stands for.
+    In a terminal this is a bar; elsewhere one line per half minute and one at the end.
+    """
+    terminal = sys.stderr.isatty()
+    began = last = time.monotonic()
+    done = 0
+    bar = tqdm(total=total, desc=what, unit=" images", disable=not terminal, file=sys.stderr)
+    with bar:
+        for item in items:
+            yield item
+            n = size(item)
+            done += n
+            bar.update(n)
+            now = time.monotonic()
+            if not terminal and now - last > LOG_EVERY_SECONDS:
+                rate = done / (now - began)
+                say(f"{what}: {done}/{total}, {rate:.0f} images/s, {(total - done) / rate:.0f} s left")
+                last = now
+    seconds = max(time.monotonic() - began, 1e-9)
+    say(f"{what}: {done} images in {seconds:.1f} s, {done / seconds:.0f} images/s")

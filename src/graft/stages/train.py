@@ -1,0 +1,54 @@
+"""A new head is trained on the cached features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graft.data import catalogue, split
+from graft.features import store
+from graft.models import heads, saving
+from graft.training.fit import Examples, OnEpoch, fit
+
+if TYPE_CHECKING:
+    from graft.params import TrainParams
+
+
+def run(
+    train: TrainParams,
+    seed: int,
+    catalogue_path: Path,
+    split_path: Path,
+    features_path: Path,
+    head_path: Path,
+    history_path: Path,
+    on_epoch: OnEpoch,
+) -> None:
+    """Write the head (its best epoch) and the history."""
+    images = catalogue.read(catalogue_path)
+    rows = split.read(split_path, images.used)
+    targets = split.targets(images.used, images.classes)
+    features = store.load(features_path, images.used["sha256"]).array
+
+    values = getattr(train.heads, train.head).model_dump()
+    head = heads.build(train.head, values, features.shape[1:], len(images.classes), seed)
+
+    def fetch(chosen: np.ndarray, epoch: int) -> np.ndarray:
+        return np.asarray(features[chosen], np.float32)
+
+    history = fit(
+        head,
+        train,
+        seed,
+        len(images.classes),
+        Examples(rows["train"], targets[rows["train"]]),
+        fetch,
+        Examples(rows["validation"], targets[rows["validation"]]),
+        fetch,
+        on_epoch,
+    )
+    saving.save(head, head_path, fetch(rows["train"][:32], 0))
+    history_path.parent.mkdir(parents=True, exist_ok=True)
+    history.to_csv(history_path, index=False, lineterminator="\n")

@@ -1,0 +1,9 @@
+"""One MLflow run per pass of the pipeline: the mirror of the files, never an input.
+
+The only place that knows MLflow, and the only place that reads `dvc.lock`.
+
+server.py  which store or server, and whether it answers
+dvc.py     what `dvc.lock` holds, which stages ran under this `dvc` process
+git.py     commit, dirty flag, diff
+run.py     the pass's run: opened by the first training stage, completed by `evaluate`
+"""

@@ -1,0 +1,105 @@
+"""What DVC knows of this pass: the md5s of every stage's files, and which stages it executed.
+
+DVC skips or restores a stage without starting it, so a stage that does start leaves a note naming
+the `dvc` process above it; a stage without a note of the same process was cached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+NOTES = Path(".graft/executed.json")
+LOCK = Path("dvc.lock")
+STAGES = ("prepare", "extract", "train", "finetune", "evaluate")
+
+
+@dataclass(frozen=True)
+class StageState:
+    """md5s: path -> md5 of its outputs. executed: by this pass; otherwise DVC had it cached."""
+
+    md5s: dict[str, str]
+    executed: bool
+
+    @property
+    def md5(self) -> str:
+        """One md5 for all outputs."""
+        joined = "\n".join(f"{path} {md5}" for path, md5 in sorted(self.md5s.items()))
+        return hashlib.md5(joined.encode(), usedforsecurity=False).hexdigest()
+
+
+def note_execution(stage: str) -> None:
+    """Leave word that `stage` runs now."""
+    NOTES.parent.mkdir(exist_ok=True)
+    NOTES.write_text(json.dumps(_notes() | {stage: _session()}, indent=2) + "\n")
+
+
+def stage_states(running: str, outputs: dict[str, Path]) -> dict[str, StageState]:
+    """Every stage of the pass. `dvc.lock` does not have `running` yet: its `outputs` are hashed here."""
+    notes, session = _notes(), _session()
+    locked = _locked()
+    states = {}
+    for stage in STAGES:
+        outs = locked.get(stage, {}).get("outs", [])
+        md5s = {str(out["path"]): str(out.get("md5", "")) for out in outs}
+        if stage == running:
+            md5s = {str(path): _md5(path) for path in outputs.values()}
+        states[stage] = StageState(md5s, executed=stage == running or notes.get(stage) == session)
+    return states
+
+
+def md5_of(path: Path) -> str:
+    """The md5 that `dvc.lock` holds for an output, or the file's own."""
+    for entry in _locked().values():
+        for out in entry.get("outs", []):
+            if Path(str(out["path"])) == path and out.get("md5"):
+                return str(out["md5"])
+    return _md5(path)
+
+
+def _locked() -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(LOCK.read_text())
+    except (OSError, yaml.YAMLError):
+        return {}
+    stages: dict[str, Any] = (content or {}).get("stages", {})
+    return stages
+
+
+def _notes() -> dict[str, str]:
+    try:
+        notes: dict[str, str] = json.loads(NOTES.read_text())
+    except (OSError, ValueError):
+        return {}
+    return notes
+
+
+def _session() -> str:
+    """Names the nearest `dvc` process above this one, or the shell where a stage is started by hand."""
+    ancestors = psutil.Process().parents()
+    for process in ancestors:
+        try:
+            command = process.cmdline()
+        except psutil.Error:
+            continue
+        if any(Path(part).name in ("dvc", "dvc.exe") for part in command[:2]) or "dvc" in command[1:3]:
+            return f"dvc {process.pid} {process.create_time()}"
+    first = ancestors[0] if ancestors else psutil.Process()
+    return f"shell {first.pid} {first.create_time()}"
+
+
+def _md5(path: Path) -> str:
+    """As DVC: of a file its bytes; of a directory its sorted listing of md5 and relpath, with '.dir'."""
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        listing = [{"md5": _md5(p), "relpath": p.relative_to(path).as_posix()} for p in files]
+        text = json.dumps(listing, sort_keys=True)
+        return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

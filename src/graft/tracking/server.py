@@ -1,0 +1,103 @@
+"""Where runs go: `MLFLOW_TRACKING_URI`, or `mlflow.db` in the project's root."""
+
+from __future__ import annotations
+
+import logging
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graft.errors import TrackingError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+STORE = "mlflow.db"
+ARTIFACTS = "mlruns"
+ANSWER_WITHIN_SECONDS = 10
+
+
+def root() -> Path:
+    """The project's root: the main repository even for an experiment in a temporary workspace."""
+    return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
+
+
+def uri() -> str:
+    """The tracking URI; what `mlflow ui` shows when started in the root without flags."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / STORE}"
+
+
+def connect(experiment: str) -> tuple[MlflowClient, str]:
+    """A client and the id of `experiment`, made if need be. Raises TrackingError where the server does not answer.
+
+    The first use of a SQLite store creates its tables; a lock lets one process do it.
+    """
+    from filelock import FileLock, Timeout
+
+    where = uri()
+    if where.startswith(("http://", "https://")):
+        _require_answer(where)
+    _quiet()
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    mlflow.set_tracking_uri(where)
+    client = mlflow.MlflowClient(where)
+    local = where.startswith("sqlite:///")
+    lock = Path(where.removeprefix("sqlite:///")).with_suffix(".db.lock") if local else root() / ".graft" / "mlflow.lock"
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock, timeout=120):
+            return client, _experiment(client, experiment, root() / ARTIFACTS if local else None)
+    except Timeout:
+        raise TrackingError(f"{lock}: is held by another process for two minutes. Remove it if none is running.") from None
+    except (MlflowException, OSError) as error:
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI: {where} cannot be used. Got: {' '.join(str(error).split())[:300]}. "
+            "Mend the store, or unset the variable to use mlflow.db in the project."
+        ) from None
+
+
+def _experiment(client: MlflowClient, name: str, artifacts: Path | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        raise TrackingError(
+            f"tracking.experiment: {name!r} was deleted in MLflow. Restore it with "
+            f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or choose another name."
+        )
+    if found is not None:
+        return str(found.experiment_id)
+    try:
+        location = artifacts.as_uri() if artifacts else None
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException:
+        found = client.get_experiment_by_name(name)  # someone else made it on the same server
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def _require_answer(where: str) -> None:
+    """MLflow's own client would retry for minutes."""
+    try:
+        with urllib.request.urlopen(f"{where.rstrip('/')}/health", timeout=ANSWER_WITHIN_SECONDS):
+            pass
+    except urllib.error.HTTPError:
+        pass  # it answers; whether it lets us in is for MLflow's client to say
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI: {where} must be a reachable MLflow server. Got: {reason}. Nothing was trained. "
+            "Start the server, or unset the variable to use mlflow.db in the project."
+        ) from None
+
+
+def _quiet() -> None:
+    """Alembic reports every table it makes, MLflow every advice; errors still come through."""
+    os.environ.setdefault("MLFLOW_DISABLE_ENV_MANAGER_CONDA_WARNING", "true")
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
