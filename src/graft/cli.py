@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from graft.errors import GraftError
+from graft.progress import say
 
 if TYPE_CHECKING:
     from graft.params import Params
@@ -51,6 +53,29 @@ def load_params() -> Params:
     return params.load(PARAMS_FILE)
 
 
+def start_tensorflow() -> None:
+    """Import TensorFlow without what its C++ parts print before logging can be set; failures are shown."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            devices = tf.config.list_physical_devices()
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+    names = " and ".join(sorted({device.device_type for device in devices}))
+    say(f"TensorFlow {tf.__version__} on {names}")
+
+
 @app.command(rich_help_panel=STAGE)
 def prepare(catalogue: Annotated[Path, Out], split: Annotated[Path, Out], metrics: Annotated[Path, Out]) -> None:
     """List every image of the source, and split them into train, validation and test."""
@@ -66,6 +91,7 @@ def prepare(catalogue: Annotated[Path, Out], split: Annotated[Path, Out], metric
 def extract(catalogue: Catalogue, features: Annotated[Path, Out]) -> None:
     """Compute each image's features with the frozen backbone."""
     p = load_params()
+    start_tensorflow()
     from graft.stages import extract as stage
     from graft.tracking import dvc
 
@@ -83,6 +109,7 @@ def train(
 ) -> None:
     """Train a new head on the cached features."""
     p = load_params()
+    start_tensorflow()
     from graft.stages import train as stage
     from graft.tracking import run as tracking
 
@@ -101,6 +128,7 @@ def finetune(
 ) -> None:
     """Train the backbone's upper layers together with the head; writes the model."""
     p = load_params()
+    start_tensorflow()
     from graft.stages import finetune as stage
     from graft.tracking import run as tracking
 
@@ -127,6 +155,7 @@ def evaluate(
 ) -> None:
     """Judge head-only and fine-tuned model on validation and test; completes the MLflow run."""
     p = load_params()
+    start_tensorflow()
     from graft.stages import evaluate as stage
     from graft.tracking import run as tracking
 
@@ -176,8 +205,6 @@ def print_result(text: str) -> None:
 
 def main() -> None:
     """Entry point: every GraftError becomes one message and exit code 1."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("absl").setLevel(logging.ERROR)
     try:
         app()
     except GraftError as error:

@@ -21,7 +21,7 @@ def classifier(backbone: Loaded, pooling: str | None, head: keras.Model) -> kera
     import keras
 
     features = feature_model(backbone, pooling)
-    return keras.Model(features.inputs, head(features.outputs[0]), name="classifier")
+    return keras.Model(features.inputs[0], head(features.outputs[0]), name="classifier")
 
 
 def unfreeze(backbone: Loaded, cut: str | int | float) -> str:

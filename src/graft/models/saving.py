@@ -1,7 +1,7 @@
 """Write a Keras model as the same bytes every time, and prove that it reads back the same.
 
-A `.keras` file is a zip. Keras puts the date into its metadata and the clock into its entries; both
-are fixed here, so that DVC sees a change only where there is one.
+A `.keras` file is a zip. Keras puts the date into its metadata, the clock into its entries and the memory
+address of shared objects into its config; all are fixed here, so that DVC sees a change only where there is one.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ def save(model: keras.Model, path: Path, example: np.ndarray) -> None:
 
     Raises GateError where they differ by more than 1e-5.
     """
+    import keras
+
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{path.name}")
-    model.save(partial)
+    # Wrapped anew, the model leaves its optimizer and its compiled state behind.
+    keras.Model(model.inputs[0], model.outputs[0], name=model.name).save(partial)
     _normalise(partial, path)
     partial.unlink()
     gate("the model in memory", model, f"{path} read back", load(path), example, tolerance=1e-5)
@@ -74,4 +77,20 @@ def _normalise(source: Path, target: Path) -> None:
                 metadata: dict[str, Any] = json.loads(data)
                 metadata.pop("date_saved", None)
                 data = json.dumps(metadata, sort_keys=True).encode()
+            if name == "config.json":
+                data = json.dumps(_renumbered(json.loads(data), {})).encode()
             new.writestr(zipfile.ZipInfo(name, EPOCH), data)
+
+
+def _renumbered(node: Any, numbers: dict[int, int]) -> Any:
+    """`shared_object_id` is a memory address; only which ones are equal matters. Counted by first appearance."""
+    if isinstance(node, list):
+        return [_renumbered(item, numbers) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: numbers.setdefault(value, len(numbers))
+        if key == "shared_object_id" and value is not None
+        else _renumbered(value, numbers)
+        for key, value in node.items()
+    }

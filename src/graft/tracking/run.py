@@ -7,9 +7,11 @@ that the run already has is not logged again, so that a stage may stream after a
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -78,8 +80,6 @@ class Tracked:
     def metrics(self, values: dict[str, float], step: int) -> None:
         """Log what the run lacks at this step."""
         from mlflow.entities import Metric
-
-        import time
 
         now = int(time.time() * 1000)
         missing = {name: value for name, value in values.items() if step not in self._steps(name)}
@@ -184,7 +184,7 @@ def _open(client: MlflowClient, experiment_id: str, run: Run | None, params: Par
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": code.commit,
         "graft.git.dirty": str(code.dirty).lower(),
-        "mlflow.user": os.environ.get("USER") or os.environ.get("USERNAME") or "unknown",
+        "mlflow.user": getpass.getuser(),
         **{f"dvc.{key}": os.environ[f"DVC_{key.upper()}"] for key in ("exp_name",) if f"DVC_{key.upper()}" in os.environ},
         **params.tracking.tags,
     }
@@ -303,12 +303,14 @@ def _log_model(tracked: Tracked, outputs: Outputs) -> None:
     from importlib.metadata import version
     from mlflow.models import infer_signature
 
+    keras.config.disable_interactive_logging()  # MLflow tries the example with a progress bar
     model = keras.models.load_model(outputs.model, compile=False)
     example = np.zeros((1, *model.input_shape[1:]), np.float32)
     signature = infer_signature(example, np.asarray(model(example, training=False)))
     os.environ.pop("MLFLOW_RUN_ID", None)  # would beat the run named here
     with mlflow.start_run(run_id=tracked.run_id):
-        mlflow.keras.log_model(
+        # mlflow.keras.log_model cannot take an input example: it writes it into a folder that is not there yet.
+        mlflow.tensorflow.log_model(
             model,
             name="model",
             signature=signature,

@@ -39,9 +39,10 @@ def connect(experiment: str) -> tuple[MlflowClient, str]:
     where = uri()
     if where.startswith(("http://", "https://")):
         _require_answer(where)
-    _quiet()
     import mlflow
     from mlflow.exceptions import MlflowException
+
+    _quiet()
 
     mlflow.set_tracking_uri(where)
     client = mlflow.MlflowClient(where)
@@ -98,6 +99,5 @@ def _require_answer(where: str) -> None:
 
 def _quiet() -> None:
     """Alembic reports every table it makes, MLflow every advice; errors still come through."""
-    os.environ.setdefault("MLFLOW_DISABLE_ENV_MANAGER_CONDA_WARNING", "true")
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)

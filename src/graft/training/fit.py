@@ -100,14 +100,19 @@ def fit(
     )
     weights = _class_weights(p.class_weights, train.targets, n_classes)
     keeper = _keep_best(p, total_steps, epochs, on_epoch)
+    held_out = None
+    if len(validation.rows):
+        n_batches = math.ceil(len(validation.rows) / p.batch_size)
+        held_out = _dataset(lambda: _once(validation, fetch_validation, p.batch_size, n_classes), n_batches)
     model.fit(
-        _dataset(_endless(train, fetch_train, p.batch_size, n_classes, weights, seed)),
+        _dataset(
+            _endless(train, fetch_train, p.batch_size, n_classes, weights, seed), tf.data.INFINITE_CARDINALITY
+        ),
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-        validation_data=_dataset(lambda: _once(validation, fetch_validation, p.batch_size, n_classes))
-        if len(validation.rows)
-        else None,
+        validation_data=held_out,
         callbacks=[keeper],
+        shuffle=False,
         verbose=0,
     )
     return keeper.finish(model)  # type: ignore[no-any-return]
@@ -151,12 +156,13 @@ def _once(examples: Examples, fetch: Fetch, size: int, n_classes: int) -> Iterat
         )
 
 
-def _dataset(batches: Callable[[], Iterator[tuple[np.ndarray, ...]]]) -> Any:
+def _dataset(batches: Callable[[], Iterator[tuple[np.ndarray, ...]]], n_batches: int) -> Any:
     import tensorflow as tf
 
     first = next(batches())
     signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in first)
-    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2)
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    return dataset.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2)
 
 
 def _keep_best(p: FitValues, total_steps: int, epochs: int, on_epoch: OnEpoch) -> Any:
