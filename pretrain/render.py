@@ -114,10 +114,7 @@ def load(blocks: dict[str, list[list[int]]], merge_above: float) -> Glyphs:
             if mask is not None:
                 masks.append(mask)
                 labels.append(label)
-    names = tuple(
-        "".join(c for c, k in zip(wanted, classes, strict=True) if k == n)
-        for n in range(classes.max() + 1)
-    )
+    names = tuple("".join(c for c, k in zip(wanted, classes, strict=True) if k == n) for n in range(classes.max() + 1))
     return Glyphs(np.stack(masks), np.asarray(labels, np.int64), names)
 
 
@@ -161,9 +158,7 @@ def draw(mask: np.ndarray, p: dict[str, Any], rng: np.random.Generator) -> np.nd
     image = _deform(mask, side, p, rng)
     if rng.uniform() < p["coarse_fraction"]:
         pixels = int(rng.integers(p["coarse_pixels"][0], p["coarse_pixels"][1] + 1))
-        image = np.asarray(
-            Image.fromarray(image.astype(np.float32)).resize((pixels, pixels), Image.Resampling.BOX)
-        )
+        image = np.asarray(Image.fromarray(image.astype(np.float32)).resize((pixels, pixels), Image.Resampling.BOX))
         if rng.uniform() < 0.5:
             image = np.round(image * 16) / 16
     plain = rng.uniform() < p["plain_fraction"]
@@ -199,9 +194,7 @@ def render(glyphs: Glyphs, p: dict[str, Any], seed: int, out: Path) -> tuple[np.
     labels = np.arange(p["images"]) % len(by_class)
     rng.shuffle(labels)
     which = np.array([rng.choice(by_class[k]) for k in labels])
-    images = np.lib.format.open_memmap(
-        out, mode="w+", dtype=np.uint8, shape=(p["images"], p["canvas"], p["canvas"])
-    )
+    images = np.lib.format.open_memmap(out, mode="w+", dtype=np.uint8, shape=(p["images"], p["canvas"], p["canvas"]))
     size = 1000
     jobs = (
         (seed, i, len(which[s : s + size]), glyphs.masks[which[s : s + size]], p)

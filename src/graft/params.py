@@ -36,7 +36,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
-OWN_FAULTS = ("sum", "length")
+OWN_FAULTS = ("sum", "length", "decay")
 
 
 class Section(BaseModel):
@@ -130,9 +130,12 @@ class Optimization(Section):
         if (self.epochs is None) == (self.steps is None):
             raise PydanticCustomError(
                 "length",
-                "exactly one of epochs and steps must be a number, the other null. "
-                "Got epochs={epochs}, steps={steps}.",
+                "exactly one of epochs and steps must be a number, the other null. Got epochs={epochs}, steps={steps}.",
                 {"epochs": self.epochs, "steps": self.steps},
+            )
+        if self.schedule == "exponential" and self.decay_to == 0:
+            raise PydanticCustomError(
+                "decay", "decay_to must be greater than 0 for schedule: exponential, which only nears 0. Got 0.", {}
             )
         return self
 

@@ -64,7 +64,7 @@ MOBILENET_V3_ALPHAS = (0.75, 1.0)
 
 GLYPHS = Bundled(
     file="mobilenet_v2_0.35_glyphs.weights.h5",
-    sha256="",
+    sha256="eaf0f1bdfcd6fce44b1fbdef19e3be8ccf66d2f61dc31b6ab8c10e00e25b64ea",
     alpha=0.35,
     input_size=96,
 )
@@ -80,7 +80,13 @@ def _row(
     **more: object,
 ) -> tuple[str, Backbone]:
     return name, Backbone(
-        name, preprocessing, feature_dim, min_input_size, default_input_size, weights_glob, **more  # type: ignore[arg-type]
+        name,
+        preprocessing,
+        feature_dim,
+        min_input_size,
+        default_input_size,
+        weights_glob,
+        **more,  # type: ignore[arg-type]
     )
 
 

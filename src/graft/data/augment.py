@@ -49,7 +49,5 @@ def _warp(pixels: np.ndarray, turn: np.ndarray, shift: np.ndarray, fill_mode: st
     centre = np.full(2, side / 2)
     offset = centre - turn @ (centre + shift) + margin
     matrix = (turn[0, 0], turn[0, 1], offset[0], turn[1, 0], turn[1, 1], offset[1])
-    warped = Image.fromarray(pixels).transform(
-        (side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
-    )
+    warped = Image.fromarray(pixels).transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
     return np.asarray(warped)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from graft.data.decode import Undecodable, open_rgb
+from graft.data.decode import UndecodableError, open_rgb
 from graft.data.sources.base import Item, Source
 from graft.errors import DataError, StaleError
 from graft.progress import track
@@ -65,7 +65,7 @@ def build(source: Source, root: Path, items: Sequence[Item]) -> Catalogue:
         digest = hashlib.sha256(data).hexdigest()
         try:
             width, height = open_rgb(data).size
-        except Undecodable as reason:
+        except UndecodableError as reason:
             return (item.path, digest, len(data), 0, 0, item.label, SET_ASIDE, str(reason))
         return (item.path, digest, len(data), width, height, item.label, USED, "")
 
@@ -86,7 +86,7 @@ def read_images(source: Source, root: Path, rows: pd.DataFrame) -> Iterator[byte
             data = source.read(root, path)
         except OSError as error:
             raise StaleError(
-                f"{root / path}: must be readable, as it was when `prepare` ran. Got: {error.strerror}. Run `dvc repro`."
+                f"{root / path}: must be readable, as it was for `prepare`. Got: {error.strerror}. Run `dvc repro`."
             ) from None
         if hashlib.sha256(data).hexdigest() != expected:
             raise StaleError(f"{root / path}: changed since `prepare` catalogued it. Run `dvc repro`.")

@@ -11,7 +11,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM")
 RESAMPLING = {
@@ -22,7 +22,7 @@ RESAMPLING = {
 }
 
 
-class Undecodable(Exception):
+class UndecodableError(Exception):
     """The bytes are no image that graft reads; the message is the reason, for the catalogue."""
 
 
@@ -36,9 +36,9 @@ class Resizing:
 
 
 def open_rgb(data: bytes) -> Image.Image:
-    """The whole image, decoded, upright, RGB. Raises Undecodable."""
+    """The whole image, decoded, upright, RGB. Raises UndecodableError."""
     if not data:
-        raise Undecodable("empty file")
+        raise UndecodableError("empty file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -46,12 +46,12 @@ def open_rgb(data: bytes) -> Image.Image:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             image.load()
             return _rgb(ImageOps.exif_transpose(image))
-    except Image.UnidentifiedImageError:
-        raise Undecodable("not an image of a known format") from None
+    except UnidentifiedImageError:
+        raise UndecodableError("not an image of a known format") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise Undecodable(f"more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
+        raise UndecodableError(f"more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
     except Exception as error:  # a decoder meets hostile bytes: whatever it raises is a verdict on them
-        raise Undecodable(f"cannot be decoded: {' '.join(str(error).split())}") from None
+        raise UndecodableError(f"cannot be decoded: {' '.join(str(error).split())}") from None
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -66,7 +66,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def decode(data: bytes, resizing: Resizing) -> np.ndarray:
-    """(side, side, 3) uint8 RGB. Shrinking is antialiased. Raises Undecodable.
+    """(side, side, 3) uint8 RGB. Shrinking is antialiased. Raises UndecodableError.
 
     stretch: both sides to `side`. crop: the largest centred square. pad: whole image, black bars.
     """

@@ -22,7 +22,7 @@ COLUMNS = ("path", "label", "split")
 def make(
     used: pd.DataFrame,
     official: Mapping[str, SplitName | None],
-    fractions: Mapping[SplitName, float],
+    fractions: Mapping[str, float],
     seed: int,
 ) -> tuple[pd.DataFrame, list[str]]:
     """The split of the catalogue's used images, and what a user should know about it.
@@ -47,12 +47,15 @@ def make(
     return split, notes
 
 
-def _stratified(rows: pd.DataFrame, fractions: Mapping[SplitName, float], seed: int) -> pd.Series:
+def _stratified(rows: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> pd.Series:
     total = sum(fractions.values())
     sides = pd.Series(index=rows.index, dtype=object)
     small = []
     for label, group in rows.groupby("label", sort=True):
-        keys = [hashlib.sha256(f"{seed}:{s}:{p}".encode()).digest() for s, p in zip(group["sha256"], group["path"], strict=True)]
+        keys = [
+            hashlib.sha256(f"{seed}:{s}:{p}".encode()).digest()
+            for s, p in zip(group["sha256"], group["path"], strict=True)
+        ]
         order = group.index[sorted(range(len(keys)), key=keys.__getitem__)]
         if len(order) < len(fractions):
             small.append(f"{label} ({len(order)})")

@@ -32,7 +32,7 @@ class Judged:
     @property
     def predicted(self) -> np.ndarray:
         """(n,) int64 class of the largest probability."""
-        return self.probabilities.argmax(axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1))
 
     @property
     def labels(self) -> np.ndarray:
@@ -77,7 +77,7 @@ def expected_calibration_error(j: Judged) -> float:
 
     Guo et al. 2017, https://arxiv.org/abs/1706.04599, eq. 3.
     """
-    edges, counts, confidences, accuracies = reliability(j)
+    _, counts, confidences, accuracies = reliability(j)
     return float(np.sum(counts * np.abs(confidences - accuracies)) / max(counts.sum(), 1))
 
 

@@ -14,7 +14,12 @@ import pandas as pd
 
 
 def table(
-    model: str, split: str, paths: Sequence[str], labels: Sequence[str], probabilities: np.ndarray, classes: Sequence[str]
+    model: str,
+    split: str,
+    paths: Sequence[str],
+    labels: Sequence[str],
+    probabilities: np.ndarray,
+    classes: Sequence[str],
 ) -> pd.DataFrame:
     """The rows of one model on one split. probabilities: (n, n_classes)."""
     names = np.asarray(classes, dtype=object)

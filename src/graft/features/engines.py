@@ -21,7 +21,7 @@ def tensorflow(model: keras.Model) -> Forward:
 
     signature = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def run(pixels: tf.Tensor) -> tf.Tensor:
         return model(tf.cast(pixels, tf.float32), training=False)
 

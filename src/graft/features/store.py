@@ -72,7 +72,9 @@ def load(folder: Path, sha256s: Iterable[str]) -> Features:
         meta = Meta(**{**values, "shape": tuple(values["shape"])})
         array = np.load(folder / ARRAY, mmap_mode="r")
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StaleError(f"{folder}: must hold features written by `graft extract`. Got: {error}. Run `dvc repro`.") from None
+        raise StaleError(
+            f"{folder}: must hold features written by `graft extract`. Got: {error}. Run `dvc repro`."
+        ) from None
     if meta.images_sha256 != images_digest(sha256s):
         raise StaleError(f"{folder}: holds the features of other images than the catalogue lists. Run `dvc repro`.")
     if array.shape != meta.shape:

@@ -1,7 +1,7 @@
 """Backbone, pooling and head as one model on pixels; and the part of it that is trained.
 
-    pixels ── preprocess ── layers below the cut ──┬── layers from the cut on ── pooling ── head
-                            (frozen, inference)    └ boundary: the one tensor that crosses
+pixels ── preprocess ── layers below the cut ──┬── layers from the cut on ── pooling ── head
+                        (frozen, inference)    └ boundary: the one tensor that crosses
 """
 
 from __future__ import annotations

@@ -68,7 +68,9 @@ HEADS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
 }
 
 
-def build(name: str, values: Mapping[str, Any], feature_shape: tuple[int, ...], n_classes: int, seed: int) -> keras.Model:
+def build(
+    name: str, values: Mapping[str, Any], feature_shape: tuple[int, ...], n_classes: int, seed: int
+) -> keras.Model:
     """A head: (n, *feature_shape) float32 -> (n, n_classes) probabilities. Weights are drawn from `seed`."""
     import keras
 

@@ -45,17 +45,17 @@ def load(path: Path) -> keras.Model:
         return keras.models.load_model(path, compile=False)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:300]
-        raise StaleError(f"{path}: must be a Keras model written by an earlier stage. Run `dvc repro`. Got: {reason}") from None
+        raise StaleError(
+            f"{path}: must be a Keras model written by an earlier stage. Run `dvc repro`. Got: {reason}"
+        ) from None
 
 
 def gate(
     first_name: str, first: keras.Model, second_name: str, second: keras.Model, example: np.ndarray, tolerance: float
 ) -> None:
     """Raise GateError unless both predict the same for `example`."""
-    compare(
-        first_name, np.asarray(first(example, training=False)), second_name, np.asarray(second(example, training=False)),
-        tolerance,
-    )  # fmt: skip
+    predictions = [np.asarray(model(example, training=False)) for model in (first, second)]
+    compare(first_name, predictions[0], second_name, predictions[1], tolerance)
 
 
 def compare(first_name: str, first: np.ndarray, second_name: str, second: np.ndarray, tolerance: float) -> None:

@@ -53,15 +53,17 @@ def run(
         resizing = Resizing(backbone.input_size, backbone.resize, backbone.interpolation)
         forward = ENGINES[engine](saving.load(model_path))
         probabilities["finetuned"] = {
-            name: np.concatenate([
-                forward(batch)
-                for batch in track(
-                    pixels.batches(data.source, Path(data.path), used.iloc[chosen], resizing, evaluate.batch_size),
-                    len(chosen),
-                    f"predicting {name}",
-                    len,
-                )
-            ])
+            name: np.concatenate(
+                [
+                    forward(batch)
+                    for batch in track(
+                        pixels.batches(data.source, Path(data.path), used.iloc[chosen], resizing, evaluate.batch_size),
+                        len(chosen),
+                        f"predicting {name}",
+                        len,
+                    )
+                ]
+            )
             for name, chosen in rows.items()
         }
 
@@ -80,24 +82,23 @@ def run(
         for model, by_split in probabilities.items()
     }
     _write_json({m: {s: metrics.compute(j) for s, j in splits.items()} for m, splits in judged.items()}, metrics_path)
-    table = pd.concat(
-        [
-            predictions.table(
-                model, name, used["path"].iloc[chosen], used["label"].iloc[chosen], by_split[name], classes
+    parts: list[pd.DataFrame] = []
+    for model, by_split in probabilities.items():
+        for name, chosen in rows.items():
+            shown = used.iloc[chosen]
+            parts.append(
+                predictions.table(model, name, list(shown["path"]), list(shown["label"]), by_split[name], classes)
             )
-            for model, by_split in probabilities.items()
-            for name, chosen in rows.items()
-        ]
-    )
+    table = pd.concat(parts, ignore_index=True)
     predictions.write(table, predictions_path)
 
-    shown = "test" if "test" in rows else "validation"
+    last_split: SplitName = "test" if "test" in rows else "validation"
     final = list(probabilities)[-1]
-    last = table[(table["model"] == final) & (table["split"] == shown)]
-    plots.write_confusion(last["label"], last["prediction"], confusion_path)
-    on_shown = {f"{model}, {shown}": splits[shown] for model, splits in judged.items()}
-    for name, draw in plots.PLOTS.items():
-        plots.save(draw(curves, on_shown), pictures_path / f"{name}.png")
+    last = table[(table["model"] == final) & (table["split"] == last_split)]
+    plots.write_confusion(list(last["prediction"]), list(last["label"]), confusion_path)
+    on_shown = {f"{model}, {last_split}": splits[last_split] for model, splits in judged.items()}
+    for picture, draw in plots.PLOTS.items():
+        plots.save(draw(curves, on_shown), pictures_path / f"{picture}.png")
 
 
 def _on_features(

@@ -10,6 +10,7 @@ import numpy as np
 from graft.backbones import build
 from graft.data import catalogue, pixels
 from graft.data.decode import Resizing
+from graft.errors import BackboneError
 from graft.features import store
 from graft.features.engines import ENGINES
 from graft.progress import say, track
@@ -57,9 +58,7 @@ def run(
 
 
 def _require_finite(features: np.ndarray, name: str) -> None:
-    from graft.errors import BackboneError
-
     if not np.isfinite(features).all():
         raise BackboneError(
-            f"backbone.weights: {name} gives features that are no numbers. The weights file is damaged or of another network."
+            f"backbone.weights: {name} gives features that are no numbers; the weights are damaged, or not its own."
         )

@@ -77,7 +77,7 @@ def run(
             ranges = finetune.augment.model_dump()
 
             def plain(wanted: np.ndarray, epoch: int) -> np.ndarray:
-                return decoded[place[wanted]].astype(np.float32)
+                return np.asarray(decoded[place[wanted]], np.float32)
 
             def augmented(wanted: np.ndarray, epoch: int) -> np.ndarray:
                 views = [

@@ -169,7 +169,9 @@ def complete(params: Params, outputs: Outputs) -> str:
 
 
 def _find(client: MlflowClient, experiment_id: str, name: str) -> Run | None:
-    found = client.search_runs([experiment_id], f"tags.`{PASS}` = '{name}'", order_by=["start_time DESC"], max_results=1)
+    found = client.search_runs(
+        [experiment_id], f"tags.`{PASS}` = '{name}'", order_by=["start_time DESC"], max_results=1
+    )
     return found[0] if found else None
 
 
@@ -185,7 +187,11 @@ def _open(client: MlflowClient, experiment_id: str, run: Run | None, params: Par
         "mlflow.source.git.commit": code.commit,
         "graft.git.dirty": str(code.dirty).lower(),
         "mlflow.user": getpass.getuser(),
-        **{f"dvc.{key}": os.environ[f"DVC_{key.upper()}"] for key in ("exp_name",) if f"DVC_{key.upper()}" in os.environ},
+        **{
+            f"dvc.{key}": os.environ[f"DVC_{key.upper()}"]
+            for key in ("exp_name",)
+            if f"DVC_{key.upper()}" in os.environ
+        },
         **params.tracking.tags,
     }
     if run is None:
@@ -276,7 +282,9 @@ def _log_dataset(tracked: Tracked, inputs: Inputs) -> None:
 
     catalogue = pd.read_csv(inputs.catalogue, keep_default_na=False, dtype={"label": str, "path": str})
     digest = dvc.md5_of(inputs.catalogue)
-    dataset = from_pandas(catalogue, source=str(inputs.catalogue), targets="label", name="catalogue", digest=digest[:32])
+    dataset = from_pandas(
+        catalogue, source=str(inputs.catalogue), targets="label", name="catalogue", digest=digest[:32]
+    )
     entry = DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "train, validation, test")])
     tracked.client.log_inputs(tracked.run_id, [entry])
 
@@ -298,9 +306,10 @@ def _log_stages(tracked: Tracked, outputs: Outputs) -> None:
 
 def _log_model(tracked: Tracked, outputs: Outputs) -> None:
     """The final model, with its signature and a blank image as input example."""
+    from importlib.metadata import version
+
     import keras
     import mlflow
-    from importlib.metadata import version
     from mlflow.models import infer_signature
 
     keras.config.disable_interactive_logging()  # MLflow tries the example with a progress bar

@@ -47,13 +47,17 @@ def connect(experiment: str) -> tuple[MlflowClient, str]:
     mlflow.set_tracking_uri(where)
     client = mlflow.MlflowClient(where)
     local = where.startswith("sqlite:///")
-    lock = Path(where.removeprefix("sqlite:///")).with_suffix(".db.lock") if local else root() / ".graft" / "mlflow.lock"
+    lock = (
+        Path(where.removeprefix("sqlite:///")).with_suffix(".db.lock") if local else root() / ".graft" / "mlflow.lock"
+    )
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock, timeout=120):
             return client, _experiment(client, experiment, root() / ARTIFACTS if local else None)
     except Timeout:
-        raise TrackingError(f"{lock}: is held by another process for two minutes. Remove it if none is running.") from None
+        raise TrackingError(
+            f"{lock}: is held by another process for two minutes. Remove it if none is running."
+        ) from None
     except (MlflowException, OSError) as error:
         raise TrackingError(
             f"MLFLOW_TRACKING_URI: {where} cannot be used. Got: {' '.join(str(error).split())[:300]}. "

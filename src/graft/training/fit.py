@@ -105,9 +105,7 @@ def fit(
         n_batches = math.ceil(len(validation.rows) / p.batch_size)
         held_out = _dataset(lambda: _once(validation, fetch_validation, p.batch_size, n_classes), n_batches)
     model.fit(
-        _dataset(
-            _endless(train, fetch_train, p.batch_size, n_classes, weights, seed), tf.data.INFINITE_CARDINALITY
-        ),
+        _dataset(_endless(train, fetch_train, p.batch_size, n_classes, weights, seed), tf.data.INFINITE_CARDINALITY),
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         validation_data=held_out,
@@ -174,7 +172,7 @@ def _keep_best(p: FitValues, total_steps: int, epochs: int, on_epoch: OnEpoch) -
         total=total_steps * p.batch_size, desc="training", unit=" images", disable=not sys.stderr.isatty(), leave=False
     )
 
-    class Keeper(keras.callbacks.Callback):
+    class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.steps = 0

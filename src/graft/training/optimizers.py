@@ -67,7 +67,10 @@ def build(p: OptimizerValues, total_steps: int) -> keras.Optimizer:
     """A compiled-in optimizer; weight decay is decoupled and skips UNDECAYED."""
     import keras
 
-    arguments: dict[str, Any] = {"learning_rate": learning_rates(p, total_steps), "weight_decay": p.weight_decay or None}
+    arguments: dict[str, Any] = {
+        "learning_rate": learning_rates(p, total_steps),
+        "weight_decay": p.weight_decay or None,
+    }
     if p.optimizer in ("sgd", "rmsprop"):
         arguments["momentum"] = p.momentum
     if p.optimizer in ("adamw", "lion") and arguments["weight_decay"] is None:

@@ -36,7 +36,7 @@ def scan(root: Path) -> list[Item]:
 def read(root: Path, path: str) -> bytes:
     """A binary PGM: its bytes depend on the pixels alone, not on an encoder's version."""
     pixels = _arrays()[0][int(path.removesuffix(".pgm"))]
-    return b"P5 8 8 255\n" + pixels.tobytes()
+    return b"P5 8 8 255\n" + bytes(pixels.tobytes())
 
 
 SOURCE = Source(scan, read)

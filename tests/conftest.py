@@ -1,0 +1,198 @@
+"""Shared by all tests: generated images, a tiny project under DVC with a SQLite MLflow store."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CLASSES = ("circle", "cross", "stripes")
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real photos and ImageNet weights."""
+    folder = os.environ.get("GRAFT_REAL_DATA")
+    if not folder:
+        pytest.skip("GRAFT_REAL_DATA is not set: no real photos and weights here")
+    return Path(folder).resolve()
+
+
+def drawing(kind: str, seed: int, side: int = 40) -> np.ndarray:
+    """A (side, side, 3) uint8 picture of one of CLASSES, at a random place in a random colour."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side]
+    cy, cx = rng.uniform(0.35, 0.65, 2) * side
+    radius = rng.uniform(0.2, 0.3) * side
+    shape = {
+        "circle": (y - cy) ** 2 + (x - cx) ** 2 < radius**2,
+        "cross": (abs(y - cy) < side / 12) | (abs(x - cx) < side / 12),
+        "stripes": (x // 4) % 2 == 0,
+    }[kind]
+    picture = rng.integers(0, 60, (side, side, 3))
+    picture[shape] += rng.integers(120, 190, 3)
+    return picture.astype(np.uint8)
+
+
+def encoded(pixels: np.ndarray, file_format: str = "PNG", **options: Any) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, file_format, **options)
+    return out.getvalue()
+
+
+def write_drawings(folder: Path, per_class: int, first_seed: int = 0) -> None:
+    """`per_class` PNG files in a directory for each of CLASSES."""
+    for k, kind in enumerate(CLASSES):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for i in range(per_class):
+            pixels = drawing(kind, first_seed + 1000 * k + i)
+            (folder / kind / f"{i:03d}.png").write_bytes(encoded(pixels))
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory per class, 20 drawings each."""
+    folder = tmp_path_factory.mktemp("images")
+    write_drawings(folder, 20)
+    return folder
+
+
+def default_params() -> dict[str, Any]:
+    """The repository's own params.yaml, as a tree to change."""
+    tree: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    return tree
+
+
+def tiny_params() -> dict[str, Any]:
+    """The real params.yaml, shrunk: bundled backbone at 32 px on a folder of drawings, two epochs each."""
+    tree = default_params()
+    tree["data"] |= {"source": "folder", "path": "data/drawings"}
+    tree["backbone"] |= {"input_size": 32}
+    tree["train"] |= {"epochs": 3, "batch_size": 8}
+    tree["finetune"] |= {"epochs": 2, "batch_size": 8, "cut": "block_16_project"}
+    tree["evaluate"] |= {"top_k": 2}
+    return tree
+
+
+class Project:
+    """A user's clone in a temporary folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("MLFLOW_", "DVC_", "GIT_")) and key != "PYTHONPATH"
+        } | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(folder / "src"),
+            "GIT_AUTHOR_NAME": "a",
+            "GIT_AUTHOR_EMAIL": "a@example.org",
+            "GIT_COMMITTER_NAME": "a",
+            "GIT_COMMITTER_EMAIL": "a@example.org",
+        }
+
+    def run(self, *command: str, ok: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ok:
+            assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def write_params(self, tree: dict[str, Any]) -> None:
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+
+    def change(self, **changes: dict[str, Any]) -> None:
+        """Change keys of sections: change(train={"epochs": 1})."""
+        tree = yaml.safe_load((self.folder / "params.yaml").read_text())
+        for section, values in changes.items():
+            tree[section] |= values
+        self.write_params(tree)
+
+    def commit(self) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", "state")
+
+    def executed(self, output: str) -> list[str]:
+        """The stages that DVC says it ran."""
+        return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+
+    def client(self) -> Any:
+        import mlflow
+
+        return mlflow.MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
+
+    def runs(self) -> list[Any]:
+        """All MLflow runs, newest first."""
+        client = self.client()
+        experiments = [e.experiment_id for e in client.search_experiments()]
+        return list(client.search_runs(experiments, order_by=["start_time DESC"]))
+
+
+def make_project(folder: Path, params: dict[str, Any], per_class: int = 20) -> Project:
+    """Copy what a clone has, with `params` and drawings, into a new git and DVC repository."""
+    for name in ("src", "dvc.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
+        source = REPOSITORY / name
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    write_drawings(folder / "data" / "drawings", per_class)
+    project = Project(folder)
+    project.write_params(params)
+    project.run("git", "init", "-q")
+    project.commit()
+    return project
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A temporary working directory."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+
+
+@pytest.fixture
+def params_with(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the default params.yaml with changes, 'train.epochs'=3 style, and returns its path."""
+
+    def write(changes: dict[str, Any] | None = None, drop: tuple[str, ...] = ()) -> Path:
+        tree = default_params()
+        for key, value in (changes or {}).items():
+            *sections, last = key.split(".")
+            node = tree
+            for section in sections:
+                node = node[section]
+            node[last] = value
+        for key in drop:
+            *sections, last = key.split(".")
+            node = tree
+            for section in sections:
+                node = node[section]
+            del node[last]
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(tree))
+        return path
+
+    return write

@@ -1,0 +1,154 @@
+"""Every kind of image file, as a viewer would show it."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import drawing, encoded
+from PIL import Image
+
+from graft.data.decode import Resizing, UndecodableError, decode, open_rgb
+
+GRADIENT = np.add.outer(np.arange(0, 240, 6), np.arange(0, 240, 6)).astype(np.uint16) // 2
+
+
+def saved(image: Image.Image, file_format: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, file_format, **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "GIF", "PPM"])
+def test_lossless_formats_give_the_same_pixels(file_format: str) -> None:
+    colours = np.repeat(np.repeat(np.eye(3, dtype=np.uint8)[None] * 255, 9, 0), 9, 1)
+    assert np.array_equal(np.asarray(open_rgb(encoded(colours, file_format))), colours)
+
+
+@pytest.mark.parametrize(("file_format", "options"), [("JPEG", {"quality": 95}), ("WEBP", {"quality": 95})])
+def test_lossy_formats_come_near(file_format: str, options: dict[str, Any]) -> None:
+    pixels = drawing("circle", 1)
+    got = np.asarray(open_rgb(encoded(pixels, file_format, **options))).astype(int)
+    assert abs(got - pixels).mean() < 12
+
+
+def test_grey_one_bit_and_palette() -> None:
+    grey = Image.fromarray(GRADIENT.astype(np.uint8))
+    assert np.array_equal(np.asarray(open_rgb(saved(grey, "PNG")))[..., 2], np.asarray(grey))
+    bits = grey.point(lambda v: 255 * (v > 120)).convert("1")
+    assert np.array_equal(np.asarray(open_rgb(saved(bits, "PNG")))[..., 0], np.asarray(bits.convert("L")))
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 200, 150, 100])
+    palette.putpixel((1, 0), 1)
+    assert np.asarray(open_rgb(saved(palette, "PNG"))).tolist() == [[[10, 20, 30], [200, 150, 100]]]
+
+
+def test_16_bit_grey_keeps_its_brightness() -> None:
+    deep = Image.fromarray((GRADIENT.astype(np.uint16) * 257))
+    assert np.array_equal(np.asarray(open_rgb(saved(deep, "PNG")))[..., 0], GRADIENT)
+
+
+def test_transparency_lies_over_white() -> None:
+    clear = Image.fromarray(np.array([[[200, 0, 0, 0], [200, 0, 0, 255], [0, 0, 0, 128]]], np.uint8))
+    got = np.asarray(open_rgb(saved(clear, "PNG")))[0]
+    assert got[0].tolist() == [255, 255, 255]
+    assert got[1].tolist() == [200, 0, 0]
+    assert got[2].tolist() == pytest.approx([127, 127, 127], abs=1)
+    keyed = Image.new("P", (2, 1))
+    keyed.putpalette([10, 20, 30, 200, 150, 100])
+    keyed.putpixel((1, 0), 1)
+    got = np.asarray(open_rgb(saved(keyed, "PNG", transparency=0)))[0]
+    assert got.tolist() == [[255, 255, 255], [200, 150, 100]]
+
+
+def test_cmyk_jpeg_shows_its_colours() -> None:
+    red = Image.new("CMYK", (32, 32), (0, 255, 255, 0))
+    pixel = np.asarray(open_rgb(saved(red, "JPEG", quality=95)))[16, 16]
+    assert pixel[0] > 240
+    assert pixel[1:].max() < 15
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation: int) -> None:
+    """The stored picture is turned so that every orientation shows the same upright one."""
+    upright = Image.new("RGB", (48, 32), "black")
+    upright.paste("white", (0, 0, 24, 16))
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = upright.transpose(undo[orientation]) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    shown = open_rgb(saved(stored, "JPEG", exif=exif, quality=95))
+    assert shown.size == (48, 32)
+    assert np.asarray(shown)[4, 4].min() > 200
+    assert np.asarray(shown)[28, 44].max() < 55
+
+
+def test_an_animation_shows_its_first_frame() -> None:
+    first, second = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    data = saved(first, "GIF", save_all=True, append_images=[second], duration=50)
+    assert np.asarray(open_rgb(data))[0, 0].tolist() == [255, 0, 0]
+
+
+def bomb() -> bytes:
+    """A PNG header that promises 40,000 x 40,000 pixels."""
+    header = struct.pack(">IIBBBBB", 40000, 40000, 8, 0, 0, 0, 0)
+    chunk = b"IHDR" + header
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty file"),
+        (b"not an image at all", "not an image of a known format"),
+        (encoded(drawing("cross", 3), "JPEG")[:300], "cannot be decoded: "),
+        (encoded(drawing("cross", 3), "PNG")[:-200], "cannot be decoded: "),
+        (bomb(), "more than 89,478,485 pixels"),
+    ],
+    ids=["empty", "text", "short jpeg", "short png", "bomb"],
+)
+def test_what_cannot_be_decoded_says_why(data: bytes, reason: str) -> None:
+    with pytest.raises(UndecodableError, match="^" + reason):
+        open_rgb(data)
+
+
+@pytest.mark.parametrize("method", ["stretch", "crop", "pad"])
+def test_resizing(method: str) -> None:
+    """A wide picture, red in its left third, blue in its right: what each method keeps of it."""
+    wide = np.zeros((30, 90, 3), np.uint8)
+    wide[:, :30, 0] = 255
+    wide[:, 60:, 2] = 255
+    got = decode(encoded(wide), Resizing(30, method, "bilinear"))
+    assert got.shape == (30, 30, 3)
+    assert got.dtype == np.uint8
+    reds, blues = (got[..., 0] > 128).sum(), (got[..., 2] > 128).sum()
+    if method == "stretch":
+        assert reds == blues == 300
+    elif method == "crop":
+        assert reds == blues == 0
+    else:
+        assert not got[0].any()
+        assert not got[-1].any()
+        assert reds == blues == 100
+
+
+def test_enlarging_agrees_with_tensorflow() -> None:
+    """Half-pixel centres, as `tf.image.resize`: pretraining and users' other code see the same pixels."""
+    import tensorflow as tf
+
+    small = drawing("circle", 4, side=8)
+    expected = tf.image.resize(small, (96, 96), method="bilinear").numpy()
+    got = decode(encoded(small), Resizing(96, "stretch", "bilinear"))
+    assert abs(got - expected).max() <= 1.0

@@ -1,0 +1,210 @@
+"""params.yaml: complete, strict, every fault at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY
+
+from graft import params
+from graft.errors import ParamsError
+
+
+def faults(path: Path) -> tuple[str, ...]:
+    with pytest.raises(ParamsError) as caught:
+        params.load(path)
+    return caught.value.faults
+
+
+def test_the_default_has_no_fault() -> None:
+    loaded = params.load(REPOSITORY / "params.yaml")
+    assert loaded.flat()["train.learning_rate"] == loaded.train.learning_rate
+    assert loaded.flat()["finetune.augment.zoom"] == loaded.finetune.augment.zoom
+
+
+def test_no_value_is_hidden_in_the_code() -> None:
+    """Every leaf of the schema is required, so every value must stand in the file."""
+    pending: list[Any] = [params.Params]
+    while pending:
+        section = pending.pop()
+        for name, field in section.model_fields.items():
+            assert field.is_required(), f"{section.__name__}.{name} has a default in the code"
+            if isinstance(field.annotation, type) and issubclass(field.annotation, params.Section):
+                pending.append(field.annotation)
+
+
+def test_every_key_of_the_default_file_is_explained() -> None:
+    """A line that holds a value has a comment, or repeats a key that had one above."""
+    explained: set[str] = set()
+    for line in (REPOSITORY / "params.yaml").read_text().splitlines():
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        key = text.split(":")[0]
+        if "#" in line:
+            explained.add(key)
+        assert key in explained or text.endswith(":") or key == "fractions", f"{key} is nowhere explained"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"train.learning_rate": 0}, "train.learning_rate: must be greater than 0. Got 0."),
+        ({"train.learning_rate": float("inf")}, "train.learning_rate: must be a finite number. Got inf."),
+        (
+            {"train.learning_rate": "1e-3"},
+            "train.learning_rate: must be a valid number. Got '1e-3'. YAML reads 1e-3 as text; write 1.0e-3 or 0.001.",
+        ),
+        ({"train.epochs": 2.5}, "train.epochs: must be a valid integer. Got 2.5."),
+        ({"train.epochs": True}, "train.epochs: must be a valid integer. Got True."),
+        (
+            {"train.steps": 500},
+            "train: exactly one of epochs and steps must be a number, the other null. Got epochs=30, steps=500.",
+        ),
+        (
+            {"train.learning_rte": 0.1},
+            "train.learning_rte: unknown key; must be one of optimizer, learning_rate, momentum, weight_decay, schedule, "
+            "warmup_steps, decay_to, batch_size, epochs, steps, label_smoothing, class_weights, … (17 in all). "
+            "Got 'learning_rte'. Did you mean 'learning_rate'?",
+        ),
+        (
+            {"train.heads.linear.dropot": 0.1},
+            "train.heads.linear.dropot: unknown key; must be one of pooling, dropout. Got 'dropot'. "
+            "Did you mean 'dropout'?",
+        ),
+        (
+            {"train.optimizer": "adm"},
+            "train.optimizer: must be one of sgd, rmsprop, adam, adamw, nadam, lion. Got 'adm'. Did you mean 'adam'?",
+        ),
+        (
+            {"data.fractions": {"train": 0.5, "validation": 0.2, "test": 0.2}},
+            "data.fractions: must add up to 1. Got 0.9.",
+        ),
+        (
+            {"backbone.name": "MobilNetV2"},
+            "backbone.name: must be one of MobileNet, MobileNetV2, MobileNetV3Small, MobileNetV3Large, ResNet50, "
+            "ResNet101, ResNet152, ResNet50V2, ResNet101V2, ResNet152V2, EfficientNetB0, EfficientNetB1, … (40 in all). "
+            "Got 'MobilNetV2'. Did you mean 'MobileNetV2'?",
+        ),
+        ({"backbone.input_size": 16}, "backbone.input_size: must be at least 32 pixels for MobileNetV2. Got 16."),
+        ({"backbone.alpha": 1.0}, "backbone.alpha: must be 0.35 for the bundled weights of MobileNetV2. Got 1."),
+        (
+            {"backbone.weights": "imagenet", "backbone.alpha": 0.36},
+            "backbone.alpha: must be one of 0.35, 0.5, 0.75, 1, 1.3, 1.4 for ImageNet weights of MobileNetV2. Got 0.36.",
+        ),
+        (
+            {"backbone.name": "ResNet50", "backbone.weights": "random", "finetune.enabled": False},
+            "backbone.alpha: must be null, since ResNet50 has no width multiplier. Got 0.35.",
+        ),
+        (
+            {"backbone.weights": "imagnet"},
+            "backbone.weights: must be an existing file, or must be one of bundled, imagenet, random. Got 'imagnet'. "
+            "Did you mean 'imagenet'?",
+        ),
+        (
+            {"train.head": "conv"},
+            "extract.pooling: must be null for train.head: conv, which reads unpooled feature maps. Got 'avg'.",
+        ),
+        (
+            {"train.heads.linear.pooling": "max"},
+            "train.heads.linear.pooling: must be 'avg', as extract.pooling stores the features (or set extract.pooling: "
+            "null, which serves every head). Got 'max'.",
+        ),
+        (
+            {"finetune.cut": 200},
+            "finetune.cut: must leave at most 153 layers to train. Got 200, 200 layers.",
+        ),
+        (
+            {"finetune.cut": 1.5},
+            "finetune.cut: must be a layer's name, a number of layers from 1 to 153, or a fraction between 0 and 1. "
+            "Got 1.5.",
+        ),
+    ],
+)
+def test_one_fault_one_bullet(params_with: Callable[..., Path], changes: dict[str, Any], fault: str) -> None:
+    assert faults(params_with(changes)) == (fault,)
+
+
+def test_an_unknown_layer_names_a_near_one(params_with: Callable[..., Path]) -> None:
+    (fault,) = faults(params_with({"finetune.cut": "block13_expand"}))
+    assert fault.startswith("finetune.cut: a layer name must be one of ")
+    assert "Got 'block13_expand'. Did you mean 'block_13_expand'?" in fault
+    assert "graft backbones NAME" in fault
+
+
+def test_a_cut_is_not_checked_where_it_is_not_used(params_with: Callable[..., Path]) -> None:
+    assert not params.load(params_with({"finetune.cut": "nowhere", "finetune.enabled": False})).finetune.enabled
+
+
+def test_all_faults_at_once(params_with: Callable[..., Path]) -> None:
+    found = faults(
+        params_with(
+            {"seed": -1, "train.learning_rate": 0, "backbone.input_size": 8, "finetune.cut": "x", "extra": 1},
+            drop=("data.source",),
+        )
+    )
+    assert [fault.split(":")[0] for fault in found] == [
+        "seed",
+        "data.source",
+        "train.learning_rate",
+        "extra",
+        "backbone.input_size",
+        "finetune.cut",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("- a\n- b\n", "must be a mapping of sections. Got list."),
+        ("seed: [1\n", "must be YAML."),
+        ("seed: 1\nseed: 2\n", "key 'seed' stands twice"),
+    ],
+)
+def test_what_is_no_params_file(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    assert fault in faults(path)[0]
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    assert faults(tmp_path / "params.yaml") == ("must exist. Run the command in the project's root.",)
+
+
+@pytest.mark.parametrize("command", [["--help"], ["train", "--help"], ["params", "check"], ["backbones"]])
+def test_help_and_checks_import_nothing_heavy(command: list[str]) -> None:
+    """In a process of its own: TensorFlow takes 3 s to import, MLflow 1.4 s."""
+    script = (
+        "import sys; from graft.cli import app\n"
+        f"try: app({command!r})\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'tensorflow', 'keras', 'mlflow', 'pandas', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_command_reports_faults_and_exits_1(params_with: Callable[..., Path]) -> None:
+    path = params_with({"train.learning_rate": -1, "train.epochs": 0})
+    done = subprocess.run(
+        [sys.executable, "-m", "graft.cli", "params", "check", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        f"graft: {path}: 2 faults",
+        "  - train.learning_rate: must be greater than 0. Got -1.",
+        "  - train.epochs: must be greater than or equal to 1. Got 0.",
+    ]
