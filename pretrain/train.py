@@ -56,7 +56,7 @@ def batches(images: np.ndarray, labels: np.ndarray, size: int, seed: int) -> tf.
 
 
 def pack(base: keras.Model, path: Path) -> None:
-    """Write weights as float16: half the size; the rounding moves features by 0.6 % of their mean, and no figure of the table."""
+    """Write weights as float16: half the size; the rounding moves features by 0.6 % of their mean."""
     full = path.with_name(f"float32-{path.name}")
     base.save_weights(full)
     with h5py.File(full) as source, h5py.File(path, "w") as target:

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -164,13 +164,6 @@ def make_project(folder: Path, params: dict[str, Any], per_class: int = 20) -> P
     project.run("git", "init", "-q")
     project.commit()
     return project
-
-
-@pytest.fixture
-def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A temporary working directory."""
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import drawing
 
+from conftest import drawing
 from graft.data import augment
 
 NONE: dict[str, Any] = {

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CLASSES, drawing, encoded, write_drawings
 
+from conftest import CLASSES, drawing, encoded, write_drawings
 from graft.data import catalogue, split
 from graft.data.sources import SOURCES
 from graft.errors import DataError, StaleError
@@ -184,7 +184,7 @@ def test_a_class_missing_from_official_sides() -> None:
     _, notes = split.make(used, official, FRACTIONS, seed=0)
     assert notes == ["no test images for: cross, stripes"]
     official["cross/0.png"] = official["cross/2.png"] = "test"
-    with pytest.raises(DataError, match="every class must have training images. None for: cross"):
+    with pytest.raises(DataError, match=r"every class must have training images\. None for: cross"):
         split.make(used, official, FRACTIONS, seed=0)
 
 

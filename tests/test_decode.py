@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import drawing, encoded
 from PIL import Image
 
+from conftest import drawing, encoded
 from graft.data.decode import Resizing, UndecodableError, decode, open_rgb
 
 GRADIENT = np.add.outer(np.arange(0, 240, 6), np.arange(0, 240, 6)).astype(np.uint16) // 2
@@ -48,7 +48,7 @@ def test_grey_one_bit_and_palette() -> None:
 
 
 def test_16_bit_grey_keeps_its_brightness() -> None:
-    deep = Image.fromarray((GRADIENT.astype(np.uint16) * 257))
+    deep = Image.fromarray(GRADIENT.astype(np.uint16) * 257)
     assert np.array_equal(np.asarray(open_rgb(saved(deep, "PNG")))[..., 0], GRADIENT)
 
 
@@ -103,9 +103,12 @@ def test_an_animation_shows_its_first_frame() -> None:
 
 def bomb() -> bytes:
     """A PNG header that promises 40,000 x 40,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
     header = struct.pack(">IIBBBBB", 40000, 40000, 8, 0, 0, 0, 0)
-    chunk = b"IHDR" + header
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100)))
 
 
 @pytest.mark.parametrize(

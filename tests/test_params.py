@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY
 
+from conftest import REPOSITORY
 from graft import params
 from graft.errors import ParamsError
 
@@ -68,9 +68,9 @@ def test_every_key_of_the_default_file_is_explained() -> None:
         ),
         (
             {"train.learning_rte": 0.1},
-            "train.learning_rte: unknown key; must be one of optimizer, learning_rate, momentum, weight_decay, schedule, "
-            "warmup_steps, decay_to, batch_size, epochs, steps, label_smoothing, class_weights, … (17 in all). "
-            "Got 'learning_rte'. Did you mean 'learning_rate'?",
+            "train.learning_rte: unknown key; must be one of optimizer, learning_rate, momentum, weight_decay, "
+            "schedule, warmup_steps, decay_to, batch_size, epochs, steps, label_smoothing, class_weights, "
+            "… (17 in all). Got 'learning_rte'. Did you mean 'learning_rate'?",
         ),
         (
             {"train.heads.linear.dropot": 0.1},
@@ -88,14 +88,15 @@ def test_every_key_of_the_default_file_is_explained() -> None:
         (
             {"backbone.name": "MobilNetV2"},
             "backbone.name: must be one of MobileNet, MobileNetV2, MobileNetV3Small, MobileNetV3Large, ResNet50, "
-            "ResNet101, ResNet152, ResNet50V2, ResNet101V2, ResNet152V2, EfficientNetB0, EfficientNetB1, … (40 in all). "
-            "Got 'MobilNetV2'. Did you mean 'MobileNetV2'?",
+            "ResNet101, ResNet152, ResNet50V2, ResNet101V2, ResNet152V2, EfficientNetB0, EfficientNetB1, … (40 in all)."
+            " Got 'MobilNetV2'. Did you mean 'MobileNetV2'?",
         ),
         ({"backbone.input_size": 16}, "backbone.input_size: must be at least 32 pixels for MobileNetV2. Got 16."),
         ({"backbone.alpha": 1.0}, "backbone.alpha: must be 0.35 for the bundled weights of MobileNetV2. Got 1."),
         (
             {"backbone.weights": "imagenet", "backbone.alpha": 0.36},
-            "backbone.alpha: must be one of 0.35, 0.5, 0.75, 1, 1.3, 1.4 for ImageNet weights of MobileNetV2. Got 0.36.",
+            "backbone.alpha: must be one of 0.35, 0.5, 0.75, 1, 1.3, 1.4 for ImageNet weights of MobileNetV2. "
+            "Got 0.36.",
         ),
         (
             {"backbone.name": "ResNet50", "backbone.weights": "random", "finetune.enabled": False},
@@ -112,8 +113,8 @@ def test_every_key_of_the_default_file_is_explained() -> None:
         ),
         (
             {"train.heads.linear.pooling": "max"},
-            "train.heads.linear.pooling: must be 'avg', as extract.pooling stores the features (or set extract.pooling: "
-            "null, which serves every head). Got 'max'.",
+            "train.heads.linear.pooling: must be 'avg', as extract.pooling stores the features (or set extract.pooling:"
+            " null, which serves every head). Got 'max'.",
         ),
         (
             {"finetune.cut": 200},

@@ -198,6 +198,14 @@ def backbones(
     show.cut_points(name) if name else show.table()
 
 
+@app.command(rich_help_panel=ACTION)
+def result(metrics: Annotated[Path, typer.Argument(help="What `graft evaluate` wrote.")]) -> None:
+    """Print how good the models are, and where to look further."""
+    from graft.evaluation import show
+
+    show.result(metrics)
+
+
 def print_result(text: str) -> None:
     """What a command was asked for goes to standard output; everything else to standard error."""
     typer.echo(text)

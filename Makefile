@@ -1,0 +1,58 @@
+# `make help` lists what there is. Everything runs in .venv, made from requirements.lock.
+
+PYTHON ?= python3
+BIN := $(CURDIR)/.venv/bin
+INSTALLED := .venv/.installed
+export PATH := $(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install repro test test-all check format pretrain table cuts lock clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(INSTALLED)  ## Make .venv from the lock file
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "graft needs Python 3.11 to 3.13, and %s is %s; name another: make PYTHON=python3.12 ..." % (sys.executable, sys.version.split()[0]))'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+repro: $(INSTALLED)  ## Run the pipeline on params.yaml; print the result and where to look
+	@graft params check
+	dvc repro
+	@graft result metrics/evaluate.json
+
+test: $(INSTALLED)  ## Run the test suite
+	pytest
+
+test-all: $(INSTALLED)  ## Run every test, the largest networks too
+	pytest -m "slow or not slow"
+
+check: $(INSTALLED)  ## Lint, check the format, check types
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: $(INSTALLED)  ## Format the code
+	ruff check --fix .
+	ruff format .
+
+pretrain: $(INSTALLED)  ## Pretrain the bundled backbone anew (about 45 minutes on two cores)
+	python pretrain/train.py pretrain/out
+
+table: $(INSTALLED)  ## Measure the table in pretrain/README.md (about 20 minutes on two cores)
+	python pretrain/table.py pretrain/table.json
+
+cuts: $(INSTALLED)  ## Derive src/graft/backbones/cuts.json from the networks
+	python -m graft.backbones
+
+lock: $(INSTALLED)  ## Resolve requirements.lock anew from pyproject.toml
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-emit-index-url --quiet --output-file requirements.lock
+
+clean:  ## Remove the environment and what tools leave behind; outputs and runs stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

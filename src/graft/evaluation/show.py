@@ -1,0 +1,56 @@
+"""The table that `graft result` prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from graft.errors import StaleError
+
+
+def result(path: Path) -> None:
+    """Print `metrics/evaluate.json`. Raises StaleError where it is missing or not readable."""
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise StaleError(f"{path}: must be written by `graft evaluate`. Run `dvc repro`. Got: {error}") from None
+    table = Table(box=None, header_style="bold")
+    for column in (
+        "model",
+        "split",
+        "images",
+        "accuracy",
+        "95 % interval",
+        "macro F1",
+        "log loss",
+        "calibration error",
+    ):
+        table.add_column(column, justify="left" if column in ("model", "split") else "right")
+    for model, splits in values.items():
+        for split, m in splits.items():
+            interval = m["accuracy_interval"]
+            table.add_row(
+                model,
+                split,
+                f"{m['images']}",
+                f"{m['accuracy']:.4f}",
+                f"{interval['low']:.4f} to {interval['high']:.4f}",
+                f"{m['macro_f1']:.4f}",
+                f"{m['log_loss']:.4f}",
+                f"{m['expected_calibration_error']:.4f}",
+            )
+    console = Console()
+    console.print()
+    console.print(table)
+    console.print(
+        "\nWhere to look (first: . .venv/bin/activate)\n"
+        "  mlflow ui           every run: params, curves, metrics, plots, model\n"
+        "  dvc plots show      training curves and confusion matrix as a page\n"
+        "  dvc metrics diff    what changed since the last commit\n"
+        "  models/model.keras  the model, on pixels in [0, 255]\n"
+        "To go on: change params.yaml, run `dvc repro`, compare."
+    )

@@ -1,0 +1,206 @@
+"""One test drives every row of the table with random weights; others, how weights are had or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graft.backbones import build, cuts
+from graft.backbones.table import BACKBONES, Backbone, get
+from graft.errors import BackboneError
+
+SLOW = {
+    "EfficientNetB5",
+    "EfficientNetB6",
+    "EfficientNetB7",
+    "EfficientNetV2M",
+    "EfficientNetV2L",
+    "NASNetLarge",
+    "ConvNeXtBase",
+    "ConvNeXtLarge",
+    "ConvNeXtXLarge",
+    "ResNet101",
+    "ResNet152",
+    "ResNet101V2",
+    "ResNet152V2",
+    "DenseNet169",
+    "DenseNet201",
+    "InceptionResNetV2",
+    "EfficientNetB2",
+    "EfficientNetB3",
+    "EfficientNetB4",
+    "EfficientNetV2B1",
+    "EfficientNetV2B2",
+    "EfficientNetV2B3",
+    "EfficientNetV2S",
+    "ConvNeXtSmall",
+}
+MODULES = {
+    "MobileNet": "mobilenet",
+    "MobileNetV2": "mobilenet_v2",
+    "MobileNetV3": "mobilenet_v3",
+    "ResNet": "resnet",
+    "EfficientNetB": "efficientnet",
+    "EfficientNetV2": "efficientnet_v2",
+    "DenseNet": "densenet",
+    "InceptionV3": "inception_v3",
+    "InceptionResNetV2": "inception_resnet_v2",
+    "Xception": "xception",
+    "VGG16": "vgg16",
+    "VGG19": "vgg19",
+    "NASNet": "nasnet",
+    "ConvNeXt": "convnext",
+}
+
+
+def module_of(row: Backbone) -> str:
+    if row.preprocessing == "tf" and row.name.startswith("ResNet"):
+        return "resnet_v2"
+    return MODULES[max((prefix for prefix in MODULES if row.name.startswith(prefix)), key=len)]
+
+
+def rows() -> list[object]:
+    return [
+        pytest.param(row, marks=[pytest.mark.slow] if name in SLOW else [], id=name) for name, row in BACKBONES.items()
+    ]
+
+
+def test_the_table_has_all_of_keras_applications() -> None:
+    import keras
+
+    classes = {name for name in dir(keras.applications) if name[0].isupper()}
+    assert set(BACKBONES) == classes
+
+
+@pytest.mark.parametrize("row", rows())
+def test_every_row(row: Backbone) -> None:
+    """Builds at its least size, has the features and cut points the tables say, and Keras's own preprocessing."""
+    import keras
+
+    keras.backend.clear_session()
+    side = row.min_input_size
+    loaded = build.build(row.name, 1.0 if row.alphas else None, side, "random", random_seed=1)
+    assert loaded.model.output_shape[-1] == row.feature_dim
+    assert cuts.derive(loaded.model) == cuts.known(row.name)
+
+    pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 3)).astype(np.float32)
+    inputs = keras.Input((side, side, 3))
+    ours = keras.Model(inputs, build.preprocess(row, inputs))
+    theirs = importlib.import_module(f"keras.applications.{module_of(row)}").preprocess_input(pixels.copy())
+    np.testing.assert_allclose(np.asarray(ours(pixels)), theirs, atol=2e-5)
+
+    features = np.asarray(build.feature_model(loaded, "avg")(pixels))
+    assert features.shape == (2, row.feature_dim)
+    assert np.isfinite(features).all()
+
+
+def test_too_small_is_what_keras_calls_too_small() -> None:
+    for name, smaller in (("Xception", 70), ("InceptionV3", 74), ("VGG16", 31)):
+        with pytest.raises(BackboneError, match=f"backbone: {name} cannot be built"):
+            build.build(name, None, smaller, "random", 0)
+
+
+def test_random_weights_are_drawn_from_their_seed() -> None:
+    first, same, other = (build.build("MobileNetV2", 0.35, 32, "random", seed) for seed in (3, 3, 4))
+    assert first.weights_sha256 == same.weights_sha256 != other.weights_sha256
+
+
+def test_the_bundled_weights_are_the_committed_ones() -> None:
+    bundled = get("MobileNetV2").bundled
+    assert bundled is not None
+    assert hashlib.sha256(bundled.path.read_bytes()).hexdigest() == bundled.sha256
+    assert bundled.path.stat().st_size < 2_000_000
+    loaded = build.build("MobileNetV2", bundled.alpha, 96, "bundled", 0)
+    assert loaded.weights_sha256 != build.build("MobileNetV2", bundled.alpha, 96, "random", 0).weights_sha256
+
+
+def test_a_weights_file_gives_back_what_was_saved(tmp_path: Path) -> None:
+    saved = build.build("MobileNetV2", 0.35, 32, "random", 5)
+    saved.model.save_weights(tmp_path / "own.weights.h5")
+    loaded = build.build("MobileNetV2", 0.35, 48, str(tmp_path / "own.weights.h5"), 0)
+    assert loaded.weights_sha256 == saved.weights_sha256
+
+
+def test_files_that_do_not_fit(tmp_path: Path) -> None:
+    (tmp_path / "text.weights.h5").write_text("no weights")
+    with pytest.raises(BackboneError, match=r"backbone\.weights: .*text\.weights\.h5 does not fit mobilenetv2"):
+        build.build("MobileNetV2", 0.35, 32, str(tmp_path / "text.weights.h5"), 0)
+    build.build("MobileNetV2", 0.5, 32, "random", 0).model.save_weights(tmp_path / "wide.weights.h5")
+    with pytest.raises(BackboneError, match=r"wide\.weights\.h5 does not fit .* at this alpha"):
+        build.build("MobileNetV2", 0.35, 32, str(tmp_path / "wide.weights.h5"), 0)
+    with pytest.raises(BackboneError, match="must be an existing file"):
+        build.build("MobileNetV2", 0.35, 32, str(tmp_path / "none.weights.h5"), 0)
+
+
+def test_an_official_efficientnet_file_is_not_loaded_by_hand(tmp_path: Path) -> None:
+    """Keras adds a rescaling layer only for weights="imagenet" (keras#20147): by hand the pixels would be wrong."""
+    file = tmp_path / "efficientnetb0_notop.h5"
+    file.write_bytes(b"x")
+    with pytest.raises(BackboneError, match=r"set backbone\.weights: imagenet"):
+        build.build("EfficientNetB0", None, 32, str(file), 0)
+
+
+def test_imagenet_without_network_or_cache_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty Keras cache, and a network that refuses."""
+    import urllib.error
+
+    from keras.src.utils import file_utils
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise urllib.error.URLError(OSError(101, "Network is unreachable"))
+
+    monkeypatch.setattr(file_utils, "urlretrieve", refuse)
+    monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    with pytest.raises(BackboneError) as caught:
+        build.build("MobileNetV2", 0.5, 96, "imagenet", 0)
+    message = str(caught.value)
+    assert message.startswith(
+        "backbone.weights: imagenet needs the file mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.5_96_no_top.h5 "
+        f"of MobileNetV2, which is not in {tmp_path}/models and could not be downloaded"
+    )
+    assert "KERAS_HOME" in message
+    assert "bundled, random or a file" in message
+
+
+@pytest.mark.parametrize(
+    ("cut", "name"),
+    [
+        ("block_13_expand", "block_13_expand"),
+        (1, "Conv_1_bn"),
+        (3, "Conv_1"),
+        (30, "block_13_project_BN"),
+        (0.25, None),
+    ],
+)
+def test_a_cut_by_name_number_or_fraction(cut: str | int | float, name: str | None) -> None:
+    points = cuts.known("MobileNetV2")
+    found = cuts.resolve(points, cut)
+    if name == "block_13_project_BN":
+        assert points.points[found] >= 30
+        assert all(n < 30 or n >= points.points[found] for n in points.points.values())
+    elif name is None:
+        assert points.points[found] >= points.layers / 4
+    else:
+        assert found == name
+
+
+def test_one_tensor_crosses_every_cut() -> None:
+    """The part from each cut on really computes from that tensor alone what the whole computes."""
+    import keras
+
+    model = build.build("MobileNetV2", 0.35, 32, "random", 2).model
+    pixels = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    expected = np.asarray(model(pixels, training=False))
+    for name in ("block_2_add", "block_13_expand", "block_14_expand", "Conv_1"):
+        assert name in cuts.derive(model).points
+        layers = model.layers
+        boundary = layers[next(i for i, layer in enumerate(layers) if layer.name == name)].input
+        below = keras.Model(model.input, boundary)
+        above = keras.Model(boundary, model.output)
+        got = np.asarray(above(below(pixels, training=False), training=False))
+        np.testing.assert_allclose(got, expected, atol=1e-5)

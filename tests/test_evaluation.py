@@ -1,0 +1,112 @@
+"""Metrics against numbers worked out by hand or by another library; predictions and plots as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from graft.errors import StaleError
+from graft.evaluation import metrics, plots, predictions, show
+
+
+def judged(**changes: Any) -> metrics.Judged:
+    """Five images of three classes, four right: classes 0 0 1 2 2, predicted 0 1 1 2 2."""
+    p = np.array([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.0, 0.0, 1.0]])
+    values: dict[str, Any] = {
+        "probabilities": p,
+        "targets": np.array([0, 0, 1, 2, 2]),
+        "classes": ["a", "b", "c"],
+        "top_k": 2,
+        "calibration_bins": 5,
+        "confidence": 0.95,
+    }
+    return metrics.Judged(**(values | changes))
+
+
+def test_all_metrics_by_hand() -> None:
+    got = metrics.compute(judged())
+    assert got["images"] == 5
+    assert got["accuracy"] == 0.8
+    assert got["top_k_accuracy"] == 1.0
+    assert got["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    assert got["log_loss"] == pytest.approx(-np.log([0.8, 0.3, 0.8, 0.6, 1.0]).mean())
+    assert got["per_class"]["b"] == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "images": 1}
+    # Bins of confidence (0.4, 0.6]: 0.6 wrong, 0.6 right; (0.6, 0.8]: both right; (0.8, 1]: right.
+    gaps = [2 * abs(0.6 - 0.5), 2 * abs(0.8 - 1.0), 1 * abs(1.0 - 1.0)]
+    assert got["expected_calibration_error"] == pytest.approx(sum(gaps) / 5)
+
+
+def test_wilson_interval_of_the_literature() -> None:
+    """Newcombe 1998, Statistics in Medicine 17:857, table I: 81 of 263 is 0.2553 to 0.3662."""
+    targets = np.zeros(263, np.int64)
+    p = np.tile([0.1, 0.9], (263, 1))
+    p[:81] = [0.9, 0.1]
+    got = metrics.accuracy_interval(judged(probabilities=p, targets=targets, classes=["a", "b"]))
+    assert (round(got["low"], 4), round(got["high"], 4)) == (0.2553, 0.3662)
+
+
+def test_top_k_says_nothing_of_k_classes() -> None:
+    assert "top_k_accuracy" not in metrics.compute(judged(top_k=3))
+
+
+def test_a_class_without_images_counts_zero_without_a_warning() -> None:
+    got = metrics.compute(judged(targets=np.array([0, 0, 1, 1, 1])))
+    assert got["per_class"]["c"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "images": 0}
+
+
+def test_a_probability_of_zero_costs_a_finite_loss() -> None:
+    p = np.array([[1.0, 0.0, 0.0]])
+    assert metrics.log_loss(judged(probabilities=p, targets=np.array([1]))) == pytest.approx(-np.log(1e-7))
+
+
+@pytest.mark.parametrize("name", metrics.METRICS)
+def test_every_metric_gives_plain_values(name: str) -> None:
+    """What goes into JSON: numbers, or mappings of numbers."""
+
+    def plain(value: Any) -> bool:
+        return all(map(plain, value.values())) if isinstance(value, dict) else type(value) in (int, float)
+
+    assert plain(metrics.METRICS[name](judged()))
+
+
+def test_predictions_hold_a_row_per_image(tmp_path: Path) -> None:
+    j = judged()
+    table = predictions.table(
+        "head", "test", [f"{i}.png" for i in range(5)], ["a", "a", "b", "c", "c"], j.probabilities, j.classes
+    )
+    predictions.write(table, tmp_path / "one.parquet")
+    predictions.write(table, tmp_path / "two.parquet")
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
+    got = pd.read_parquet(tmp_path / "one.parquet")
+    assert list(got.columns) == ["model", "split", "path", "label", "prediction", "p:a", "p:b", "p:c"]
+    assert (got["prediction"] == got["label"]).mean() == 0.8
+    assert got["p:a"].dtype == np.float32
+
+
+@pytest.mark.parametrize("name", plots.PLOTS)
+def test_every_plot_is_the_same_picture_twice(name: str, tmp_path: Path) -> None:
+    history = pd.DataFrame(
+        {"epoch": [1, 2], "loss": [2.0, 1.0], "accuracy": [0.3, 0.6], "val_loss": [2.0, 1.5], "best": [0, 1]}
+    ).assign(val_accuracy=[0.2, 0.5])
+    for file in ("one.png", "two.png"):
+        figure = plots.PLOTS[name]({"train": history, "finetune": history}, {"head": judged(), "finetuned": judged()})
+        plots.save(figure, tmp_path / file)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    with Image.open(tmp_path / "one.png") as image:
+        assert min(image.size) > 200
+        assert len(set(np.asarray(image.convert("L")).ravel())) > 20
+
+
+def test_confusion_rows_are_what_dvc_counts(tmp_path: Path) -> None:
+    plots.write_confusion(["b", "a"], ["a", "a"], tmp_path / "c.csv")
+    assert (tmp_path / "c.csv").read_text() == "actual,predicted\na,b\na,a\n"
+
+
+def test_a_missing_result_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(StaleError, match=r"evaluate\.json: must be written by `graft evaluate`. Run `dvc repro`."):
+        show.result(tmp_path / "evaluate.json")

@@ -1,0 +1,233 @@
+"""Heads, assembling, saving the same bytes twice, and the two equality gates."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import default_params
+from graft.backbones import build
+from graft.errors import BackboneError, GateError, StaleError, TrainingError
+from graft.features.engines import ENGINES
+from graft.models import assemble, heads, saving
+
+VALUES: dict[str, Any] = default_params()["train"]["heads"]
+
+
+def head(name: str, shape: tuple[int, ...], seed: int = 1) -> Any:
+    return heads.build(name, VALUES[name], shape, 4, seed)
+
+
+def test_every_head_has_its_values_in_the_schema_and_the_file() -> None:
+    from graft.params import Heads
+
+    assert set(heads.HEADS) == set(Heads.model_fields) == set(VALUES)
+
+
+@pytest.mark.parametrize("name", heads.HEADS)
+@pytest.mark.parametrize("shape", [(3, 3, 16), (1, 1, 16), (16,)])
+def test_every_head_gives_probabilities(name: str, shape: tuple[int, ...]) -> None:
+    if name == "conv" and len(shape) == 1:
+        with pytest.raises(TrainingError, match=r"Set extract\.pooling: null"):
+            head(name, shape)
+        return
+    features = np.random.default_rng(0).normal(size=(5, *shape)).astype(np.float32)
+    first = np.asarray(head(name, shape)(features))
+    assert first.shape == (5, 4)
+    np.testing.assert_allclose(first.sum(1), 1, atol=1e-5)
+    assert np.array_equal(first, np.asarray(head(name, shape)(features)))
+    assert not np.array_equal(first, np.asarray(head(name, shape, seed=2)(features)))
+
+
+def test_the_conv_head_is_the_tutorials() -> None:
+    """Conv 32 3x3 relu, max-pool 2x2, flatten, Dense 64 relu, dropout 0.5, softmax."""
+    layers = head("conv", (7, 7, 8)).layers[1:]
+    assert [type(layer).__name__ for layer in layers] == [
+        "Conv2D",
+        "MaxPooling2D",
+        "Flatten",
+        "Dense",
+        "Dropout",
+        "Dense",
+    ]
+    assert (layers[0].filters, layers[0].kernel_size, layers[1].pool_size) == (32, (3, 3), (2, 2))
+    assert (layers[3].units, layers[4].rate) == (64, 0.5)
+    assert layers[0].activation.__name__ == layers[3].activation.__name__ == "relu"
+
+
+@pytest.fixture(scope="module")
+def backbone() -> build.Loaded:
+    return build.build("MobileNetV2", 0.35, 32, "bundled", 0)
+
+
+def pixels(n: int = 4) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max", None])
+def test_pooled_or_not_a_linear_head_gives_the_same(backbone: build.Loaded, pooling: str | None) -> None:
+    """The head's own pooling of feature maps is the extractor's pooling."""
+    vectors = build.feature_model(backbone, pooling or "avg")(pixels().astype(np.float32))
+    maps = build.feature_model(backbone, None)(pixels().astype(np.float32))
+    values = {"pooling": pooling or "avg", "dropout": 0.0}
+    on_vectors = heads.build("linear", values, vectors.shape[1:], 4, 1)
+    on_maps = heads.build("linear", values, maps.shape[1:], 4, 1)
+    np.testing.assert_allclose(np.asarray(on_vectors(vectors)), np.asarray(on_maps(maps)), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_agrees_with_the_model(backbone: build.Loaded, name: str) -> None:
+    model = build.feature_model(backbone, "avg")
+    forward = ENGINES[name](model)
+    got = forward(pixels())
+    np.testing.assert_allclose(got, np.asarray(model(pixels().astype(np.float32))), rtol=1e-4, atol=1e-4)
+    assert got.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_feature_does_not_depend_on_its_batch(backbone: build.Loaded, name: str) -> None:
+    forward = ENGINES[name](build.feature_model(backbone, "avg"))
+    together = forward(pixels(9))
+    assert np.array_equal(together[7], forward(pixels(9)[7:8])[0])
+    assert np.array_equal(together, forward(pixels(9)[::-1].copy())[::-1])
+
+
+def test_unfreezing_leaves_batch_norm_and_all_below_frozen(backbone: build.Loaded) -> None:
+    import keras
+
+    assert assemble.unfreeze(backbone, "block_13_expand") == "block_13_expand"
+    names = [layer.name for layer in backbone.model.layers]
+    first = names.index("block_13_expand")
+    for i, layer in enumerate(backbone.model.layers):
+        frozen = i < first or isinstance(layer, keras.layers.BatchNormalization)
+        assert layer.trainable is not frozen, layer.name
+    with pytest.raises(BackboneError, match=r"finetune\.cut: a layer name must be one of"):
+        assemble.unfreeze(backbone, "block_13_add")
+
+
+def test_training_moves_no_batch_norm_statistic_and_nothing_below_the_cut() -> None:
+    import keras
+
+    loaded = build.build("MobileNetV2", 0.35, 32, "bundled", 0)
+    model = assemble.classifier(loaded, "avg", head("linear", (1280,)))
+    assemble.unfreeze(loaded, "block_16_project")
+    before = {w.path: w.numpy().copy() for w in model.weights}
+    model.compile(keras.optimizers.SGD(0.1), "categorical_crossentropy")
+    model.fit(pixels(8).astype(np.float32), np.eye(4, dtype=np.float32)[[0, 1, 2, 3] * 2], verbose=0)
+    moved = {path for path, value in before.items() if not np.array_equal(value, _weight(model, path))}
+    assert moved == {w.path for w in model.trainable_weights}
+    assert any("block_16_project" in path for path in moved)
+    assert not any("BN" in path or "bn" in path for path in moved)
+
+
+def _weight(model: Any, path: str) -> np.ndarray:
+    return next(w.numpy() for w in model.weights if w.path == path)
+
+
+SAVE = """
+import sys, numpy as np
+from pathlib import Path
+from graft.backbones import build
+from graft.models import assemble, heads, saving
+if sys.argv[2] == "noise":
+    import keras
+    keras.layers.Dense(3)(np.ones((1, 2))); np.ones(10_000)
+loaded = build.build("ResNet50" if sys.argv[3] == "caffe" else "MobileNetV2",
+                     None if sys.argv[3] == "caffe" else 0.35, 32, "random", 0)
+head = heads.build("mlp", {"pooling": "avg", "hidden_units": [8], "dropout": 0.1}, loaded.model.output_shape[-1:], 4, 1)
+model = assemble.classifier(loaded, "avg", head)
+model.compile("adam", "categorical_crossentropy")
+saving.save(model, Path(sys.argv[1]), np.zeros((2, 32, 32, 3), np.float32))
+"""
+
+
+@pytest.mark.parametrize("preprocessing", ["tf", "caffe"])
+def test_the_same_model_is_the_same_bytes_from_two_processes(tmp_path: Path, preprocessing: str) -> None:
+    for name, noise in (("a", "quiet"), ("b", "noise")):
+        subprocess.run(
+            [sys.executable, "-c", SAVE, str(tmp_path / f"{name}.keras"), noise, preprocessing],
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )
+    assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
+    assert {p.name for p in tmp_path.iterdir()} == {"a.keras", "b.keras"}
+
+
+def test_a_saved_model_loads_without_graft(tmp_path: Path) -> None:
+    """All preprocessing kinds are plain Keras: another team needs no graft to use the file."""
+    example = pixels(2).astype(np.float32)
+    expected = {}
+    for name in ("MobileNetV2", "ResNet50", "DenseNet121", "EfficientNetB0"):
+        loaded = build.build(name, 0.35 if name == "MobileNetV2" else None, 32, "random", 0)
+        width = loaded.model.output_shape[-1]
+        model = assemble.classifier(loaded, "avg", head("linear", (width,)))
+        saving.save(model, tmp_path / f"{name}.keras", example)
+        expected[name] = np.asarray(model(example))
+        np.save(tmp_path / f"{name}.npy", expected[name])
+    np.save(tmp_path / "example.npy", example)
+    script = (
+        "import sys, keras, numpy as np, pathlib\n"
+        "folder = pathlib.Path(sys.argv[1]); x = np.load(folder / 'example.npy')\n"
+        "for file in sorted(folder.glob('*.keras')):\n"
+        "    got = np.asarray(keras.models.load_model(file)(x))\n"
+        "    assert np.allclose(got, np.load(file.with_suffix('.npy')), atol=1e-5), file\n"
+        "assert not any(name.startswith('graft') for name in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_saved_model_holds_no_date_and_no_optimizer(tmp_path: Path) -> None:
+    model = head("linear", (16,))
+    model.compile("adam", "categorical_crossentropy")
+    saving.save(model, tmp_path / "head.keras", np.zeros((1, 16), np.float32))
+    with zipfile.ZipFile(tmp_path / "head.keras") as archive:
+        assert b"date_saved" not in archive.read("metadata.json")
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert b"adam" not in archive.read("config.json").lower()
+
+
+def test_what_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(StaleError, match=r"none\.keras: must be a Keras model .* Run `dvc repro`"):
+        saving.load(tmp_path / "none.keras")
+    (tmp_path / "text.keras").write_text("x")
+    with pytest.raises(StaleError, match=r"text\.keras: must be a Keras model"):
+        saving.load(tmp_path / "text.keras")
+
+
+def test_the_gate_catches_batch_norm_in_training_mode(backbone: build.Loaded) -> None:
+    """The classic silent bug: statistics of the batch instead of the learnt ones."""
+    import keras
+
+    features = build.feature_model(backbone, "avg")
+    classify = head("linear", (1280,))
+    inputs = keras.Input((32, 32, 3))
+    skewed = backbone.model(build.preprocess(backbone.row, inputs), training=True)
+    wrong = keras.Model(inputs, classify(keras.layers.GlobalAveragePooling2D()(skewed)))
+    x = pixels().astype(np.float32)
+    right = np.asarray(classify(features(x)))
+    saving.compare("a", right, "b", np.asarray(assemble.classifier(backbone, "avg", classify)(x)), 1e-4)
+    with pytest.raises(GateError, match=r"must predict the same within 0\.001\. They differ by"):
+        saving.compare("a", right, "b", np.asarray(wrong(x)), 1e-3)
+
+
+def test_the_gate_catches_wrong_preprocessing(backbone: build.Loaded) -> None:
+    classify = head("linear", (1280,))
+    model = assemble.classifier(backbone, "avg", classify)
+    x = pixels().astype(np.float32)
+    with pytest.raises(GateError):
+        saving.compare("a", np.asarray(model(x)), "b", np.asarray(model(x / 255)), 1e-3)
+
+
+def test_a_gate_does_not_pass_on_nan() -> None:
+    with pytest.raises(GateError):
+        saving.compare("a", np.ones((1, 2)), "b", np.full((1, 2), np.nan), 1e-3)

@@ -1,0 +1,344 @@
+"""The whole job in a temporary clone: real DVC, real git, a real SQLite MLflow store.
+
+One clone is run once and looked at by many tests; each further pass says what it changes.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from conftest import CLASSES, Project, make_project, tiny_params
+
+ALL = ["prepare", "extract", "train", "finetune", "evaluate"]
+
+
+@pytest.fixture(scope="module")
+def cold(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+    """A clone after its first `dvc repro`, committed; and what that printed."""
+    project = make_project(tmp_path_factory.mktemp("cold"), tiny_params())
+    done = project.run("dvc", "repro")
+    project.commit()
+    return project, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def project(cold: tuple[Project, str]) -> Project:
+    return cold[0]
+
+
+@pytest.fixture(scope="module")
+def first_run(project: Project) -> Any:
+    """The MLflow run of the cold pass."""
+    return project.runs()[-1]
+
+
+def test_a_cold_pass_runs_all_stages_quietly(cold: tuple[Project, str]) -> None:
+    project, output = cold
+    assert project.executed(output) == ALL
+    for noise in ("Warning", "absl", "Traceback", "oneDNN", "\x1b", "━"):
+        assert noise not in output
+    assert "extracting: 60 images in" in output
+    assert "images/s" in output
+
+
+def test_nothing_to_do_does_nothing(project: Project) -> None:
+    lock = (project.folder / "dvc.lock").read_bytes()
+    done = project.run("dvc", "repro")
+    assert "Data and pipelines are up to date." in done.stdout
+    assert project.executed(done.stdout) == []
+    assert (project.folder / "dvc.lock").read_bytes() == lock
+
+
+def test_metrics_have_the_promised_shape(project: Project) -> None:
+    metrics = json.loads((project.folder / "metrics" / "evaluate.json").read_text())
+    assert list(metrics) == ["head", "finetuned"]
+    for splits in metrics.values():
+        assert list(splits) == ["validation", "test"]
+        for values in splits.values():
+            assert values["images"] == 12
+            assert 0 <= values["accuracy_interval"]["low"] <= values["accuracy"] <= values["accuracy_interval"]["high"]
+            assert set(values["per_class"]) == set(CLASSES)
+    assert json.loads((project.folder / "metrics" / "prepare.json").read_text())["split"] == {
+        "train": 36,
+        "validation": 12,
+        "test": 12,
+    }
+
+
+def test_predictions_are_the_models_own(project: Project) -> None:
+    """Rows of the parquet file agree with the metrics, and with the saved model on the image files."""
+    import keras
+
+    from graft.data.decode import Resizing, decode
+
+    table = pd.read_parquet(project.folder / "data" / "predictions.parquet")
+    metrics = json.loads((project.folder / "metrics" / "evaluate.json").read_text())
+    for (model, split), rows in table.groupby(["model", "split"]):
+        assert (rows["label"] == rows["prediction"]).mean() == metrics[model][split]["accuracy"]
+    rows = table[(table["model"] == "finetuned") & (table["split"] == "test")]
+    pixels = [
+        decode((project.folder / "data" / "drawings" / path).read_bytes(), Resizing(32, "stretch", "bilinear"))
+        for path in rows["path"]
+    ]
+    model = keras.models.load_model(project.folder / "models" / "model.keras")
+    expected = np.asarray(model(np.stack(pixels).astype(np.float32)))
+    np.testing.assert_allclose(rows[[f"p:{name}" for name in CLASSES]], expected, atol=1e-4)
+
+
+def test_features_say_what_made_them(project: Project) -> None:
+    meta = json.loads((project.folder / "data" / "features" / "meta.json").read_text())
+    assert (meta["backbone"], meta["alpha"], meta["weights"], meta["input_size"]) == (
+        "MobileNetV2",
+        0.35,
+        "bundled",
+        32,
+    )
+    assert len(meta["weights_sha256"]) == 64
+    array = np.load(project.folder / "data" / "features" / "features.npy", mmap_mode="r")
+    assert array.shape == tuple(meta["shape"]) == (60, 1280)
+
+
+def test_the_run_holds_all_that_the_files_say(project: Project, first_run: Any) -> None:
+    tree = _flat(project)
+    assert first_run.data.params == {key: str(value) for key, value in tree.items()}
+    client = project.client()
+    for stage in ("train", "finetune"):
+        history = pd.read_csv(project.folder / "plots" / f"{stage}.csv")
+        for column in ("loss", "val_loss", "accuracy", "val_accuracy", "learning_rate"):
+            points = client.get_metric_history(first_run.info.run_id, f"{stage}/{column}")
+            assert [point.step for point in points] == history["epoch"].tolist()
+            np.testing.assert_allclose([point.value for point in points], history[column], rtol=1e-6)
+    metrics = json.loads((project.folder / "metrics" / "evaluate.json").read_text())
+    assert first_run.data.metrics["finetuned/test/accuracy"] == metrics["finetuned"]["test"]["accuracy"]
+    low = metrics["head"]["validation"]["accuracy_interval"]["low"]
+    assert first_run.data.metrics["head/validation/accuracy_interval/low"] == low
+    assert first_run.data.metrics["data/used"] == 60
+    assert first_run.info.status == "FINISHED"
+
+
+def _flat(project: Project) -> dict[str, Any]:
+    def leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        for key, value in tree.items():
+            if isinstance(value, dict) and value:
+                flat |= leaves(value, f"{prefix}{key}.")
+            else:
+                flat[prefix + key] = value
+        return flat
+
+    return leaves(yaml.safe_load(project.run("git", "show", "HEAD:params.yaml").stdout))
+
+
+def test_the_run_has_artifacts_dataset_code_and_stages(project: Project, first_run: Any) -> None:
+    client = project.client()
+    run_id = first_run.info.run_id
+    names = {
+        item.path
+        for folder in ("plots", "metrics", "history", "predictions", "data", "code")
+        for item in client.list_artifacts(run_id, folder)
+    }
+    assert {
+        "plots/curves.png",
+        "plots/confusion.png",
+        "plots/calibration.png",
+        "metrics/evaluate.json",
+        "metrics/prepare.json",
+        "history/train.csv",
+        "history/finetune.csv",
+        "predictions/predictions.parquet",
+        "data/split.csv",
+        "code/params.yaml",
+        "code/dvc.yaml",
+    } <= names
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]
+    catalogue = next(out["md5"] for out in lock["prepare"]["outs"] if out["path"].endswith("catalogue.csv"))
+    (dataset,) = first_run.inputs.dataset_inputs
+    assert dataset.dataset.digest == catalogue
+    tags = first_run.data.tags
+    head = project.run("git", "rev-list", "--max-parents=0", "HEAD").stdout.strip()
+    assert tags["mlflow.source.git.commit"] == head
+    assert tags["graft.git.dirty"] == "false"
+    assert all(tags[f"graft.stage.{stage}"].startswith("executed ") for stage in ALL)
+
+
+def test_stage_md5s_are_those_of_dvc(project: Project, first_run: Any, tmp_path: Path) -> None:
+    """Even those of `evaluate`, which dvc.lock does not have yet when they are logged."""
+    listing = json.loads(
+        Path(project.client().download_artifacts(first_run.info.run_id, "stages.json", tmp_path)).read_text()
+    )
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]
+    assert {stage: entry["md5"] for stage, entry in listing.items()} == {
+        stage: {out["path"]: out["md5"] for out in entry["outs"]} for stage, entry in lock.items()
+    }
+
+
+def test_the_logged_model_serves(project: Project, first_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loaded by MLflow alone it has a signature, an example, and predicts what the file predicts."""
+    import keras
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.folder}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlflow.db")
+    (output,) = first_run.outputs.model_outputs
+    logged = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
+    assert logged.metadata.signature.inputs.inputs[0].shape == (-1, 32, 32, 3)
+    assert logged.metadata.saved_input_example_info is not None
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
+    expected = np.asarray(keras.models.load_model(project.folder / "models" / "model.keras")(pixels))
+    np.testing.assert_allclose(logged.predict(pixels), expected, atol=1e-5)
+
+
+def test_dvc_shows_dag_metrics_plots_and_artifacts(project: Project) -> None:
+    assert all(stage in project.run("dvc", "dag").stdout for stage in ALL)
+    shown = json.loads(project.run("dvc", "metrics", "show", "--json").stdout)
+    assert "finetuned" in json.dumps(shown)
+    project.run("dvc", "plots", "show")
+    page = (project.folder / "dvc_plots" / "index.html").read_text()
+    for title in (
+        "Head, cross-entropy by epoch",
+        "Validation accuracy by epoch",
+        "Confusion of the final model on test",
+    ):
+        assert title in page
+    assert "curves.png" in page
+
+
+def test_force_gives_the_same_bytes_and_no_second_run(project: Project) -> None:
+    lock = (project.folder / "dvc.lock").read_bytes()
+    runs = len(project.runs())
+    done = project.run("dvc", "repro", "--force")
+    assert project.executed(done.stdout) == ALL
+    assert (project.folder / "dvc.lock").read_bytes() == lock
+    assert "reproduced: the same bytes as MLflow run" in done.stderr
+    assert len(project.runs()) == runs
+
+
+def test_an_experiment_with_a_new_rate_makes_no_forward_pass(project: Project) -> None:
+    done = project.run("dvc", "exp", "run", "-n", "slower", "-S", "train.learning_rate=0.003")
+    assert project.executed(done.stdout) == ["train", "finetune", "evaluate"]
+    newest = project.runs()[0]
+    assert newest.data.params["train.learning_rate"] == "0.003"
+    assert newest.data.tags["dvc.exp_name"] == "slower"
+    assert newest.data.tags["graft.git.dirty"] == "true"
+    stages = {stage: newest.data.tags[f"graft.stage.{stage}"].split()[0] for stage in ALL}
+    assert stages == dict(zip(ALL, ["cached", "cached", "executed", "executed", "executed"], strict=True))
+    assert "train.learning_rate" in project.run("dvc", "params", "diff").stdout
+    assert "finetuned.test.log_loss" in project.run("dvc", "metrics", "diff").stdout
+    table = project.run("dvc", "exp", "show", "--csv").stdout
+    assert "slower" in table
+    # Back again: everything comes from DVC's run cache, and its MLflow run is there already.
+    runs = len(project.runs())
+    project.run("git", "checkout", "params.yaml")
+    done = project.run("dvc", "repro")
+    assert project.executed(done.stdout) == []
+    assert len(project.runs()) == runs
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_new_seed_splits_anew_but_extracts_nothing(project: Project) -> None:
+    """And with fine-tuning off there is one model to judge; the pipeline is the same."""
+    project.change(finetune={"enabled": False})
+    tree = yaml.safe_load((project.folder / "params.yaml").read_text())
+    project.write_params(tree | {"seed": 7})
+    done = project.run("dvc", "repro")
+    assert project.executed(done.stdout) == ["prepare", "train", "finetune", "evaluate"]
+    metrics = json.loads((project.folder / "metrics" / "evaluate.json").read_text())
+    assert list(metrics) == ["head"]
+    assert set(pd.read_parquet(project.folder / "data" / "predictions.parquet")["model"]) == {"head"}
+    project.run("dvc", "plots", "show")
+    newest = project.runs()[0]
+    assert newest.info.status == "FINISHED"
+    assert "finetune/loss" not in newest.data.metrics
+    assert newest.data.metrics["head/test/accuracy"] == metrics["head"]["test"]["accuracy"]
+    project.run("git", "checkout", "params.yaml", "metrics", "dvc.lock")
+    project.run("dvc", "checkout")
+
+
+def test_bad_params_stop_every_stage_before_any_work(project: Project) -> None:
+    project.change(train={"learning_rate": 0}, backbone={"input_size": 8})
+    for stage in ("prepare", "train"):
+        command = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"][stage]["cmd"]
+        done = project.run("sh", "-c", command, ok=False)
+        assert done.returncode == 1
+        assert done.stderr.splitlines() == [
+            "graft: params.yaml: 2 faults",
+            "  - train.learning_rate: must be greater than 0. Got 0.",
+            "  - backbone.input_size: must be at least 32 pixels for MobileNetV2. Got 8.",
+        ]
+    project.run("git", "checkout", "params.yaml")
+
+
+def test_a_server_that_does_not_answer_stops_before_training(project: Project) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    project.change(train={"learning_rate": 0.02})
+    done = project.run("dvc", "repro", ok=False, MLFLOW_TRACKING_URI=address)
+    assert done.returncode != 0
+    assert f"graft: MLFLOW_TRACKING_URI: {address} must be a reachable MLflow server. Got: " in done.stderr
+    assert "Nothing was trained." in done.stderr
+    assert "epoch" not in done.stderr
+    assert "Traceback" not in done.stderr
+    project.run("git", "checkout", "params.yaml")
+    assert project.executed(project.run("dvc", "repro").stdout) == []
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """Answers /health, then refuses everything as a broken MLflow server would."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/health" else 501)
+            self.end_headers()
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_broken_server_is_one_error_too(project: Project, silent_server: str) -> None:
+    command = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]["train"]["cmd"]
+    done = project.run(
+        "sh", "-c", command, ok=False, MLFLOW_TRACKING_URI=silent_server, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"
+    )
+    assert done.returncode == 1
+    assert f"graft: MLFLOW_TRACKING_URI: {silent_server} cannot be used. Got: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_queued_experiments_run_beside_each_other(project: Project) -> None:
+    """In temporary workspaces, two workers at once; their runs land in the project's own store."""
+    runs = len(project.runs())
+    for rate in ("0.004", "0.005"):
+        project.run("dvc", "exp", "run", "--queue", "-S", f"train.learning_rate={rate}", "-S", "finetune.enabled=false")
+    project.run("dvc", "queue", "start", "--jobs", "2")
+    for _ in range(240):
+        status = project.run("dvc", "queue", "status").stdout
+        if "Running" not in status and "Queued" not in status:
+            break
+        time.sleep(1)
+    assert status.count("Success") == 2, status
+    newest = project.runs()[:2]
+    assert len(project.runs()) == runs + 2
+    assert {run.data.params["train.learning_rate"] for run in newest} == {"0.004", "0.005"}
+    assert {run.info.status for run in newest} == {"FINISHED"}

@@ -1,0 +1,224 @@
+"""The loop, on numbers: what is kept, when it stops, what the schedule says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graft.errors import TrainingError
+from graft.models import heads
+from graft.params import Optimization
+from graft.training import optimizers
+from graft.training.fit import COLUMNS, Examples, fit
+
+DEFAULT: dict[str, Any] = {
+    "optimizer": "adam",
+    "learning_rate": 0.01,
+    "momentum": 0.9,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "decay_to": 0.0,
+    "batch_size": 8,
+    "epochs": 4,
+    "steps": None,
+    "label_smoothing": 0.0,
+    "class_weights": "none",
+    "monitor": "val_loss",
+    "early_stopping_patience": None,
+    "early_stopping_min_delta": 0.0,
+}
+
+
+def values(**changes: Any) -> Optimization:
+    return Optimization(**(DEFAULT | changes))
+
+
+def blobs(n: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 6) features around three centres, and classes."""
+    rng = np.random.default_rng(seed)
+    classes = np.arange(n) % 3
+    return (rng.normal(size=(n, 6)) * 0.7 + 2 * np.eye(3, 6)[classes]).astype(np.float32), classes
+
+
+FEATURES, CLASSES = blobs()
+TRAIN = Examples(np.arange(40), CLASSES[:40])
+HELD_OUT = Examples(np.arange(40, 60), CLASSES[40:])
+
+
+def fetch(rows: np.ndarray, epoch: int) -> np.ndarray:
+    return FEATURES[rows]
+
+
+def head(seed: int = 1) -> Any:
+    return heads.build("linear", {"pooling": "avg", "dropout": 0.2}, (6,), 3, seed)
+
+
+def train(p: Optimization, model: Any = None, seed: int = 0, **more: Any) -> Any:
+    arguments = {"train": TRAIN, "fetch_train": fetch, "validation": HELD_OUT, "fetch_validation": fetch} | more
+    return fit(head() if model is None else model, p, seed, 3, **arguments)
+
+
+def loss_of(model: Any) -> float:
+    p = np.asarray(model(FEATURES[HELD_OUT.rows], training=False))
+    return float(-np.log(p[np.arange(20), HELD_OUT.targets]).mean())
+
+
+def test_it_learns_and_says_so() -> None:
+    model = head()
+    before = loss_of(model)
+    seen: list[tuple[int, dict[str, float]]] = []
+    history = train(values(), model, on_epoch=lambda epoch, metrics: seen.append((epoch, metrics)))
+    assert tuple(history.columns) == COLUMNS
+    assert history["epoch"].tolist() == [1, 2, 3, 4]
+    assert history["steps"].tolist() == [5, 10, 15, 20]
+    assert loss_of(model) < before
+    assert [epoch for epoch, _ in seen] == [1, 2, 3, 4]
+    assert seen[2][1]["val_loss"] == history["val_loss"][2]
+
+
+def test_the_same_seed_is_the_same_model() -> None:
+    first, same, other = head(), head(), head()
+    histories = [train(values(), model, seed) for model, seed in ((first, 0), (same, 0), (other, 1))]
+    assert histories[0].equals(histories[1])
+    for a, b in zip(first.get_weights(), same.get_weights(), strict=True):
+        assert np.array_equal(a, b)
+    assert not histories[0].equals(histories[2])
+
+
+def test_the_best_epoch_is_kept_not_the_last() -> None:
+    """A rate that makes the loss go up: what remains is the epoch the history marks."""
+    model = head()
+    history = train(values(optimizer="sgd", learning_rate=4.0, momentum=0.95, epochs=8), model)
+    best = int(history["val_loss"].idxmin())
+    assert best < 7
+    assert history.loc[history["best"] == 1, "epoch"].tolist() == [best + 1]
+    assert loss_of(model) == pytest.approx(history["val_loss"][best], rel=1e-4)
+    assert loss_of(model) < history["val_loss"][7]
+
+
+def test_early_stopping_waits_its_patience_and_restores() -> None:
+    model = head()
+    p = values(optimizer="sgd", learning_rate=4.0, momentum=0.95, epochs=50, early_stopping_patience=3)
+    history = train(p, model)
+    best = int(history["epoch"][history["best"] == 1].iloc[0])
+    assert len(history) == best + 3 < 50
+    assert loss_of(model) == pytest.approx(history["val_loss"][best - 1], rel=1e-4)
+
+
+def test_min_delta_is_what_counts_as_better() -> None:
+    history = train(values(learning_rate=1e-5, epochs=10, early_stopping_patience=2, early_stopping_min_delta=0.5))
+    assert len(history) == 3
+    assert history["best"].tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("steps", [1, 5, 7, 12])
+def test_a_total_number_of_steps(steps: int) -> None:
+    model = head()
+    history = train(values(epochs=None, steps=steps), model)
+    assert history["steps"].iloc[-1] == steps
+    assert int(model.optimizer.iterations) == steps
+    assert len(history) == -(-steps // 5)
+
+
+def test_every_example_once_an_epoch_in_a_new_order() -> None:
+    asked: list[tuple[int, list[int]]] = []
+
+    def recording(rows: np.ndarray, epoch: int) -> np.ndarray:
+        asked.append((epoch, rows.tolist()))
+        return FEATURES[rows]
+
+    train(values(epochs=3), fetch_train=recording)
+    orders = [[row for epoch, rows in asked if epoch == e for row in rows] for e in range(3)]
+    first_peek = orders[0][:8]  # one batch is looked at for its shape
+    orders[0] = orders[0][8:] if orders[0][8:16] == first_peek else orders[0]
+    assert all(sorted(order) == list(range(40)) for order in orders)
+    assert orders[0] != orders[1] != orders[2]
+
+
+def test_class_weights_are_scikit_learns_and_weigh_the_loss() -> None:
+    from sklearn.utils.class_weight import compute_class_weight
+
+    rows = np.concatenate([np.flatnonzero(CLASSES[:40] == 0), np.flatnonzero(CLASSES[:40] == 1)[:2], [2]])
+    skewed = Examples(rows, CLASSES[rows])
+    plain = heads.build("linear", {"pooling": "avg", "dropout": 0.0}, (6,), 3, 1)
+    p = np.asarray(plain(FEATURES[rows]))
+    losses = -np.log(p[np.arange(len(rows)), skewed.targets])
+    weights = compute_class_weight("balanced", classes=np.arange(3), y=skewed.targets)[skewed.targets]
+    still = values(class_weights="balanced", epochs=1, learning_rate=1e-9, batch_size=len(rows))
+    history = train(still, plain, train=skewed)
+    assert history["loss"][0] == pytest.approx((weights * losses).mean(), rel=1e-4)
+    assert history["loss"][0] != pytest.approx(losses.mean(), rel=1e-2)
+
+
+def test_label_smoothing_is_in_the_loss() -> None:
+    plain = train(values(epochs=1, learning_rate=1e-9))
+    smoothed = train(values(epochs=1, learning_rate=1e-9, label_smoothing=0.3))
+    p = np.asarray(head()(FEATURES[HELD_OUT.rows], training=False))
+    targets = np.eye(3)[HELD_OUT.targets] * 0.7 + 0.3 / 3
+    assert smoothed["val_loss"][0] == pytest.approx(float(-(targets * np.log(p)).sum(1).mean()), rel=1e-4)
+    assert smoothed["val_loss"][0] != plain["val_loss"][0]
+
+
+def test_a_missing_monitor_is_refused_before_training() -> None:
+    nothing = Examples(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    with pytest.raises(TrainingError, match="monitor: val_loss needs validation images, and the split has none"):
+        train(values(), validation=nothing)
+    history = train(values(monitor="loss"), validation=nothing)
+    assert history["val_loss"].isna().all()
+
+
+def test_a_diverging_loss_is_an_error() -> None:
+    def broken(rows: np.ndarray, epoch: int) -> np.ndarray:
+        return FEATURES[rows] * np.float32(np.nan if epoch == 1 else 1)
+
+    with pytest.raises(TrainingError, match=r"loss: became nan in epoch 2. Lower learning_rate \(it is 0.01\)"):
+        train(values(), fetch_train=broken)
+
+
+def rates(p: Optimization, total: int) -> list[float]:
+    schedule = optimizers.learning_rates(p, total)
+    return [float(schedule(step)) for step in range(total + 1)]
+
+
+def test_cosine_with_warmup_is_keras_own() -> None:
+    """keras CosineDecay counts its warm-up from step 0; ours gives the first step a rate above 0."""
+    import keras
+
+    p = values(schedule="cosine", decay_to=0.1)
+    theirs = keras.optimizers.schedules.CosineDecay(0.01, 50, alpha=0.1)
+    np.testing.assert_allclose(rates(p, 50), [float(theirs(step)) for step in range(51)], rtol=1e-5)
+    warm = rates(values(schedule="cosine", warmup_steps=10), 50)
+    assert warm[0] == pytest.approx(0.01 / 11, rel=1e-4)
+    assert np.all(np.diff(warm[:11]) > 0)
+    assert max(warm) == pytest.approx(0.01, rel=1e-4)
+
+
+@pytest.mark.parametrize(("schedule", "decay_to"), [("linear", 0.0), ("linear", 0.2), ("exponential", 0.01)])
+def test_the_other_schedules_end_where_they_say(schedule: str, decay_to: float) -> None:
+    got = rates(values(schedule=schedule, decay_to=decay_to), 20)
+    assert got[0] == pytest.approx(0.01)
+    assert got[-1] == pytest.approx(0.01 * decay_to, abs=1e-9)
+    steps = np.diff(got) if schedule == "linear" else np.diff(np.log(got))
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam", "adamw", "nadam", "lion"])
+def test_every_optimizer_and_its_decay(name: str) -> None:
+    """Decay shrinks kernels, not biases: with no gradient, a step multiplies by 1 - rate x decay."""
+    import keras
+
+    optimizer = optimizers.build(values(optimizer=name, weight_decay=0.5, learning_rate=0.1), 10)
+    layer = keras.layers.Dense(2, bias_initializer="ones", name=f"dense_{name}")
+    layer.build((None, 3))
+    before = layer.kernel.numpy()
+    zeros = [keras.ops.zeros_like(variable) for variable in layer.trainable_variables]
+    optimizer.apply_gradients(zip(zeros, layer.trainable_variables, strict=True))
+    np.testing.assert_allclose(layer.kernel.numpy(), before * 0.95, rtol=1e-5)
+    np.testing.assert_allclose(layer.bias.numpy(), 1.0)
+
+
+def test_momentum_reaches_sgd() -> None:
+    assert optimizers.build(values(optimizer="sgd", momentum=0.8), 10).momentum == 0.8
