@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from conftest import CLASSES, Project, make_project, tiny_params
+from graft import params
 
 ALL = ["prepare", "extract", "train", "finetune", "evaluate"]
 
@@ -110,9 +111,10 @@ def test_features_say_what_made_them(project: Project) -> None:
     assert array.shape == tuple(meta["shape"]) == (60, 1280)
 
 
-def test_the_run_holds_all_that_the_files_say(project: Project, first_run: Any) -> None:
-    tree = _flat(project)
-    assert first_run.data.params == {key: str(value) for key, value in tree.items()}
+def test_the_run_holds_all_that_the_files_say(project: Project, first_run: Any, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(project.run("git", "show", "HEAD:params.yaml").stdout)
+    resolved = params.load(tmp_path / "params.yaml").flat()
+    assert first_run.data.params == {key: str(value) for key, value in resolved.items()}
     client = project.client()
     for stage in ("train", "finetune"):
         history = pd.read_csv(project.folder / "plots" / f"{stage}.csv")
@@ -126,19 +128,6 @@ def test_the_run_holds_all_that_the_files_say(project: Project, first_run: Any) 
     assert first_run.data.metrics["head/validation/accuracy_interval/low"] == low
     assert first_run.data.metrics["data/used"] == 60
     assert first_run.info.status == "FINISHED"
-
-
-def _flat(project: Project) -> dict[str, Any]:
-    def leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        flat: dict[str, Any] = {}
-        for key, value in tree.items():
-            if isinstance(value, dict) and value:
-                flat |= leaves(value, f"{prefix}{key}.")
-            else:
-                flat[prefix + key] = value
-        return flat
-
-    return leaves(yaml.safe_load(project.run("git", "show", "HEAD:params.yaml").stdout))
 
 
 def test_the_run_has_artifacts_dataset_code_and_stages(project: Project, first_run: Any) -> None:

@@ -17,6 +17,7 @@ import yaml
 
 NOTES = Path(".graft/executed.json")
 LOCK = Path("dvc.lock")
+PIPELINE = Path("dvc.yaml")
 STAGES = ("prepare", "extract", "train", "finetune", "evaluate")
 
 
@@ -52,6 +53,16 @@ def stage_states(running: str, outputs: dict[str, Path]) -> dict[str, StageState
             md5s = {str(path): _md5(path) for path in outputs.values()}
         states[stage] = StageState(md5s, executed=stage == running or notes.get(stage) == session)
     return states
+
+
+def written() -> list[str]:
+    """Paths that a pass writes: `dvc.lock` and the outputs that dvc.yaml declares."""
+    try:
+        content = yaml.safe_load(PIPELINE.read_text())
+    except (OSError, yaml.YAMLError):
+        return [str(LOCK)]
+    paths: dict[str, str] = content["vars"][0]["paths"]
+    return [str(LOCK), *paths.values()]
 
 
 def md5_of(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +17,15 @@ class CodeState:
     diff: str
 
 
-def state(folder: Path) -> CodeState:
+def state(folder: Path, written: Iterable[str]) -> CodeState:
     """What `git` says of `folder`. Untracked files count as dirty, ignored ones do not.
 
-    `dvc.lock` is left out: DVC rewrites it while the pipeline runs.
+    written: paths that the pipeline itself writes while it runs, left out.
     """
+    paths = ["--", ".", *(f":(exclude){path}" for path in written)]
     commit = _git(folder, "rev-parse", "HEAD").strip()
-    status = _git(folder, "status", "--porcelain", "--", ".", ":(exclude)dvc.lock")
-    diff = _git(folder, "diff", "HEAD", "--", ".", ":(exclude)dvc.lock") if commit else ""
+    status = _git(folder, "status", "--porcelain", "--untracked-files=all", *paths)
+    diff = _git(folder, "diff", "HEAD", *paths) if commit else ""
     return CodeState(commit, bool(status.strip()), diff)
 
 

@@ -179,7 +179,7 @@ def _open(client: MlflowClient, experiment_id: str, run: Run | None, params: Par
     """Resume `run`, or make one, with all params and tags."""
     from mlflow.entities import Param, RunTag
 
-    code = git.state(Path.cwd())
+    code = git.state(Path.cwd(), dvc.written())
     tags = {
         PASS: pass_id(params, inputs),
         "mlflow.source.name": "dvc repro",
