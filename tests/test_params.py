@@ -135,7 +135,7 @@ def test_an_unknown_layer_names_a_near_one(params_with: Callable[..., Path]) -> 
     (fault,) = faults(params_with({"finetune.cut": "block13_expand"}))
     assert fault.startswith("finetune.cut: a layer name must be one of ")
     assert "Got 'block13_expand'. Did you mean 'block_13_expand'?" in fault
-    assert "graft backbones NAME" in fault
+    assert "graft backbones show NAME" in fault
 
 
 def test_a_cut_is_not_checked_where_it_is_not_used(params_with: Callable[..., Path]) -> None:

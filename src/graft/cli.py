@@ -32,7 +32,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 params_app = typer.Typer(help="Look at params.yaml.", no_args_is_help=True)
-app.add_typer(params_app, name="params")
+backbones_app = typer.Typer(help="List the backbones and what weights are available here.", invoke_without_command=True)
+app.add_typer(params_app, name="params", rich_help_panel="For you")
+app.add_typer(backbones_app, name="backbones", rich_help_panel="For you")
 
 STAGE = "Stages (run by `dvc repro`)"
 ACTION = "For you"
@@ -174,7 +176,7 @@ def evaluate(
             p.data, p.backbone, p.extract.engine, p.evaluate, catalogue, split, features, head, model,
             histories, metrics, confusion, pictures, predictions,
         )  # fmt: skip
-    tracking.complete(p, outputs)
+    tracking.complete(p, outputs, running="evaluate")
 
 
 @params_app.command("check")
@@ -188,14 +190,31 @@ def params_check(
     print_result(f"{file}: {len(loaded.flat())} values, no faults")
 
 
-@app.command(rich_help_panel=ACTION)
-def backbones(
-    name: Annotated[str | None, typer.Argument(help="A backbone, to list its cut points.")] = None,
-) -> None:
-    """List the backbones and what weights are available here; or one backbone's cut points."""
+@backbones_app.callback()
+def backbones(context: typer.Context) -> None:
+    """List the backbones and what weights are available here; `show NAME` lists where one can be cut."""
     from graft.backbones import show
 
-    show.cut_points(name) if name else show.table()
+    if context.invoked_subcommand is None:
+        show.table()
+
+
+@backbones_app.command("show")
+def backbones_show(name: Annotated[str, typer.Argument(help="A name of the table.")]) -> None:
+    """List the layers that `finetune.cut` may name for a backbone."""
+    from graft.backbones import show
+
+    show.cut_points(name)
+
+
+@app.command(rich_help_panel=ACTION)
+def log() -> None:
+    """Log the pass that the files hold to MLflow; does nothing where it is there already."""
+    p = load_params()
+    start_tensorflow()
+    from graft.tracking import run as tracking
+
+    print_result(tracking.complete(p, tracking.from_pipeline(), running=None))
 
 
 @app.command(rich_help_panel=ACTION)

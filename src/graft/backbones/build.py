@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graft.backbones.table import Backbone, get
+import numpy as np
+
+from graft.backbones.table import Backbone, get, keras_models
 from graft.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -74,9 +77,8 @@ def _build(row: Backbone, alpha: float | None, input_size: int, weights: str | N
             raise
         match = re.search(r"(https?://\S+)/([^/\s]+\.h5)", str(error))
         file = match.group(2) if match else row.weights_glob
-        home = keras.config.keras_home() if hasattr(keras.config, "keras_home") else "~/.keras"
         raise BackboneError(
-            f"backbone.weights: imagenet needs the file {file} of {row.name}, which is not in {home}/models "
+            f"backbone.weights: imagenet needs the file {file} of {row.name}, which is not in {keras_models()} "
             f"and could not be downloaded ({str(error).split(' -- ')[-1]}). Download it where there is a network "
             f"and put it there (KERAS_HOME moves the folder), or set backbone.weights to bundled, random or a file."
         ) from None
@@ -85,12 +87,20 @@ def _build(row: Backbone, alpha: float | None, input_size: int, weights: str | N
 def _load_file(model: keras.Model, path: Path) -> None:
     if not path.is_file():
         raise BackboneError(f"backbone.weights: must be an existing file. Got {str(path)!r}.")
+    # Keras warns and leaves a layer as it was where an older or partial file lacks it: that must not pass.
+    for variable in model.weights:
+        variable.assign(np.full(variable.shape, np.nan))
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.load_weights(path)
+        unset = [variable.path for variable in model.weights if np.isnan(variable.numpy()).any()]
+        if unset:
+            raise ValueError(f"{len(unset)} of {len(model.weights)} weights are not in the file, {unset[0]} first")
     except (ValueError, OSError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise BackboneError(
-            f"backbone.weights: {path} does not fit {model.name} without top at this alpha. Keras says: {reason}"
+            f"backbone.weights: {path} does not fit {model.name} without top at this alpha. Got: {reason}"
         ) from None
 
 
@@ -109,8 +119,6 @@ def _sha256(path: Path) -> str:
 
 def digest(model: keras.Model) -> str:
     """sha256 of the shapes and float32 bytes of all weights, in the model's order."""
-    import numpy as np
-
     state = hashlib.sha256()
     for variable in model.weights:
         value = np.ascontiguousarray(variable.numpy())

@@ -55,7 +55,7 @@ def resolve(cut_points: CutPoints, cut: str | int | float) -> str:
     points = cut_points.points
     if isinstance(cut, str):
         if cut not in points:
-            raise ValueError(f"a layer name {unknown(cut, points)} `graft backbones NAME` lists them all.")
+            raise ValueError(f"a layer name {unknown(cut, points)} `graft backbones show NAME` lists them all.")
         return cut
     if isinstance(cut, bool) or cut <= 0 or (isinstance(cut, float) and cut >= 1):
         raise ValueError(

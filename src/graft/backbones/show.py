@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from rich.console import Console
 from rich.table import Table
 
 from graft.backbones import cuts
-from graft.backbones.table import BACKBONES, Backbone, get
+from graft.backbones.table import BACKBONES, Backbone, get, keras_models
+
+WIDTH = 120
+"""Columns the table needs; a narrower terminal wraps lines rather than words."""
 
 
 def weights_here(row: Backbone) -> str:
-    """Which weights can be loaded on this machine without a network."""
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    bundled = [f"bundled (alpha {row.bundled.alpha:g})"] if row.bundled else []
-    cached = sorted((home / "models").glob(row.weights_glob))
-    return ", ".join([*bundled, *(f"imagenet ({file.name})" for file in cached), "random"])
+    """Which pretrained weights can be loaded on this machine without a network; random ones always can."""
+    bundled = [f"bundled ({row.bundled.alpha:g})"] if row.bundled else []
+    cached = len(list(keras_models().glob(row.weights_glob)))
+    imagenet = [f"imagenet ({cached} files)" if row.alphas else "imagenet"] if cached else []
+    return ", ".join([*bundled, *imagenet]) or "-"
 
 
 def table() -> None:
     """Every row of the table of backbones."""
     shown = Table(box=None, header_style="bold")
-    for column in ("backbone", "alpha", "features", "least input", "usual input", "pixels", "weights here"):
-        shown.add_column(column, overflow="fold", no_wrap=column == "backbone")
+    for column in ("backbone", "features", "min", "usual", "preprocessing", "alpha", "weights here"):
+        shown.add_column(column, no_wrap=True, justify="right" if column in ("features", "min", "usual") else "left")
     for row in BACKBONES.values():
-        alphas = " ".join(f"{alpha:g}" for alpha in row.alphas)
         shown.add_row(
             row.name,
-            alphas,
             str(row.feature_dim),
             str(row.min_input_size),
             str(row.default_input_size),
             row.preprocessing,
+            " ".join(f"{alpha:g}" for alpha in row.alphas) or "-",
             weights_here(row),
         )
-    Console().print(shown)
+    console = Console(width=max(WIDTH, Console().width))
+    console.print(shown)
+    console.print(f"ImageNet weights are looked for in {keras_models()} and downloaded there by Keras.")
 
 
 def cut_points(name: str) -> None:

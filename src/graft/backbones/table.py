@@ -5,6 +5,7 @@ No TensorFlow here: the command line and the checks of params.yaml read this tab
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,11 @@ caffe: RGB to BGR, ImageNet mean subtracted. built-in: the network does it itsel
 """
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+
+
+def keras_models() -> Path:
+    """Where Keras keeps downloaded weights, without importing Keras."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
+
+from graft.errors import TrackingError
 
 NOTES = Path(".graft/executed.json")
 LOCK = Path("dvc.lock")
@@ -41,7 +44,7 @@ def note_execution(stage: str) -> None:
     NOTES.write_text(json.dumps(_notes() | {stage: _session()}, indent=2) + "\n")
 
 
-def stage_states(running: str, outputs: dict[str, Path]) -> dict[str, StageState]:
+def stage_states(running: str | None, outputs: Iterable[Path]) -> dict[str, StageState]:
     """Every stage of the pass. `dvc.lock` does not have `running` yet: its `outputs` are hashed here."""
     notes, session = _notes(), _session()
     locked = _locked()
@@ -50,19 +53,25 @@ def stage_states(running: str, outputs: dict[str, Path]) -> dict[str, StageState
         outs = locked.get(stage, {}).get("outs", [])
         md5s = {str(out["path"]): str(out.get("md5", "")) for out in outs}
         if stage == running:
-            md5s = {str(path): _md5(path) for path in outputs.values()}
+            md5s = {str(path): _md5(path) for path in outputs}
         states[stage] = StageState(md5s, executed=stage == running or notes.get(stage) == session)
     return states
 
 
+def paths() -> dict[str, Path]:
+    """The pipeline's paths by name, from `vars` in dvc.yaml. Raises TrackingError where there are none."""
+    try:
+        named: dict[str, str] = yaml.safe_load(PIPELINE.read_text())["vars"][0]["paths"]
+    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError) as error:
+        raise TrackingError(
+            f"{PIPELINE}: must hold the pipeline's paths under vars. Run this in the project's root. Got: {error}"
+        ) from None
+    return {name: Path(path) for name, path in named.items()}
+
+
 def written() -> list[str]:
     """Paths that a pass writes: `dvc.lock` and the outputs that dvc.yaml declares."""
-    try:
-        content = yaml.safe_load(PIPELINE.read_text())
-    except (OSError, yaml.YAMLError):
-        return [str(LOCK)]
-    paths: dict[str, str] = content["vars"][0]["paths"]
-    return [str(LOCK), *paths.values()]
+    return [str(LOCK), *map(str, paths().values())]
 
 
 def md5_of(path: Path) -> str:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from graft.errors import TrackingError
 from graft.progress import say
 from graft.tracking import dvc, git, server
 
@@ -136,8 +137,30 @@ def judging(stage: str, params: Params) -> Iterator[None]:
     yield
 
 
-def complete(params: Params, outputs: Outputs) -> str:
+def from_pipeline() -> Outputs:
+    """The files of the pass by dvc.yaml's names, for `graft log`. Raises TrackingError where one is missing."""
+    p = dvc.paths()
+    outputs = Outputs(
+        inputs=Inputs(p["catalogue"], p["split"], p["features"]),
+        model=p["model"],
+        histories={"train": p["train_history"], "finetune": p["finetune_history"]},
+        metrics={"data": p["prepare_metrics"], "": p["metrics"]},
+        pictures=p["pictures"],
+        confusion=p["confusion"],
+        predictions=p["predictions"],
+    )
+    missing = sorted(str(path) for path in p.values() if not path.exists())
+    if missing:
+        raise TrackingError(
+            f"{', '.join(missing)}: must exist to be logged. Run `dvc pull`, `dvc checkout` or `dvc repro`."
+        )
+    return outputs
+
+
+def complete(params: Params, outputs: Outputs, running: str | None) -> str:
     """Bring the pass's run to what the files say, and finish it; returns its id.
+
+    running: the stage under which this is called, which `dvc.lock` does not have yet; None for `graft log`.
 
     Where the pass is complete already and its outputs are the same bytes, nothing is logged. Where they
     differ (other hardware, other code), a new run is made that names the one it diverged from.
@@ -158,7 +181,7 @@ def complete(params: Params, outputs: Outputs) -> str:
         _log_metrics(tracked, outputs)
         _log_artifacts(tracked, outputs)
         _log_dataset(tracked, outputs.inputs)
-        _log_stages(tracked, outputs)
+        _log_stages(tracked, outputs, running)
         _log_model(tracked, outputs)
         if diverged_from:
             client.set_tag(tracked.run_id, DIVERGED, diverged_from)
@@ -289,14 +312,9 @@ def _log_dataset(tracked: Tracked, inputs: Inputs) -> None:
     tracked.client.log_inputs(tracked.run_id, [entry])
 
 
-def _log_stages(tracked: Tracked, outputs: Outputs) -> None:
-    made = {
-        "metrics": outputs.metrics[""],
-        "confusion": outputs.confusion,
-        "pictures": outputs.pictures,
-        "predictions": outputs.predictions,
-    }
-    states = dvc.stage_states("evaluate", made)
+def _log_stages(tracked: Tracked, outputs: Outputs, running: str | None) -> None:
+    made = (outputs.metrics[""], outputs.confusion, outputs.pictures, outputs.predictions)
+    states = dvc.stage_states(running, made)
     for stage, state in states.items():
         how = "executed" if state.executed else "cached"
         tracked.client.set_tag(tracked.run_id, f"graft.stage.{stage}", f"{how} {state.md5}")
