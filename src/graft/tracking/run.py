@@ -233,11 +233,12 @@ def _open(client: MlflowClient, experiment_id: str, run: Run | None, params: Par
 
 
 def default_name(params: Params) -> str:
-    """Backbone, weights, head, and where fine-tuning starts."""
+    """What tells runs apart first: the DVC experiment, the head, where fine-tuning starts, the backbone."""
+    experiment = os.environ.get("DVC_EXP_NAME")
+    tuned = f"from {params.finetune.cut}" if params.finetune.enabled else "frozen"
     alpha = f" {params.backbone.alpha:g}" if params.backbone.alpha is not None else ""
-    weights = Path(params.backbone.weights).name
-    tuned = f", from {params.finetune.cut}" if params.finetune.enabled else ", frozen"
-    return f"{params.backbone.name}{alpha} {weights}, {params.train.head}{tuned}"
+    what = f"{params.train.head}, {tuned}, {params.backbone.name}{alpha} {Path(params.backbone.weights).name}"
+    return f"{experiment}: {what}" if experiment else what
 
 
 @contextmanager
@@ -304,6 +305,8 @@ def _log_dataset(tracked: Tracked, inputs: Inputs) -> None:
     from mlflow.entities import DatasetInput, InputTag
 
     catalogue = pd.read_csv(inputs.catalogue, keep_default_na=False, dtype={"label": str, "path": str})
+    integers = catalogue.select_dtypes("integer").columns
+    catalogue[integers] = catalogue[integers].astype(float)  # MLflow warns of integer columns
     digest = dvc.md5_of(inputs.catalogue)
     dataset = from_pandas(
         catalogue, source=str(inputs.catalogue), targets="label", name="catalogue", digest=digest[:32]

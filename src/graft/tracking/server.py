@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 STORE = "mlflow.db"
 ARTIFACTS = "mlruns"
 ANSWER_WITHIN_SECONDS = 10
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""So that `mlflow ui` shows the pages for trained models, not those for language models."""
 
 
 def root() -> Path:
@@ -78,7 +80,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: Path | None) -> str:
         return str(found.experiment_id)
     try:
         location = artifacts.as_uri() if artifacts else None
-        return str(client.create_experiment(name, artifact_location=location))
+        return str(client.create_experiment(name, artifact_location=location, tags=KIND))
     except MlflowException:
         found = client.get_experiment_by_name(name)  # someone else made it on the same server
         if found is None:
