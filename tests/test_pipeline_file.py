@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import inspect
-import json
 from pathlib import Path
 from typing import Any
 
@@ -170,4 +170,11 @@ def test_the_committed_lock_belongs_to_the_committed_files() -> None:
             for part in key.split("."):
                 node = node[part]
             assert node == value, f"{stage}: {key}"
-    json.loads((REPOSITORY / "metrics" / "evaluate.json").read_text())
+        for dep in entry["deps"]:
+            path = REPOSITORY / dep["path"]
+            if dep["path"].startswith("src/") and path.is_file():
+                md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+                assert md5 == dep["md5"], f"{dep['path']} changed: run `make repro` and commit dvc.lock"
+    metrics = REPOSITORY / "metrics" / "evaluate.json"
+    md5 = hashlib.md5(metrics.read_bytes(), usedforsecurity=False).hexdigest()
+    assert [md5] == [out["md5"] for out in lock["evaluate"]["outs"] if out["path"] == "metrics/evaluate.json"]
