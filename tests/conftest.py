@@ -98,7 +98,6 @@ class Project:
             if not key.startswith(("MLFLOW_", "DVC_", "GIT_")) and key != "PYTHONPATH"
         } | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(folder / "src"),
             "GIT_AUTHOR_NAME": "a",
             "GIT_AUTHOR_EMAIL": "a@example.org",
             "GIT_COMMITTER_NAME": "a",

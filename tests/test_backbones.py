@@ -187,7 +187,7 @@ def test_imagenet_without_network_or_cache_says_what_to_do(tmp_path: Path, monke
     ("cut", "name"),
     [
         ("block_13_expand", "block_13_expand"),
-        (1, "Conv_1_bn"),
+        (1, "Conv_1"),
         (3, "Conv_1"),
         (30, "block_13_project_BN"),
         (0.25, None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,11 @@ def test_folder_accounts_for_every_file(tmp_path: Path) -> None:
     (tmp_path / "circle" / "broken.png").write_bytes(encoded(drawing("circle", 9))[:100])
     (tmp_path / "circle" / "empty.png").write_bytes(b"")
     (tmp_path / "loose.png").write_bytes(encoded(drawing("circle", 9)))
+    (tmp_path / ".git" / "objects").mkdir(parents=True)
+    (tmp_path / ".git" / "objects" / "x.png").write_bytes(encoded(drawing("circle", 9)))
+    (tmp_path / "square").symlink_to(tmp_path / "circle", target_is_directory=True)
+    (tmp_path / "circle" / "odd\nname.png").write_bytes(encoded(drawing("circle", 9)))
+    Path(os.fsdecode(bytes(tmp_path / "circle" / "caf") + b"\xe9.png")).write_bytes(encoded(drawing("circle", 9)))
     found = catalogued(tmp_path)
     aside = found.table[found.table["state"] == "set aside"].set_index("path")["reason"]
     assert aside.drop("circle/broken.png").to_dict() == {
@@ -61,6 +67,10 @@ def test_folder_accounts_for_every_file(tmp_path: Path) -> None:
         "circle/notes.txt": "not the name of an image file",
         "circle/empty.png": "empty file",
         "loose.png": "not in a class directory",
+        ".git": "hidden directory",
+        "square": "link to a directory, not followed",
+        "circle/odd\\nname.png": "name with control characters or not in UTF-8",
+        "circle/caf\\\\udce9.png": "name with control characters or not in UTF-8",
     }
     assert aside["circle/broken.png"].startswith("cannot be decoded: ")
     assert len(found.used) == 7
@@ -97,6 +107,8 @@ def test_an_official_split_without_validation_cuts_it_from_train(tmp_path: Path)
     [
         (("test", "validation"), "has test, validation but no train directory"),
         (("train", "val", "validation"), "has both validation and val"),
+        (("Train", "Test"), "has Test, Train, which look like parts of a split"),
+        (("train", "testing"), "has testing, which look like parts of a split"),
         ((), "must hold directories of jpg, jpeg, png, bmp, gif, webp images, one per class"),
     ],
 )
@@ -162,6 +174,14 @@ def test_a_side_depends_on_content_not_on_order() -> None:
     assert first.set_index("path")["split"].to_dict() == other.set_index("path")["split"].to_dict()
 
 
+def test_copies_of_an_image_stay_on_one_side() -> None:
+    used = table(10, ("a",))
+    twice = pd.concat([used, used.assign(path=used["path"] + ".copy")], ignore_index=True)
+    sides, _ = split.make(twice, dict.fromkeys(twice["path"]), FRACTIONS, seed=1)
+    assert (sides["split"].to_numpy()[:10] == sides["split"].to_numpy()[10:]).all()
+    assert sides["split"].value_counts().to_dict() == {"train": 12, "validation": 4, "test": 4}
+
+
 def test_one_more_image_moves_few_others() -> None:
     used = table(100, ("a",))
     more = table(101, ("a",))
@@ -173,7 +193,7 @@ def test_one_more_image_moves_few_others() -> None:
 
 def test_a_class_too_small_is_named() -> None:
     used = pd.concat([table(5), table(2, ("rare",))], ignore_index=True)
-    with pytest.raises(DataError, match=r"at least 3 images, .*Too small: rare \(2\)"):
+    with pytest.raises(DataError, match=r"at least 3 different images, .*Too small: rare \(2\)"):
         split.make(used, dict.fromkeys(used["path"]), FRACTIONS, seed=0)
 
 

@@ -59,6 +59,16 @@ def test_a_class_without_images_counts_zero_without_a_warning() -> None:
     assert got["per_class"]["c"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "images": 0}
 
 
+def test_macro_f1_does_not_punish_for_classes_that_are_not_there() -> None:
+    p = np.eye(3)[[0, 0, 1]]
+    assert metrics.macro_f1(judged(probabilities=p, targets=np.array([0, 0, 1]))) == 1.0
+
+
+def test_class_names_are_not_mathematics(tmp_path: Path) -> None:
+    figure = plots.confusion({"m": judged(classes=["$_$", "a$b$", "c"])})
+    plots.save(figure, tmp_path / "confusion.png")
+
+
 def test_a_probability_of_zero_costs_a_finite_loss() -> None:
     p = np.array([[1.0, 0.0, 0.0]])
     assert metrics.log_loss(judged(probabilities=p, targets=np.array([1]))) == pytest.approx(-np.log(1e-7))

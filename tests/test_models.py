@@ -149,13 +149,17 @@ saving.save(model, Path(sys.argv[1]), np.zeros((2, 32, 32, 3), np.float32))
 
 @pytest.mark.parametrize("preprocessing", ["tf", "caffe"])
 def test_the_same_model_is_the_same_bytes_from_two_processes(tmp_path: Path, preprocessing: str) -> None:
-    for name, noise in (("a", "quiet"), ("b", "noise")):
-        subprocess.run(
+    started = [
+        subprocess.Popen(
             [sys.executable, "-c", SAVE, str(tmp_path / f"{name}.keras"), noise, preprocessing],
-            check=True,
-            capture_output=True,
-            timeout=120,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+        for name, noise in (("a", "quiet"), ("b", "noise"))
+    ]
+    for process in started:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
     assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
     assert {p.name for p in tmp_path.iterdir()} == {"a.keras", "b.keras"}
 
@@ -164,7 +168,7 @@ def test_a_saved_model_loads_without_graft(tmp_path: Path) -> None:
     """All preprocessing kinds are plain Keras: another team needs no graft to use the file."""
     example = pixels(2).astype(np.float32)
     expected = {}
-    for name in ("MobileNetV2", "ResNet50", "DenseNet121", "EfficientNetB0"):
+    for name in ("MobileNetV2", "ResNet50", "DenseNet121"):  # tf, caffe, torch
         loaded = build.build(name, 0.35 if name == "MobileNetV2" else None, 32, "random", 0)
         width = loaded.model.output_shape[-1]
         model = assemble.classifier(loaded, "avg", head("linear", (width,)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -56,9 +57,20 @@ def test_every_key_of_the_default_file_is_explained() -> None:
     [
         ({"train.learning_rate": 0}, "train.learning_rate: must be greater than 0. Got 0."),
         ({"train.learning_rate": float("inf")}, "train.learning_rate: must be a finite number. Got inf."),
+        ({"train.learning_rate": "fast"}, "train.learning_rate: must be a valid number. Got 'fast'."),
+        ({"seed": "42"}, "seed: must be a valid integer. Got '42'."),
         (
-            {"train.learning_rate": "1e-3"},
-            "train.learning_rate: must be a valid number. Got '1e-3'. YAML reads 1e-3 as text; write 1.0e-3 or 0.001.",
+            {"finetune.cut": None},
+            "finetune.cut: must be a valid string. Got null. Or: must be a valid integer. Got null. "
+            "Or: must be a valid number. Got null.",
+        ),
+        (
+            {"train.schedule": "exponential"},
+            "train.decay_to: must be greater than 0 for schedule: exponential, which only nears 0. Got 0.",
+        ),
+        (
+            {"backbone.weights_sha256": "00"},
+            "backbone.weights_sha256: must be null for weights: bundled. Got '00'.",
         ),
         ({"train.epochs": 2.5}, "train.epochs: must be a valid integer. Got 2.5."),
         ({"train.epochs": True}, "train.epochs: must be a valid integer. Got True."),
@@ -138,6 +150,31 @@ def test_an_unknown_layer_names_a_near_one(params_with: Callable[..., Path]) -> 
     assert "graft backbones show NAME" in fault
 
 
+def test_dvc_writes_small_rates_without_a_point(tmp_path: Path) -> None:
+    """`dvc exp run -S finetune.learning_rate=0.00001` writes 1e-05, a number in YAML 1.2 but not in 1.1."""
+    from dvc.utils.hydra import apply_overrides
+
+    path = tmp_path / "params.yaml"
+    path.write_text((REPOSITORY / "params.yaml").read_text())
+    apply_overrides(path, ["finetune.learning_rate=0.00001", "train.weight_decay=1e-4"])
+    assert "1e-05" in path.read_text()
+    loaded = params.load(path)
+    assert (loaded.finetune.learning_rate, loaded.train.weight_decay) == (1e-5, 1e-4)
+
+
+def test_a_weights_file_is_pinned_by_its_content(params_with: Callable[..., Path], tmp_path: Path) -> None:
+    file = tmp_path / "own.weights.h5"
+    file.write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    (fault,) = faults(params_with({"backbone.weights": str(file)}))
+    assert fault == f"backbone.weights_sha256: must be the sha256 of {file}, {digest}. Got null."
+    params.load(params_with({"backbone.weights": str(file), "backbone.weights_sha256": digest}))
+    file.write_bytes(b"other weights")
+    assert (
+        f"Got '{digest}'" in faults(params_with({"backbone.weights": str(file), "backbone.weights_sha256": digest}))[0]
+    )
+
+
 def test_a_cut_is_not_checked_where_it_is_not_used(params_with: Callable[..., Path]) -> None:
     assert not params.load(params_with({"finetune.cut": "nowhere", "finetune.enabled": False})).finetune.enabled
 
@@ -145,7 +182,14 @@ def test_a_cut_is_not_checked_where_it_is_not_used(params_with: Callable[..., Pa
 def test_all_faults_at_once(params_with: Callable[..., Path]) -> None:
     found = faults(
         params_with(
-            {"seed": -1, "train.learning_rate": 0, "backbone.input_size": 8, "finetune.cut": "x", "extra": 1},
+            {
+                "seed": -1,
+                "train.learning_rate": 0,
+                "train.epochs": None,
+                "backbone.input_size": 8,
+                "finetune.cut": "x",
+                "extra": 1,
+            },
             drop=("data.source",),
         )
     )
@@ -154,6 +198,7 @@ def test_all_faults_at_once(params_with: Callable[..., Path]) -> None:
         "data.source",
         "train.learning_rate",
         "extra",
+        "train",
         "backbone.input_size",
         "finetune.cut",
     ]
@@ -165,6 +210,7 @@ def test_all_faults_at_once(params_with: Callable[..., Path]) -> None:
         ("- a\n- b\n", "must be a mapping of sections. Got list."),
         ("seed: [1\n", "must be YAML."),
         ("seed: 1\nseed: 2\n", "key 'seed' stands twice"),
+        ("data: {{ x }}\n", "a key must be a plain name"),
     ],
 )
 def test_what_is_no_params_file(tmp_path: Path, text: str, fault: str) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -135,7 +135,7 @@ def test_the_run_has_artifacts_dataset_code_and_stages(project: Project, first_r
     run_id = first_run.info.run_id
     names = {
         item.path
-        for folder in ("plots", "metrics", "history", "predictions", "data", "code")
+        for folder in ("plots", "metrics", "history", "predictions", "data", "features", "code")
         for item in client.list_artifacts(run_id, folder)
     }
     assert {
@@ -148,6 +148,7 @@ def test_the_run_has_artifacts_dataset_code_and_stages(project: Project, first_r
         "history/finetune.csv",
         "predictions/predictions.parquet",
         "data/split.csv",
+        "features/meta.json",
         "code/params.yaml",
         "code/dvc.yaml",
     } <= names
@@ -159,6 +160,8 @@ def test_the_run_has_artifacts_dataset_code_and_stages(project: Project, first_r
     head = project.run("git", "rev-list", "--max-parents=0", "HEAD").stdout.strip()
     assert tags["mlflow.source.git.commit"] == head
     assert tags["graft.git.dirty"] == "false"
+    meta = json.loads((project.folder / "data" / "features" / "meta.json").read_text())
+    assert tags["graft.weights_sha256"] == meta["weights_sha256"]
     assert all(tags[f"graft.stage.{stage}"].startswith("executed ") for stage in ALL)
 
 
@@ -176,7 +179,6 @@ def test_stage_md5s_are_those_of_dvc(project: Project, first_run: Any, tmp_path:
 def test_the_logged_model_serves(project: Project, first_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loaded by MLflow alone it has a signature, an example, and predicts what the file predicts."""
     import keras
-    import mlflow
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.folder}/mlflow.db")
     mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlflow.db")
@@ -315,19 +317,25 @@ def test_a_broken_server_is_one_error_too(project: Project, silent_server: str) 
     assert "Traceback" not in done.stderr
 
 
-def test_queued_experiments_run_beside_each_other(project: Project) -> None:
-    """In temporary workspaces, two workers at once; their runs land in the project's own store."""
-    runs = len(project.runs())
-    for rate in ("0.004", "0.005"):
-        project.run("dvc", "exp", "run", "--queue", "-S", f"train.learning_rate={rate}", "-S", "finetune.enabled=false")
-    project.run("dvc", "queue", "start", "--jobs", "2")
-    for _ in range(240):
-        status = project.run("dvc", "queue", "status").stdout
-        if "Running" not in status and "Queued" not in status:
-            break
-        time.sleep(1)
-    assert status.count("Success") == 2, status
-    newest = project.runs()[:2]
-    assert len(project.runs()) == runs + 2
-    assert {run.data.params["train.learning_rate"] for run in newest} == {"0.004", "0.005"}
-    assert {run.info.status for run in newest} == {"FINISHED"}
+def test_graft_log_makes_the_run_anew_from_files(project: Project, tmp_path: Path) -> None:
+    """In an empty store, as a colleague's after `dvc pull`: nothing was executed, all is there. Twice is once."""
+    store = f"sqlite:///{tmp_path}/other.db"
+    first = project.run("graft", "log", MLFLOW_TRACKING_URI=store).stdout.strip()
+    again = project.run("graft", "log", MLFLOW_TRACKING_URI=store)
+    assert again.stdout.strip() == first
+    assert "reproduced: the same bytes as MLflow run" in again.stderr
+    client = mlflow.MlflowClient(store)
+    run = client.get_run(first)
+    original = project.runs()[-1]
+    assert run.data.metrics == original.data.metrics
+    assert run.data.params == original.data.params
+    assert all(run.data.tags[f"graft.stage.{stage}"].startswith("cached ") for stage in ALL)
+    assert run.data.tags["graft.outputs"] == original.data.tags["graft.outputs"]
+
+
+def test_graft_log_refuses_files_of_other_params(project: Project) -> None:
+    project.change(train={"learning_rate": 0.5})
+    done = project.run("graft", "log", ok=False)
+    assert done.returncode == 1
+    assert "dvc.lock: must belong to params.yaml and the files. Different: params.yaml train" in done.stderr
+    project.run("git", "checkout", "params.yaml")

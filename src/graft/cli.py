@@ -113,9 +113,10 @@ def train(
     p = load_params()
     start_tensorflow()
     from graft.stages import train as stage
+    from graft.tracking import mirror
     from graft.tracking import run as tracking
 
-    with tracking.live("train", p, tracking.Inputs(catalogue, split, features)) as on_epoch:
+    with tracking.live("train", p, mirror.Inputs(catalogue, split, features)) as on_epoch:
         stage.run(p.train, p.seed, catalogue, split, features, head, history, on_epoch)
 
 
@@ -132,9 +133,10 @@ def finetune(
     p = load_params()
     start_tensorflow()
     from graft.stages import finetune as stage
+    from graft.tracking import mirror
     from graft.tracking import run as tracking
 
-    with tracking.live("finetune", p, tracking.Inputs(catalogue, split, features)) as on_epoch:
+    with tracking.live("finetune", p, mirror.Inputs(catalogue, split, features)) as on_epoch:
         stage.run(
             p.data, p.backbone, p.finetune, p.seed, catalogue, split, features, head, model, history, on_epoch
         )  # fmt: skip
@@ -159,11 +161,12 @@ def evaluate(
     p = load_params()
     start_tensorflow()
     from graft.stages import evaluate as stage
+    from graft.tracking import mirror
     from graft.tracking import run as tracking
 
     histories = {"train": train_history, "finetune": finetune_history}
-    outputs = tracking.Outputs(
-        inputs=tracking.Inputs(catalogue, split, features),
+    outputs = mirror.Outputs(
+        inputs=mirror.Inputs(catalogue, split, features),
         model=model,
         histories=histories,
         metrics={"data": prepare_metrics, "": metrics},
@@ -214,7 +217,7 @@ def log() -> None:
     start_tensorflow()
     from graft.tracking import run as tracking
 
-    print_result(tracking.complete(p, tracking.from_pipeline(), running=None))
+    print_result(tracking.complete(p, tracking.from_pipeline(p), running=None))
 
 
 @app.command(rich_help_panel=ACTION)
@@ -230,8 +233,18 @@ def print_result(text: str) -> None:
     typer.echo(text)
 
 
+def run_workspace_code() -> None:
+    """In a checkout with graft's sources, run those: a queued experiment has the code it was queued with."""
+    here, loaded = Path("src").resolve(), Path(__file__).resolve().parent.parent
+    if here != loaded and (here / "graft" / "cli.py").is_file():
+        path = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
+        arguments = [sys.executable, "-m", "graft.cli", *sys.argv[1:]]
+        os.execve(sys.executable, arguments, os.environ | {"PYTHONPATH": path})
+
+
 def main() -> None:
     """Entry point: every GraftError becomes one message and exit code 1."""
+    run_workspace_code()
     try:
         app()
     except GraftError as error:

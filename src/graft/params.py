@@ -7,7 +7,10 @@ No TensorFlow is imported: layer names come from `graft.backbones.cuts`.
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -36,7 +39,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
-OWN_FAULTS = ("sum", "length", "decay")
+OWN_FAULTS = ("sum",)
 
 
 class Section(BaseModel):
@@ -71,6 +74,7 @@ class BackboneParams(Section):
     resize: Resize
     interpolation: Interpolation
     weights: str
+    weights_sha256: str | None
     random_seed: Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -124,20 +128,6 @@ class Optimization(Section):
     monitor: Monitor
     early_stopping_patience: Count | None
     early_stopping_min_delta: NotNegative
-
-    @model_validator(mode="after")
-    def _length(self) -> Optimization:
-        if (self.epochs is None) == (self.steps is None):
-            raise PydanticCustomError(
-                "length",
-                "exactly one of epochs and steps must be a number, the other null. Got epochs={epochs}, steps={steps}.",
-                {"epochs": self.epochs, "steps": self.steps},
-            )
-        if self.schedule == "exponential" and self.decay_to == 0:
-            raise PydanticCustomError(
-                "decay", "decay_to must be greater than 0 for schedule: exponential, which only nears 0. Got 0.", {}
-            )
-        return self
 
 
 class TrainParams(Optimization):
@@ -221,10 +211,12 @@ def load(path: Path) -> Params:
             continue
         try:
             # Section by section, so that a fault in one does not hide the cross-checks of the others.
-            sections[name] = TypeAdapter(kind).validate_python(tree[name])
+            sections[name] = TypeAdapter(kind).validate_python(tree[name], strict=True)
         except ValidationError as error:
-            faults += [_sentence(name, kind, detail) for detail in error.errors()]
+            faults += _merged(_sentence(name, kind, detail) for detail in error.errors())
     faults += [f"{key}: {unknown(key, Params.model_fields)}" for key in tree if key not in Params.model_fields]
+    for name in ("train", "finetune"):
+        faults += _check_optimization(name, tree.get(name))
     faults += _cross_checks(sections)
     if faults:
         raise ParamsError(str(path), faults)
@@ -237,12 +229,20 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key must be a plain name", problem_mark=key_node.start_mark)
             if key_node.value in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"key {key_node.value!r} stands twice", problem_mark=key_node.start_mark
                 )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+
+# YAML 1.2, which DVC writes, has 1e-05 as a number; PyYAML's 1.1 wants a point before the exponent.
+_UniqueKeys.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), "-+0123456789"
+)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -259,6 +259,15 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ParamsError(str(path), [f"must be a mapping of sections. Got {type(tree).__name__}."])
     return {str(key): value for key, value in tree.items()}
+
+
+def _merged(sentences: Iterable[str]) -> list[str]:
+    """One bullet per key: a value that may be of several types has a fault for each."""
+    bullets: dict[str, list[str]] = {}
+    for sentence in sentences:
+        key, _, fault = sentence.partition(": ")
+        bullets.setdefault(key, []).append(fault)
+    return [f"{key}: {' Or: '.join(fault)}" for key, fault in bullets.items()]
 
 
 def _keys(detail: ErrorDetails) -> list[str]:
@@ -287,11 +296,8 @@ def _sentence(section: str, kind: Any, detail: ErrorDetails) -> str:
     if fault == "literal_error":
         allowed = str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
         return f"{where}: {unknown(got, allowed)}"
-    hint = ""
-    if isinstance(got, str) and fault in ("float_type", "int_type") and "e" in got.lower():
-        hint = " YAML reads 1e-3 as text; write 1.0e-3 or 0.001."
     shown = "null" if got is None else repr(got)
-    return f"{where}: {detail['msg'].replace('Input should', 'must')}. Got {shown}.{hint}"
+    return f"{where}: {detail['msg'].replace('Input should', 'must')}. Got {shown}."
 
 
 def _cross_checks(sections: dict[str, Any]) -> list[str]:
@@ -309,6 +315,21 @@ def _cross_checks(sections: dict[str, Any]) -> list[str]:
             cuts.resolve(cuts.known(backbone.name), finetune.cut)
         except ValueError as error:
             faults.append(f"finetune.cut: {error}")
+    return faults
+
+
+def _check_optimization(section: str, values: Any) -> list[str]:
+    """What fields say together, read from the file itself: a fault elsewhere in the section hides nothing."""
+    faults = []
+    if not isinstance(values, dict):
+        return []
+    if {"epochs", "steps"} <= set(values) and (values["epochs"] is None) == (values["steps"] is None):
+        got = ", ".join(f"{key}={'null' if values[key] is None else values[key]}" for key in ("epochs", "steps"))
+        faults.append(f"{section}: exactly one of epochs and steps must be a number, the other null. Got {got}.")
+    if values.get("schedule") == "exponential" and values.get("decay_to") == 0:
+        faults.append(
+            f"{section}.decay_to: must be greater than 0 for schedule: exponential, which only nears 0. Got 0."
+        )
     return faults
 
 
@@ -342,9 +363,24 @@ def _check_backbone(p: BackboneParams) -> list[str]:
             faults.append(
                 f"backbone.alpha: must be one of {allowed} for ImageNet weights of {p.name}. Got {p.alpha:g}."
             )
-    elif p.weights != "random" and not Path(p.weights).is_file():
-        faults.append(f"backbone.weights: must be an existing file, or {unknown(p.weights, known)}")
+    elif p.weights != "random":
+        return [*faults, *_check_weights_file(p, known)]
+    if p.weights_sha256 is not None:
+        faults.append(f"backbone.weights_sha256: must be null for weights: {p.weights}. Got {p.weights_sha256!r}.")
     return faults
+
+
+def _check_weights_file(p: BackboneParams, known: list[str]) -> list[str]:
+    """The content of the file is a parameter like any other: so DVC sees it change, and a colleague's is the same."""
+    path = Path(p.weights)
+    if not path.is_file():
+        return [f"backbone.weights: must be an existing file, or {unknown(p.weights, known)}"]
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if p.weights_sha256 != digest:
+        got = "null" if p.weights_sha256 is None else repr(p.weights_sha256)
+        return [f"backbone.weights_sha256: must be the sha256 of {path}, {digest}. Got {got}."]
+    return []
 
 
 def _check_head(extract: ExtractParams, train: TrainParams) -> list[str]:

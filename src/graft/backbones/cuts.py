@@ -69,6 +69,11 @@ def resolve(cut_points: CutPoints, cut: str | int | float) -> str:
     return min(enough, key=lambda name: enough[name])
 
 
+def _trains(layer: Any) -> bool:
+    """Whether fine-tuning can change a layer: BatchNorm stays frozen, and so does its scale."""
+    return bool(getattr(layer, "weights", None)) and type(layer).__name__ != "BatchNormalization"
+
+
 def derive(backbone: keras.Model) -> CutPoints:
     """Cut points of a built functional network, nearest the input first.
 
@@ -82,7 +87,7 @@ def derive(backbone: keras.Model) -> CutPoints:
         node = layer._inbound_nodes[0]
         made |= {id(tensor): i for tensor in node.outputs}
         read |= {id(tensor): i for tensor in node.input_tensors if read.get(id(tensor), -1) < i}
-    last_weighted = max(i for i, layer in enumerate(layers) if getattr(layer, "trainable_weights", None))
+    last_weighted = max(i for i, layer in enumerate(layers) if _trains(layer))
     points = {}
     for i in range(1, last_weighted + 1):
         crossing = [tensor for tensor, maker in made.items() if maker < i <= read.get(tensor, -1)]

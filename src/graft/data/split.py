@@ -48,30 +48,27 @@ def make(
 
 
 def _stratified(rows: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> pd.Series:
-    total = sum(fractions.values())
+    """Byte-identical copies of an image rank as one and stay on one side."""
     sides = pd.Series(index=rows.index, dtype=object)
+    held_out = [name for name in fractions if name != "train"]
     small = []
     for label, group in rows.groupby("label", sort=True):
-        keys = [
-            hashlib.sha256(f"{seed}:{s}:{p}".encode()).digest()
-            for s, p in zip(group["sha256"], group["path"], strict=True)
-        ]
-        order = group.index[sorted(range(len(keys)), key=keys.__getitem__)]
-        if len(order) < len(fractions):
-            small.append(f"{label} ({len(order)})")
+        copies = group.groupby("sha256").groups
+        ranked = sorted(copies, key=lambda sha256: hashlib.sha256(f"{seed}:{sha256}".encode()).digest())
+        if len(ranked) < len(fractions):
+            small.append(f"{label} ({len(ranked)})")
             continue
-        held_out = [name for name in fractions if name != "train"]
-        counts = {name: max(1, round(len(order) * fractions[name] / total)) for name in held_out}
-        while sum(counts.values()) >= len(order):
-            counts[max(counts, key=lambda name: counts[name])] -= 1
-        start = 0
-        for name in held_out:
-            sides[order[start : start + counts[name]]] = name
-            start += counts[name]
-        sides[order[start:]] = "train"
+        sides[group.index] = "train"
+        for i, name in enumerate(held_out, start=1):
+            wanted = max(1, round(len(group) * fractions[name] / sum(fractions.values())))
+            still_to_fill = len(fractions) - i
+            while wanted > 0 and len(ranked) > still_to_fill:
+                images = copies[ranked.pop(0)]
+                sides[images] = name
+                wanted -= len(images)
     if small:
         raise DataError(
-            f"data.fractions: every class must have at least {len(fractions)} images, one for each of "
+            f"data.fractions: every class must have at least {len(fractions)} different images, one for each of "
             f"{', '.join(fractions)}. Too small: {', '.join(small)}. Add images or remove the class."
         )
     return sides

@@ -51,7 +51,7 @@ def accuracy_interval(j: Judged) -> dict[str, float]:
     """Wilson's score interval (1927) at `confidence`, by scipy.stats."""
     correct = int(np.sum(j.predicted == j.targets))
     interval = stats.binomtest(correct, len(j.targets)).proportion_ci(j.confidence, method="wilson")
-    return {"low": float(interval.low), "high": float(interval.high)}
+    return {"low": float(interval.low), "high": float(interval.high), "confidence": j.confidence}
 
 
 def top_k_accuracy(j: Judged) -> float | None:
@@ -62,8 +62,8 @@ def top_k_accuracy(j: Judged) -> float | None:
 
 
 def macro_f1(j: Judged) -> float:
-    """Mean of the F1 of all classes; a class without images or predictions counts 0."""
-    return float(sk.f1_score(j.targets, j.predicted, labels=j.labels, average="macro", zero_division=0))
+    """Mean of the F1 of the classes that have images here or were predicted (scikit-learn's default)."""
+    return float(sk.f1_score(j.targets, j.predicted, average="macro", zero_division=0))
 
 
 def log_loss(j: Judged) -> float:

@@ -63,8 +63,8 @@ def confusion(judged: Mapping[str, Judged]) -> Figure:
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axis.set(title=name, xlabel="predicted", ylabel="true")
         if n <= MOST_LABELLED:
-            axis.set_xticks(range(n), j.classes, rotation=90)
-            axis.set_yticks(range(n), j.classes)
+            axis.set_xticks(range(n), j.classes, rotation=90, parse_math=False)
+            axis.set_yticks(range(n), j.classes, parse_math=False)
             for row, column in zip(*np.nonzero(counts), strict=True):
                 shade = "white" if shares[row, column] > 0.5 else "black"
                 axis.text(column, row, counts[row, column], ha="center", va="center", color=shade, fontsize=8)

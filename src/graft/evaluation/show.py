@@ -12,6 +12,10 @@ from rich.table import Table
 from graft.errors import StaleError
 
 
+COLUMNS = ("model", "split", "images", "accuracy", "interval", "macro F1", "log loss", "ECE")
+WIDTH = 90
+
+
 def result(path: Path) -> None:
     """Print `metrics/evaluate.json`. Raises StaleError where it is missing or not readable."""
     try:
@@ -19,17 +23,8 @@ def result(path: Path) -> None:
     except (OSError, ValueError) as error:
         raise StaleError(f"{path}: must be written by `graft evaluate`. Run `dvc repro`. Got: {error}") from None
     table = Table(box=None, header_style="bold")
-    for column in (
-        "model",
-        "split",
-        "images",
-        "accuracy",
-        "95 % interval",
-        "macro F1",
-        "log loss",
-        "calibration error",
-    ):
-        table.add_column(column, justify="left" if column in ("model", "split") else "right")
+    for column in COLUMNS:
+        table.add_column(column, no_wrap=True, justify="left" if column in ("model", "split") else "right")
     for model, splits in values.items():
         for split, m in splits.items():
             interval = m["accuracy_interval"]
@@ -38,12 +33,12 @@ def result(path: Path) -> None:
                 split,
                 f"{m['images']}",
                 f"{m['accuracy']:.4f}",
-                f"{interval['low']:.4f} to {interval['high']:.4f}",
+                f"{interval['low']:.3f}-{interval['high']:.3f} ({interval['confidence']:.0%})",
                 f"{m['macro_f1']:.4f}",
                 f"{m['log_loss']:.4f}",
                 f"{m['expected_calibration_error']:.4f}",
             )
-    console = Console()
+    console = Console(width=max(WIDTH, Console().width))
     console.print()
     console.print(table)
     console.print(

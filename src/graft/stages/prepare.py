@@ -41,5 +41,8 @@ def run(data: DataParams, seed: int, catalogue_path: Path, split_path: Path, met
     say(f"{len(images.used)} images of {len(images.classes)} classes: {metrics['split']}")
     for reason, n in sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))[:10]:
         say(f"set aside: {n} ({reason}); see {catalogue_path}")
+    empty = sorted(set(images.table["label"]) - set(images.classes) - {""})
+    if empty:
+        notes.append(f"no usable image in: {', '.join(empty)}; not a class")
     for note in notes:
         say(f"note: {note}")

@@ -6,4 +6,5 @@ server.py  which store or server, and whether it answers
 dvc.py     what `dvc.lock` holds, which stages ran under this `dvc` process
 git.py     commit, dirty flag, diff
 run.py     the pass's run: opened by the first training stage, completed by `evaluate`
+mirror.py  what a complete run is given, from the files
 """

@@ -69,6 +69,27 @@ def paths() -> dict[str, Path]:
     return {name: Path(path) for name, path in named.items()}
 
 
+def require_current(params: dict[str, Any]) -> None:
+    """Raises TrackingError unless `dvc.lock` was made with these params and the outputs are the ones it names.
+
+    params: the tree of params.yaml.
+    """
+    stale = []
+    for stage, entry in _locked().items():
+        for key, value in entry.get("params", {}).get("params.yaml", {}).items():
+            node: Any = params
+            for part in key.split("."):
+                node = node.get(part) if isinstance(node, dict) else None
+            if node != value:
+                stale.append(f"params.yaml {key} (of {stage})")
+        stale += [out["path"] for out in entry.get("outs", []) if _md5(Path(out["path"])) != out.get("md5")]
+    if stale or not _locked():
+        raise TrackingError(
+            f"{LOCK}: must belong to params.yaml and the files. Different: {', '.join(stale) or 'there is none'}. "
+            "Run `dvc repro`, or `dvc checkout` for the files of this dvc.lock."
+        )
+
+
 def written() -> list[str]:
     """Paths that a pass writes: `dvc.lock` and the outputs that dvc.yaml declares."""
     return [str(LOCK), *map(str, paths().values())]

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
+import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft.errors import TrackingError
+from graft.errors import GraftError, TrackingError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+SQLITE = "sqlite:///"
 STORE = "mlflow.db"
 ARTIFACTS = "mlruns"
 ANSWER_WITHIN_SECONDS = 10
+LOCK_WITHIN_SECONDS = 120
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """So that `mlflow ui` shows the pages for trained models, not those for language models."""
 
@@ -27,8 +33,28 @@ def root() -> Path:
 
 
 def uri() -> str:
-    """The tracking URI; what `mlflow ui` shows when started in the root without flags."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / STORE}"
+    """The tracking URI; what `mlflow ui` shows when started in the root without flags.
+
+    A relative SQLite path is meant from the root, not from an experiment's temporary workspace.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{STORE}"
+    if given.startswith(SQLITE):
+        return f"{SQLITE}{root() / given.removeprefix(SQLITE)}"
+    return given
+
+
+@contextmanager
+def faults() -> Iterator[None]:
+    """Whatever the store or the server raises becomes one TrackingError."""
+    try:
+        yield
+    except GraftError:
+        raise
+    except Exception as error:  # MlflowException, SQLAlchemyError, OSError, ImportError of a driver, ...
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI: {uri()} cannot be used. Got: {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}. Mend the store, or unset the variable to use mlflow.db here."
+        ) from None
 
 
 def connect(experiment: str) -> tuple[MlflowClient, str]:
@@ -36,35 +62,22 @@ def connect(experiment: str) -> tuple[MlflowClient, str]:
 
     The first use of a SQLite store creates its tables; a lock lets one process do it.
     """
-    from filelock import FileLock, Timeout
+    from filelock import FileLock
 
     where = uri()
     if where.startswith(("http://", "https://")):
         _require_answer(where)
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     _quiet()
-
-    mlflow.set_tracking_uri(where)
-    client = mlflow.MlflowClient(where)
-    local = where.startswith("sqlite:///")
-    lock = (
-        Path(where.removeprefix("sqlite:///")).with_suffix(".db.lock") if local else root() / ".graft" / "mlflow.lock"
-    )
-    try:
+    local = where.startswith(SQLITE)
+    lock = (root() / ".graft" / "mlflow.lock") if not local else Path(f"{where.removeprefix(SQLITE)}.lock")
+    with faults():
         lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=120):
+        with FileLock(lock, timeout=LOCK_WITHIN_SECONDS):
+            mlflow.set_tracking_uri(where)
+            client = mlflow.MlflowClient(where)
             return client, _experiment(client, experiment, root() / ARTIFACTS if local else None)
-    except Timeout:
-        raise TrackingError(
-            f"{lock}: is held by another process for two minutes. Remove it if none is running."
-        ) from None
-    except (MlflowException, OSError) as error:
-        raise TrackingError(
-            f"MLFLOW_TRACKING_URI: {where} cannot be used. Got: {' '.join(str(error).split())[:300]}. "
-            "Mend the store, or unset the variable to use mlflow.db in the project."
-        ) from None
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: Path | None) -> str:
@@ -95,8 +108,10 @@ def _require_answer(where: str) -> None:
             pass
     except urllib.error.HTTPError:
         pass  # it answers; whether it lets us in is for MLflow's client to say
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLError):
+            return  # MLflow's client has settings of its own for certificates
         raise TrackingError(
             f"MLFLOW_TRACKING_URI: {where} must be a reachable MLflow server. Got: {reason}. Nothing was trained. "
             "Start the server, or unset the variable to use mlflow.db in the project."

@@ -19,6 +19,7 @@ SPLIT_DIRECTORIES: dict[str, SplitName] = {
     "val": "validation",
     "test": "test",
 }
+SPLIT_LIKE = {"train", "training", "valid", "val", "validation", "test", "testing"}
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 
@@ -27,6 +28,12 @@ def scan(root: Path) -> list[Item]:
         raise DataError(f"data.path: must be a directory with one directory per class. Got {str(root)!r}.")
     directories = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     official = [name for name in directories if name in SPLIT_DIRECTORIES]
+    alike = [name for name in directories if name.lower() in SPLIT_LIKE and name not in SPLIT_DIRECTORIES]
+    if alike and len(alike) + len(official) > 1:
+        raise DataError(
+            f"data.path: {root} has {', '.join(alike)}, which look like parts of a split. "
+            "Name them train, validation (or val) and test."
+        )
     if official and "train" not in official:
         raise DataError(
             f"data.path: {root} has {', '.join(official)} but no train directory. "
@@ -34,7 +41,7 @@ def scan(root: Path) -> list[Item]:
         )
     if {"validation", "val"} <= set(official):
         raise DataError(f"data.path: {root} has both validation and val. Keep one of them.")
-    items = [_item(path, bool(official)) for path in _walk(root)]
+    items = [_item(root, path, bool(official)) for path in _walk(root)]
     if not any(item.label and not item.problem for item in items):
         raise DataError(
             f"data.path: must hold directories of {', '.join(s[1:] for s in IMAGE_SUFFIXES)} images, one per class. "
@@ -48,18 +55,23 @@ def read(root: Path, path: str) -> bytes:
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """Every file below `root`, relative, with forward slashes, in a fixed order."""
+    """Every file below `root`, relative, with forward slashes, in a fixed order.
+
+    Hidden directories (`.git`) and links to directories are one entry each; they are not entered.
+    """
 
     def refuse(error: OSError) -> None:
         raise DataError(f"data.path: {error.filename} must be readable. Got: {error.strerror}.")
 
     for folder, subfolders, files in os.walk(root, onerror=refuse):
-        subfolders.sort()
-        for name in sorted(files):
-            yield (Path(folder) / name).relative_to(root).as_posix()
+        here = Path(folder)
+        inside = [name for name in subfolders if name.startswith(".") or (here / name).is_symlink()]
+        subfolders[:] = sorted(set(subfolders) - set(inside))
+        for name in sorted([*files, *inside]):
+            yield (here / name).relative_to(root).as_posix()
 
 
-def _item(path: str, official: bool) -> Item:
+def _item(root: Path, path: str, official: bool) -> Item:
     parts = path.split("/")
     hidden = any(part.startswith(".") for part in parts)
     split: SplitName | None = None
@@ -71,8 +83,14 @@ def _item(path: str, official: bool) -> Item:
         if split is None:
             problem = "outside train, validation and test"
     label = inner[0] if len(inner) > 1 else ""
+    if not path.isprintable():
+        # As a name in a CSV it would not survive, or not be readable.
+        path = path.encode("utf-8", "backslashreplace").decode().encode("unicode_escape").decode()
+        return Item(path, "", None, "name with control characters or not in UTF-8")
     if hidden:
-        problem = "hidden file"
+        problem = "hidden file" if (root / path).is_file() else "hidden directory"
+    elif (root / path).is_dir():
+        problem = "link to a directory, not followed"
     elif not path.lower().endswith(IMAGE_SUFFIXES):
         problem = "not the name of an image file"
     elif not problem and not label:

@@ -1,0 +1,179 @@
+"""What a run of MLflow is given, from the files of a pass."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from graft.tracking import dvc
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+REQUIREMENTS = ("keras", "tensorflow", "numpy")
+"""What a logged model needs; MLflow would take seconds to infer them."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files that enter training."""
+
+    catalogue: Path
+    split: Path
+    features: Path
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files a complete run is made of. histories: stage -> its CSV."""
+
+    inputs: Inputs
+    model: Path
+    histories: dict[str, Path]
+    metrics: dict[str, Path]
+    pictures: Path
+    confusion: Path
+    predictions: Path
+
+
+@dataclass
+class Tracked:
+    """An open run and what it already holds."""
+
+    client: MlflowClient
+    run_id: str
+    steps: dict[str, set[int]] = field(default_factory=dict)
+
+    def metrics(self, values: dict[str, float], step: int) -> None:
+        """Log what the run lacks at this step."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        missing = {name: value for name, value in values.items() if step not in self._steps(name)}
+        if missing:
+            self.client.log_batch(self.run_id, metrics=[Metric(n, float(v), now, step) for n, v in missing.items()])
+        for name in missing:
+            self.steps[name].add(step)
+
+    def _steps(self, name: str) -> set[int]:
+        if name not in self.steps:
+            self.steps[name] = {m.step for m in self.client.get_metric_history(self.run_id, name)}
+        return self.steps[name]
+
+
+def outputs_digest(outputs: Outputs) -> str:
+    """sha256 over the bytes of everything that a complete run shows."""
+    files = [outputs.model, outputs.predictions, outputs.confusion, *outputs.histories.values()]
+    files += [*outputs.metrics.values(), *sorted(outputs.pictures.iterdir())]
+    state = hashlib.sha256()
+    for path in files:
+        state.update(hashlib.sha256(path.read_bytes()).digest())
+    return state.hexdigest()
+
+
+def log(tracked: Tracked, outputs: Outputs, running: str | None) -> None:
+    """Everything a complete run has beside its params. running: as for `run.complete`."""
+    _log_metrics(tracked, outputs)
+    _log_artifacts(tracked, outputs)
+    _log_dataset(tracked, outputs.inputs)
+    _log_stages(tracked, outputs, running)
+    _log_model(tracked, outputs)
+
+
+def _log_metrics(tracked: Tracked, outputs: Outputs) -> None:
+    """Curves with the epoch as step; final metrics at step 0. Per-class values stay in the JSON."""
+    for stage, path in outputs.histories.items():
+        for row in pd.read_csv(path).to_dict("records"):
+            values = {
+                f"{stage}/{name}": float(value)
+                for name, value in row.items()
+                if name not in ("epoch", "steps", "best") and not pd.isna(value)
+            }
+            tracked.metrics(values, int(row["epoch"]))
+    for prefix, path in outputs.metrics.items():
+        tracked.metrics(dict(_numbers(json.loads(path.read_text()), prefix)), 0)
+
+
+def _numbers(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+    for key, value in tree.items():
+        name = f"{prefix}/{key}" if prefix else key
+        if isinstance(value, dict) and key != "per_class":
+            yield from _numbers(value, name)
+        elif isinstance(value, int | float):
+            yield name, float(value)
+
+
+def _log_artifacts(tracked: Tracked, outputs: Outputs) -> None:
+    client, run_id = tracked.client, tracked.run_id
+    client.log_artifacts(run_id, str(outputs.pictures), "plots")
+    for path in outputs.metrics.values():
+        client.log_artifact(run_id, str(path), "metrics")
+    for path in outputs.histories.values():
+        client.log_artifact(run_id, str(path), "history")
+    client.log_artifact(run_id, str(outputs.predictions), "predictions")
+    client.log_artifact(run_id, str(outputs.inputs.split), "data")
+    client.log_artifact(run_id, str(outputs.inputs.features / "meta.json"), "features")
+    meta = json.loads((outputs.inputs.features / "meta.json").read_text())
+    client.set_tag(run_id, "graft.weights_sha256", meta["weights_sha256"])
+    for name in ("params.yaml", "dvc.yaml"):
+        if Path(name).exists():
+            client.log_artifact(run_id, name, "code")
+
+
+def _log_dataset(tracked: Tracked, inputs: Inputs) -> None:
+    """The catalogue with its split as the run's dataset; its digest is DVC's md5 of the catalogue."""
+    from mlflow.data import from_pandas
+    from mlflow.entities import DatasetInput, InputTag
+
+    catalogue = pd.read_csv(inputs.catalogue, keep_default_na=False, dtype={"label": str, "path": str})
+    integers = catalogue.select_dtypes("integer").columns
+    catalogue[integers] = catalogue[integers].astype(float)  # MLflow warns of integer columns
+    digest = dvc.md5_of(inputs.catalogue)
+    dataset = from_pandas(
+        catalogue, source=str(inputs.catalogue), targets="label", name="catalogue", digest=digest[:32]
+    )
+    entry = DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "train, validation, test")])
+    tracked.client.log_inputs(tracked.run_id, [entry])
+
+
+def _log_stages(tracked: Tracked, outputs: Outputs, running: str | None) -> None:
+    made = (outputs.metrics[""], outputs.confusion, outputs.pictures, outputs.predictions)
+    states = dvc.stage_states(running, made)
+    for stage, state in states.items():
+        how = "executed" if state.executed else "cached"
+        tracked.client.set_tag(tracked.run_id, f"graft.stage.{stage}", f"{how} {state.md5}")
+    listing = {stage: {"executed": state.executed, "md5": state.md5s} for stage, state in states.items()}
+    tracked.client.log_dict(tracked.run_id, listing, "stages.json")
+
+
+def _log_model(tracked: Tracked, outputs: Outputs) -> None:
+    """The final model, with its signature and a blank image as input example."""
+    from importlib.metadata import version
+
+    import keras
+    import mlflow
+    from mlflow.models import infer_signature
+
+    keras.config.disable_interactive_logging()  # MLflow tries the example with a progress bar
+    model = keras.models.load_model(outputs.model, compile=False)
+    example = np.zeros((1, *model.input_shape[1:]), np.float32)
+    signature = infer_signature(example, np.asarray(model(example, training=False)))
+    os.environ.pop("MLFLOW_RUN_ID", None)  # would beat the run named here
+    with mlflow.start_run(run_id=tracked.run_id):
+        # mlflow.keras.log_model cannot take an input example: it writes it into a folder that is not there yet.
+        mlflow.tensorflow.log_model(
+            model,
+            name="model",
+            signature=signature,
+            input_example=example,
+            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+        )
