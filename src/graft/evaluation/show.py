@@ -11,7 +11,6 @@ from rich.table import Table
 
 from graft.errors import StaleError
 
-
 COLUMNS = ("model", "split", "images", "accuracy", "interval", "macro F1", "log loss", "ECE")
 WIDTH = 90
 
