@@ -126,7 +126,7 @@ def test_the_run_holds_all_that_the_files_say(project: Project, first_run: Any, 
     assert first_run.data.metrics["finetuned/test/accuracy"] == metrics["finetuned"]["test"]["accuracy"]
     low = metrics["head"]["validation"]["accuracy_interval"]["low"]
     assert first_run.data.metrics["head/validation/accuracy_interval/low"] == low
-    assert first_run.data.metrics["data/used"] == 60
+    assert first_run.data.tags["graft.images"] == "60 used, 0 set aside"
     assert first_run.info.status == "FINISHED"
 
 

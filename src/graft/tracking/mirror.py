@@ -39,7 +39,8 @@ class Outputs:
     inputs: Inputs
     model: Path
     histories: dict[str, Path]
-    metrics: dict[str, Path]
+    metrics: Path
+    prepare_metrics: Path
     pictures: Path
     confusion: Path
     predictions: Path
@@ -73,7 +74,7 @@ class Tracked:
 def outputs_digest(outputs: Outputs) -> str:
     """sha256 over the bytes of everything that a complete run shows."""
     files = [outputs.model, outputs.predictions, outputs.confusion, *outputs.histories.values()]
-    files += [*outputs.metrics.values(), *sorted(outputs.pictures.iterdir())]
+    files += [outputs.metrics, outputs.prepare_metrics, *sorted(outputs.pictures.iterdir())]
     state = hashlib.sha256()
     for path in files:
         state.update(hashlib.sha256(path.read_bytes()).digest())
@@ -99,11 +100,10 @@ def _log_metrics(tracked: Tracked, outputs: Outputs) -> None:
                 if name not in ("epoch", "steps", "best") and not pd.isna(value)
             }
             tracked.metrics(values, int(row["epoch"]))
-    for prefix, path in outputs.metrics.items():
-        tracked.metrics(dict(_numbers(json.loads(path.read_text()), prefix)), 0)
+    tracked.metrics(dict(_numbers(json.loads(outputs.metrics.read_text()))), 0)
 
 
-def _numbers(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+def _numbers(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
     for key, value in tree.items():
         name = f"{prefix}/{key}" if prefix else key
         if isinstance(value, dict) and key != "per_class":
@@ -115,7 +115,7 @@ def _numbers(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
 def _log_artifacts(tracked: Tracked, outputs: Outputs) -> None:
     client, run_id = tracked.client, tracked.run_id
     client.log_artifacts(run_id, str(outputs.pictures), "plots")
-    for path in outputs.metrics.values():
+    for path in (outputs.metrics, outputs.prepare_metrics):
         client.log_artifact(run_id, str(path), "metrics")
     for path in outputs.histories.values():
         client.log_artifact(run_id, str(path), "history")
@@ -124,6 +124,8 @@ def _log_artifacts(tracked: Tracked, outputs: Outputs) -> None:
     client.log_artifact(run_id, str(outputs.inputs.features / "meta.json"), "features")
     meta = json.loads((outputs.inputs.features / "meta.json").read_text())
     client.set_tag(run_id, "graft.weights_sha256", meta["weights_sha256"])
+    counts = json.loads(outputs.prepare_metrics.read_text())
+    client.set_tag(run_id, "graft.images", f"{counts['used']} used, {counts['set_aside']} set aside")
     for name in ("params.yaml", "dvc.yaml"):
         if Path(name).exists():
             client.log_artifact(run_id, name, "code")
@@ -146,7 +148,7 @@ def _log_dataset(tracked: Tracked, inputs: Inputs) -> None:
 
 
 def _log_stages(tracked: Tracked, outputs: Outputs, running: str | None) -> None:
-    made = (outputs.metrics[""], outputs.confusion, outputs.pictures, outputs.predictions)
+    made = (outputs.metrics, outputs.confusion, outputs.pictures, outputs.predictions)
     states = dvc.stage_states(running, made)
     for stage, state in states.items():
         how = "executed" if state.executed else "cached"
