@@ -27,7 +27,7 @@ def _figure(width: float, height: float) -> Figure:
 def save(figure: Figure, path: Path) -> None:
     """A PNG without date or version, so that the same picture is the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    figure.savefig(path, dpi=100, bbox_inches="tight", metadata={"Software": None})
 
 
 def curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
@@ -72,15 +72,16 @@ def confusion(judged: Mapping[str, Judged]) -> Figure:
 
 
 def calibration(judged: Mapping[str, Judged]) -> Figure:
-    """Accuracy against confidence; on the diagonal a model is as right as it says."""
+    """Accuracy against confidence by bin, a point's area as its images; the diagonal is as right as it says."""
     figure = _figure(5, 5)
     axis = figure.subplots()
     axis.plot([0, 1], [0, 1], color="grey", linestyle=":", label="calibrated")
     for name, j in judged.items():
         _, counts, confidence, accuracy = reliability(j)
         filled = counts > 0
-        axis.plot(confidence[filled], accuracy[filled], marker="o", label=name)
-    axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+        area = 4 + 300 * counts[filled] / counts.sum()
+        axis.scatter(confidence[filled], accuracy[filled], s=area, alpha=0.7, label=name)
+    axis.set(xlabel="confidence", ylabel="accuracy", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     axis.grid(alpha=0.3)
     axis.legend()
     return figure
