@@ -58,6 +58,7 @@ def test_folder_accounts_for_every_file(tmp_path: Path) -> None:
     (tmp_path / ".git" / "objects").mkdir(parents=True)
     (tmp_path / ".git" / "objects" / "x.png").write_bytes(encoded(drawing("circle", 9)))
     (tmp_path / "square").symlink_to(tmp_path / "circle", target_is_directory=True)
+    (tmp_path / "circle" / "wide\u3000space, né.png").write_bytes(encoded(drawing("circle", 9)))
     (tmp_path / "circle" / "odd\nname.png").write_bytes(encoded(drawing("circle", 9)))
     Path(os.fsdecode(bytes(tmp_path / "circle" / "caf") + b"\xe9.png")).write_bytes(encoded(drawing("circle", 9)))
     found = catalogued(tmp_path)
@@ -73,7 +74,7 @@ def test_folder_accounts_for_every_file(tmp_path: Path) -> None:
         "circle/caf\\\\udce9.png": "name with control characters or not in UTF-8",
     }
     assert aside["circle/broken.png"].startswith("cannot be decoded: ")
-    assert len(found.used) == 7
+    assert len(found.used) == 8
     assert found.used.set_index("path").loc["circle/deeper/x.JPG", "label"] == "circle"
 
 

@@ -7,6 +7,7 @@ outside the classes, is listed with the reason.
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,9 @@ SPLIT_DIRECTORIES: dict[str, SplitName] = {
     "test": "test",
 }
 SPLIT_LIKE = {"train", "training", "valid", "val", "validation", "test", "testing"}
+UNWRITABLE = {"Cc", "Cs"}
+"""Unicode categories that do not survive a CSV: control characters, and what stands for bytes that are not UTF-8."""
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 
@@ -83,8 +87,7 @@ def _item(root: Path, path: str, official: bool) -> Item:
         if split is None:
             problem = "outside train, validation and test"
     label = inner[0] if len(inner) > 1 else ""
-    if not path.isprintable():
-        # As a name in a CSV it would not survive, or not be readable.
+    if any(unicodedata.category(character) in UNWRITABLE for character in path):
         path = path.encode("utf-8", "backslashreplace").decode().encode("unicode_escape").decode()
         return Item(path, "", None, "name with control characters or not in UTF-8")
     if hidden:
