@@ -7,4 +7,5 @@ dvc.py     what `dvc.lock` holds, which stages ran under this `dvc` process
 git.py     commit, dirty flag, diff
 run.py     the pass's run: opened by the first training stage, completed by `evaluate`
 mirror.py  what a complete run is given, from the files
+dataset.py the catalogue as MLflow's dataset
 """

@@ -132,19 +132,9 @@ def _log_artifacts(tracked: Tracked, outputs: Outputs) -> None:
 
 
 def _log_dataset(tracked: Tracked, inputs: Inputs) -> None:
-    """The catalogue with its split as the run's dataset; its digest is DVC's md5 of the catalogue."""
-    from mlflow.data import from_pandas
-    from mlflow.entities import DatasetInput, InputTag
+    from graft.tracking import dataset
 
-    catalogue = pd.read_csv(inputs.catalogue, keep_default_na=False, dtype={"label": str, "path": str})
-    integers = catalogue.select_dtypes("integer").columns
-    catalogue[integers] = catalogue[integers].astype(float)  # MLflow warns of integer columns
-    digest = dvc.md5_of(inputs.catalogue)
-    dataset = from_pandas(
-        catalogue, source=str(inputs.catalogue), targets="label", name="catalogue", digest=digest[:32]
-    )
-    entry = DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "train, validation, test")])
-    tracked.client.log_inputs(tracked.run_id, [entry])
+    tracked.client.log_inputs(tracked.run_id, [dataset.entry(inputs.catalogue, dvc.md5_of(inputs.catalogue))])
 
 
 def _log_stages(tracked: Tracked, outputs: Outputs, running: str | None) -> None:
