@@ -175,11 +175,11 @@ def evaluate(
         confusion=confusion,
         predictions=predictions,
     )
-    with tracking.judging("evaluate", p):
-        stage.run(
-            p.data, p.backbone, p.extract.engine, p.evaluate, catalogue, split, features, head, model,
-            histories, metrics, confusion, pictures, predictions,
-        )  # fmt: skip
+    tracking.before_judging("evaluate", p)
+    stage.run(
+        p.data, p.backbone, p.extract.engine, p.evaluate, catalogue, split, features, head, model,
+        histories, metrics, confusion, pictures, predictions,
+    )  # fmt: skip
     tracking.complete(p, outputs, running="evaluate")
 
 

@@ -86,12 +86,10 @@ def live(stage: str, params: Params, inputs: Inputs) -> Iterator[OnEpoch]:
         yield on_epoch
 
 
-@contextmanager
-def judging(stage: str, params: Params) -> Iterator[None]:
-    """Around `evaluate`: the store must answer before work is done."""
+def before_judging(stage: str, params: Params) -> None:
+    """Before `evaluate`: the store must answer before work is done; raises TrackingError if it does not."""
     dvc.note_execution(stage)
     server.connect(params.tracking.experiment)
-    yield
 
 
 def from_pipeline(params: Params) -> Outputs:
