@@ -106,7 +106,7 @@ def frozen(weights: str, pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([forward(pixels[i : i + 64]) for i in range(0, len(pixels), 64)])
 
 
-NONE = Examples(np.zeros(0, np.int64), np.zeros(0, np.int64))
+NONE = Examples(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
 def finetuned(features: np.ndarray, pixels: np.ndarray, targets: np.ndarray) -> Method:
@@ -114,7 +114,7 @@ def finetuned(features: np.ndarray, pixels: np.ndarray, targets: np.ndarray) -> 
 
     def accuracy(train: np.ndarray, test: np.ndarray, seed: int) -> float:
         keras.backend.clear_session()
-        examples = Examples(train, targets[train])
+        examples = Examples(train, targets[train], np.ones(len(train), np.float32))
         head = heads.build("linear", {"pooling": "avg", "dropout": 0.2}, (1280,), 10, seed)
         fit(head, HEAD, seed, 10, examples, lambda r, e: features[r], NONE, lambda r, e: features[r])
         loaded = build.build("MobileNetV2", 0.35, SIDE, "bundled", 0)
@@ -139,7 +139,16 @@ def scratch(p: Any, targets: np.ndarray) -> Method:
     def accuracy(train: np.ndarray, test: np.ndarray, seed: int) -> float:
         keras.backend.clear_session()
         model = heads.build("conv", values, (CNN_SIDE, CNN_SIDE, 1), 10, seed)
-        fit(model, p, seed, 10, Examples(train, targets[train]), lambda r, e: pixels[r], NONE, lambda r, e: pixels[r])
+        fit(
+            model,
+            p,
+            seed,
+            10,
+            Examples(train, targets[train], np.ones(len(train), np.float32)),
+            lambda r, e: pixels[r],
+            NONE,
+            lambda r, e: pixels[r],
+        )
         return _accuracy(model, pixels[test], targets[test])
 
     return accuracy

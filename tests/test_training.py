@@ -44,8 +44,8 @@ def blobs(n: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 FEATURES, CLASSES = blobs()
-TRAIN = Examples(np.arange(40), CLASSES[:40])
-HELD_OUT = Examples(np.arange(40, 60), CLASSES[40:])
+TRAIN = Examples(np.arange(40), CLASSES[:40], np.ones(40, np.float32))
+HELD_OUT = Examples(np.arange(40, 60), CLASSES[40:], np.ones(20, np.float32))
 
 
 def fetch(rows: np.ndarray, epoch: int) -> np.ndarray:
@@ -142,7 +142,7 @@ def test_class_weights_are_scikit_learns_and_weigh_the_loss() -> None:
     from sklearn.utils.class_weight import compute_class_weight
 
     rows = np.concatenate([np.flatnonzero(CLASSES[:40] == 0), np.flatnonzero(CLASSES[:40] == 1)[:2], [2]])
-    skewed = Examples(rows, CLASSES[rows])
+    skewed = Examples(rows, CLASSES[rows], np.ones(len(rows), np.float32))
     plain = heads.build("linear", {"pooling": "avg", "dropout": 0.0}, (6,), 3, 1)
     p = np.asarray(plain(FEATURES[rows]))
     losses = -np.log(p[np.arange(len(rows)), skewed.targets])
@@ -163,7 +163,7 @@ def test_label_smoothing_is_in_the_loss() -> None:
 
 
 def test_a_missing_monitor_is_refused_before_training() -> None:
-    nothing = Examples(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    nothing = Examples(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
     with pytest.raises(TrainingError, match="monitor: val_loss needs validation images, and the split has none"):
         train(values(), validation=nothing)
     history = train(values(monitor="loss"), validation=nothing)

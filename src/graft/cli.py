@@ -6,17 +6,15 @@ Parses, calls, prints. What steers a run stands in params.yaml; the only options
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from graft.errors import GraftError
-from graft.progress import say
+from graft.start import start_tensorflow
 
 if TYPE_CHECKING:
     from graft.params import Params
@@ -55,38 +53,21 @@ def load_params() -> Params:
     return params.load(PARAMS_FILE)
 
 
-def start_tensorflow() -> None:
-    """Import TensorFlow without what its C++ parts print before logging can be set; failures are shown."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            import tensorflow as tf
-
-            devices = tf.config.list_physical_devices()
-        except BaseException:
-            said.seek(0)
-            os.write(kept, said.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-    names = " and ".join(sorted({device.device_type for device in devices}))
-    say(f"TensorFlow {tf.__version__} on {names}")
-
-
 @app.command(rich_help_panel=STAGE)
-def prepare(catalogue: Annotated[Path, Out], split: Annotated[Path, Out], metrics: Annotated[Path, Out]) -> None:
-    """List every image of the source, and split them into train, validation and test."""
+def prepare(
+    catalogue: Annotated[Path, Out],
+    split: Annotated[Path, Out],
+    quarantine: Annotated[Path, Out],
+    duplicates: Annotated[Path, Out],
+    metrics: Annotated[Path, Out],
+) -> None:
+    """Account for every file of the source, and split the images into train, validation and test."""
     p = load_params()
     from graft.stages import prepare as stage
     from graft.tracking import dvc
 
     dvc.note_execution("prepare")
-    stage.run(p.data, p.seed, catalogue, split, metrics)
+    stage.run(p.data, p.seed, catalogue, split, quarantine, duplicates, metrics)
 
 
 @app.command(rich_help_panel=STAGE)

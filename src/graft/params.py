@@ -22,7 +22,8 @@ from graft.backbones import cuts
 from graft.backbones.table import BACKBONES
 from graft.errors import ParamsError, unknown
 
-SourceName = Literal["digits", "folder"]
+SourceName = Literal["digits", "folder", "manifest", "mnist", "fashion_mnist", "cifar10", "cifar100"]
+SplitMethod = Literal["auto", "official", "fractions", "counts", "folds"]
 Resize = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Pooling = Literal["avg", "max"]
@@ -39,7 +40,11 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
-OWN_FAULTS = ("sum",)
+OWN_FAULTS = ("sum", "fold", "columns", "files", "classes")
+
+
+NAMED_BY_USERS = ("data.classes", "tracking.tags")
+"""Mappings whose keys are not ours: one value each, since MLflow does not take every name."""
 
 
 class Section(BaseModel):
@@ -61,10 +66,118 @@ class Fractions(Section):
         return self
 
 
+class FolderParams(Section):
+    class_depth: Count | None
+
+
+class ListsParams(Section):
+    train: str | None
+    validation: str | None
+    test: str | None
+
+    @property
+    def given(self) -> dict[str, str]:
+        """split -> file, of those that are not null."""
+        return {name: file for name, file in self.model_dump().items() if file is not None}
+
+
+class ColumnsParams(Section):
+    path: str
+    label: str
+    split: str | None
+    group: str | None
+    weight: str | None
+
+    @model_validator(mode="after")
+    def _differ(self) -> ColumnsParams:
+        names = [name for name in self.model_dump().values() if name is not None]
+        if len(set(names)) < len(names):
+            raise PydanticCustomError("columns", "must be different columns. Got {names}.", {"names": ", ".join(names)})
+        return self
+
+
+class ManifestParams(Section):
+    file: str | None
+    lists: ListsParams
+    columns: ColumnsParams
+    root: str
+    suffix: str
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ManifestParams:
+        if (self.file is None) == (not self.lists.given):
+            got = "neither" if self.file is None else "both"
+            raise PydanticCustomError(
+                "files", "must have either file or lists, the other null. Got {got}.", {"got": got}
+            )
+        return self
+
+
+class CountsParams(Section):
+    train: Count
+    validation: Annotated[int, Field(ge=0)]
+    test: Annotated[int, Field(ge=0)]
+
+
+class SplitParams(Section):
+    method: SplitMethod
+    fractions: Fractions
+    counts: CountsParams
+    fold: str
+    few_shot: Count | None
+
+    @property
+    def fold_of(self) -> tuple[int, int]:
+        """(fold from 1, number of folds) of 'K of N'."""
+        found = re.fullmatch(r"(\d+) of (\d+)", self.fold)
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
+    @model_validator(mode="after")
+    def _fold(self) -> SplitParams:
+        k, n = self.fold_of
+        if not (n >= 3 and 1 <= k <= n):
+            raise PydanticCustomError(
+                "fold",
+                "fold must be 'K of N' with N at least 3 and K from 1 to N. Got {fold}.",
+                {"fold": repr(self.fold)},
+            )
+        return self
+
+
+class DuplicatesParams(Section):
+    near_distance: Annotated[int, Field(ge=0, le=15)]
+    across_splits: Literal["keep_together", "fail"]
+    conflicting_labels: Literal["keep", "quarantine", "fail"]
+
+
 class DataParams(Section):
     source: SourceName
     path: str
-    fractions: Fractions
+    folder: FolderParams
+    manifest: ManifestParams
+    classes: dict[str, str | list[str]] | None
+    min_images_per_class: Count
+    max_images_per_class: Count | None
+    split: SplitParams
+    on_bad: Literal["quarantine", "fail"]
+    max_bad_fraction: Probability
+    min_side: Count
+    max_pixels: Count
+    duplicates: DuplicatesParams
+
+    @model_validator(mode="after")
+    def _classes(self) -> DataParams:
+        seen: dict[str, str] = {}
+        for name, labels in (self.classes or {}).items():
+            for label in [labels] if isinstance(labels, str) else labels:
+                if label in seen:
+                    raise PydanticCustomError(
+                        "classes",
+                        "classes must name each label once. Got {label} for {first} and for {second}.",
+                        {"label": repr(label), "first": repr(seen[label]), "second": repr(name)},
+                    )
+                seen[label] = name
+        return self
 
 
 class BackboneParams(Section):
@@ -191,7 +304,7 @@ class Params(Section):
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and f"{prefix}{key}" not in NAMED_BY_USERS:
             leaves |= _flatten(value, f"{prefix}{key}.")
         else:
             leaves[f"{prefix}{key}"] = value

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM")
+Image.MAX_IMAGE_PIXELS = None  # the limit is data.max_pixels, checked before anything is decoded
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -23,7 +26,11 @@ RESAMPLING = {
 
 
 class UndecodableError(Exception):
-    """The bytes are no image that graft reads; the message is the reason, for the catalogue."""
+    """The bytes are no image that graft reads. reason: a few words, the same for all of a kind. detail: of this one."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(": ".join(filter(None, (reason, detail))))
+        self.reason, self.detail = reason, detail
 
 
 @dataclass(frozen=True)
@@ -35,26 +42,42 @@ class Resizing:
     interpolation: str
 
 
-def open_rgb(data: bytes) -> Image.Image:
-    """The whole image, decoded, upright, RGB. Raises UndecodableError."""
-    if not data:
-        raise UndecodableError("empty file")
+@contextmanager
+def verdicts() -> Iterator[None]:
+    """Whatever a decoder raises inside becomes UndecodableError: it has met hostile bytes."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            image.load()
-            return _rgb(ImageOps.exif_transpose(image))
+            yield
+    except UndecodableError:
+        raise
     except UnidentifiedImageError:
-        raise UndecodableError("not an image of a known format") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise UndecodableError(f"more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
-    except Exception as error:  # a decoder meets hostile bytes: whatever it raises is a verdict on them
-        raise UndecodableError(f"cannot be decoded: {' '.join(str(error).split())}") from None
+        raise UndecodableError("not an image", "of no format that is read") from None
+    except Exception as error:
+        detail = " ".join(str(error).split()) or type(error).__name__
+        raise UndecodableError("truncated" if "truncated" in detail.lower() else "corrupt", detail) from None
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def open_lazily(data: bytes) -> Image.Image:
+    """Format, mode and size of an image; nothing is decoded yet. To be called within `verdicts`."""
+    if not data:
+        raise UndecodableError("empty file", "0 bytes")
+    return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def open_rgb(data: bytes) -> Image.Image:
+    """The whole image, decoded, upright, RGB. Raises UndecodableError.
+
+    Its size is not limited: what is not in the catalogue has gone through `examine` first.
+    """
+    with verdicts():
+        image = open_lazily(data)
+        image.load()
+        return rgb(ImageOps.exif_transpose(image))
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """Any mode as RGB; transparency over white."""
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I"):  # 16-bit grey

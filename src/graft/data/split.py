@@ -1,108 +1,330 @@
-"""Which images train, validate and test: a CSV with the columns path, label, split.
+"""Which images train, validate and test: a CSV with the columns path, label, split, and weight and group where given.
 
-Without an official split, the images of each class are ordered by a hash of the seed and their
-content and cut at the fractions, so an image's side depends on its content and few others.
+What must stay together (copies of one image, a group) is a unit. The units of a class are ordered by a hash of the
+seed and their content and cut from both ends: test from the front, validation from the back. So a unit's side depends
+on its content, the seed and its class's size; added images move few others, and none between validation and test.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from graft.data.sources.base import SPLITS, SplitName
 from graft.errors import DataError, StaleError
 
+if TYPE_CHECKING:
+    from graft.params import SplitParams
+
 COLUMNS = ("path", "label", "split")
+OPTIONAL_COLUMNS = ("weight", "group")
+UNUSED = "unused"
+"""The side of images that are in no part: beyond the counts, beyond few_shot, or copies of held-out ones."""
+
+RARE = 50
+"""A class this many times smaller than the commonest is worth a word."""
 
 
-def make(
-    used: pd.DataFrame,
-    official: Mapping[str, SplitName | None],
-    fractions: Mapping[str, float],
-    seed: int,
-) -> tuple[pd.DataFrame, list[str]]:
-    """The split of the catalogue's used images, and what a user should know about it.
+@dataclass(frozen=True)
+class Made:
+    """table: COLUMNS, and OPTIONAL_COLUMNS where the source gives them, a row per used image.
 
-    official: path -> split, None where the source has none. An official split is used as it is;
-    where it lacks validation or test, these are cut from its train part in the given proportions.
-    Raises DataError where a class is too small to be in all three.
+    across: (n,) bool, images with copies on another side of an official split. notes: what a user should know.
     """
-    sides = used["path"].map(dict(official))
-    present = [name for name in SPLITS if (sides == name).any()]
-    missing = [name for name in SPLITS if name not in present]
-    notes = []
-    if present and missing:
-        notes.append(f"official split without {' and '.join(missing)}: cut from train by data.fractions")
-    if missing:
-        pool = used if not present else used[sides == "train"]
-        names: list[SplitName] = ["train", *(name for name in missing if name != "train")]
-        cut = _stratified(pool, {name: fractions[name] for name in names}, seed)
-        sides = cut.reindex(used.index).combine_first(sides) if present else cut
-    split = pd.DataFrame({"path": used["path"], "label": used["label"], "split": sides})
-    notes += _require_classes(split)
-    return split, notes
+
+    table: pd.DataFrame
+    across: np.ndarray
+    notes: list[str]
 
 
-def _stratified(rows: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> pd.Series:
-    """Byte-identical copies of an image rank as one and stay on one side."""
-    sides = pd.Series(index=rows.index, dtype=object)
-    held_out = [name for name in fractions if name != "train"]
-    small = []
-    for label, group in rows.groupby("label", sort=True):
-        copies = group.groupby("sha256").groups
-        ranked = sorted(copies, key=lambda sha256: hashlib.sha256(f"{seed}:{sha256}".encode()).digest())
-        if len(ranked) < len(fractions):
-            small.append(f"{label} ({len(ranked)})")
-            continue
-        sides[group.index] = "train"
-        for i, name in enumerate(held_out, start=1):
-            wanted = max(1, round(len(group) * fractions[name] / sum(fractions.values())))
-            still_to_fill = len(fractions) - i
-            while wanted > 0 and len(ranked) > still_to_fill:
-                images = copies[ranked.pop(0)]
-                sides[images] = name
-                wanted -= len(images)
-    if small:
+def make(used: pd.DataFrame, copies: np.ndarray, p: SplitParams, seed: int, across_splits: str) -> Made:
+    """The split of the used images.
+
+    used: path, label, sha256, official (a SplitName or None), group ("" for none), weight. copies: (n,), images with
+    the same number are copies of one. across_splits: data.duplicates.across_splits.
+    Raises DataError where the source or a class cannot give what `p` asks for.
+    """
+    unit = _units(copies, used["group"])
+    official = used["official"].where(used["official"].notna(), None)
+    method = _method(p, list(official))
+    notes: list[str] = []
+    across = np.zeros(len(used), bool)
+    if method == "official":
+        sides, across = _official(used, official, unit, p, seed, notes)
+        if across_splits == "fail" and across.any():
+            raise DataError(_across_fault(used, official, across))
+    else:
+        if official.notna().any():
+            notes.append(f"the source's official split is not used, since data.split.method is {p.method}")
+        sides = pd.Series(METHODS[method](_ranked(used, unit, seed), p), dtype=object).reindex(unit)
+        sides = pd.Series(sides.to_numpy(object), index=used.index)
+    if method == "counts" and (beyond := int((sides == UNUSED).sum())):
+        most = sum(p.counts.model_dump().values())
+        notes.append(
+            f"{beyond} images are beyond data.split.counts: unused, though their features are computed. "
+            f"data.max_images_per_class: {most} leaves them out"
+        )
+    if p.few_shot is not None:
+        sides = _few_shot(used, sides, unit, p.few_shot, seed, notes)
+    table = pd.DataFrame({"path": used["path"], "label": used["label"], "split": sides})
+    if (used["weight"] != 1).any():
+        table["weight"] = used["weight"]
+    if (used["group"] != "").any():
+        table["group"] = used["group"]
+    return Made(table, across, notes + _remarks(table))
+
+
+def _method(p: SplitParams, official: Sequence[str | None]) -> str:
+    has_official = any(side is not None for side in official)
+    if p.method == "official" and not has_official:
         raise DataError(
-            f"data.fractions: every class must have at least {len(fractions)} different images, one for each of "
-            f"{', '.join(fractions)}. Too small: {', '.join(small)}. Add images or remove the class."
+            "data.split.method: must be auto, fractions, counts or folds for a source without an official split. "
+            "Got 'official'."
+        )
+    if p.method == "auto":
+        return "official" if has_official else "fractions"
+    return p.method
+
+
+def _units(copies: np.ndarray, groups: pd.Series) -> np.ndarray:
+    """(n,) int64: number of each image's unit: copies, and images of a group, directly or through others."""
+    n, offset = len(copies), int(copies.max(initial=-1)) + 1
+    named = np.flatnonzero((groups != "").to_numpy())
+    members = pd.factorize(groups.to_numpy()[named])[0]
+    size = offset + (int(members.max(initial=-1)) + 1)
+    edges = coo_array((np.ones(len(named), np.int8), (copies[named], offset + members)), shape=(size, size))
+    component = connected_components(edges, directed=False)[1]
+    return np.asarray(component[copies], np.int64) if n else np.empty(0, np.int64)
+
+
+def _ranked(used: pd.DataFrame, unit: np.ndarray, seed: int) -> pd.DataFrame:
+    """A row per unit, in the order of its hash within its class: label (its commonest) and n (images), by number."""
+    rows = pd.DataFrame({"unit": unit, "label": used["label"], "sha256": used["sha256"], "group": used["group"]})
+    key = rows["group"].where(rows["group"] != "", rows["sha256"])
+    in_group = (rows["group"] != "").groupby(unit).transform("any")
+    key = key[(rows["group"] != "") | ~in_group].groupby(rows["unit"]).min()
+    common = rows.groupby(["unit", "label"]).size().rename("n").reset_index()
+    common = common.sort_values(["n", "label"], ascending=[False, True]).drop_duplicates("unit").set_index("unit")
+    units = pd.DataFrame({"label": common["label"], "n": rows.groupby("unit").size()})
+    units["rank"] = [hashlib.sha256(f"{seed}:{text}".encode()).digest() for text in key.reindex(units.index)]
+    return units.sort_values(["label", "rank"]).drop(columns="rank")
+
+
+def _take(sizes: Sequence[int], order: Sequence[int], wanted: int, leave: int) -> list[int]:
+    """Positions from `order` until `wanted` images are reached; at least `leave` positions are not taken."""
+    taken: list[int] = []
+    for position in order:
+        if wanted <= 0 or len(order) - len(taken) <= leave:
+            break
+        taken.append(position)
+        wanted -= sizes[position]
+    return taken
+
+
+def _fractions(units: pd.DataFrame, p: SplitParams) -> dict[int, str]:
+    return _cut(units, p.fractions.model_dump())
+
+
+def _cut(units: pd.DataFrame, fractions: Mapping[str, float]) -> dict[int, str]:
+    """fractions: of train and of what is to be cut; proportions, not necessarily adding up to 1.
+
+    A class of one unit trains; one of two trains and tests; from three on, each part has at least one.
+    """
+    sides: dict[int, str] = {}
+    held_out = [name for name in ("test", "validation") if name in fractions]
+    total = sum(fractions.values())
+    for _, rows in units.groupby("label", sort=True):
+        numbers, sizes = list(rows.index), list(rows["n"])
+        left = list(range(len(numbers)))
+        sides |= dict.fromkeys(numbers, "train")
+        for i, name in enumerate(held_out):
+            wanted = max(1, round(sum(sizes) * fractions[name] / total))
+            still_to_fill = min(len(held_out) - i, len(left) - 1)
+            taken = _take(sizes, left if name == "test" else left[::-1], wanted, max(still_to_fill, 1))
+            sides |= {numbers[position]: name for position in taken}
+            left = [position for position in left if position not in set(taken)]
+    return sides
+
+
+def _counts(units: pd.DataFrame, p: SplitParams) -> dict[int, str]:
+    """A unit too large for what is still wanted is passed over, so that the counts are met exactly."""
+    counts: dict[str, int] = p.counts.model_dump()
+    sides: dict[int, str] = {}
+    short = []
+    for label, rows in units.groupby("label", sort=True):
+        numbers, sizes = list(rows.index), list(rows["n"])
+        sides |= dict.fromkeys(numbers, UNUSED)
+        left = list(range(len(numbers)))
+        for name, order in (("test", 1), ("validation", -1), ("train", 1)):
+            wanted, taken = counts[name], set()
+            for position in left[::order]:
+                if sizes[position] <= wanted:
+                    taken.add(position)
+                    wanted -= sizes[position]
+            sides |= {numbers[position]: name for position in taken}
+            left = [position for position in left if position not in taken]
+            if wanted:
+                short.append(f"{label} ({sum(sizes)} images, {wanted} too few for {name})")
+    if short:
+        raise DataError(
+            f"data.split.counts: every class must have {' + '.join(map(str, counts.values()))} images for "
+            f"{', '.join(counts)}. Too small: {_listing(short)}. Lower the counts, or leave small classes out with "
+            "data.min_images_per_class."
         )
     return sides
 
 
-def _require_classes(split: pd.DataFrame) -> list[str]:
-    counts = pd.crosstab(split["label"], split["split"]).reindex(columns=list(SPLITS), fill_value=0)
-    untrained = list(counts.index[counts["train"] == 0])
-    if untrained:
-        raise DataError(
-            f"data.path: every class must have training images. None for: {', '.join(untrained)}. "
-            "Add them, or remove these directories from validation and test."
+def _folds(units: pd.DataFrame, p: SplitParams) -> dict[int, str]:
+    """Folds are blocks of the order with as many images each, so that added images move few others."""
+    k, n = p.fold_of
+    part = {k - 1: "test", k % n: "validation"}
+    sides: dict[int, str] = {}
+    for _, rows in units.groupby("label", sort=True):
+        before = rows["n"].cumsum() - rows["n"]
+        fold = (before * n // rows["n"].sum()).astype(int)
+        sides |= {number: part.get(f, "train") for number, f in zip(rows.index, fold, strict=True)}
+    return sides
+
+
+METHODS: dict[str, Callable[[pd.DataFrame, SplitParams], dict[int, str]]] = {
+    "fractions": _fractions,
+    "counts": _counts,
+    "folds": _folds,
+}
+"""Ways to split: units as `_ranked` gives them -> side of each. An official split is used as it is."""
+
+
+def _official(
+    used: pd.DataFrame, official: pd.Series, unit: np.ndarray, p: SplitParams, seed: int, notes: list[str]
+) -> tuple[pd.Series, np.ndarray]:
+    """The source's split. Held-out parts stay as published: where a unit is in several, only its images in the
+    foremost of test, validation, train are used. Parts that the source lacks are cut from train."""
+    unplaced = official.isna()
+    if unplaced.any():
+        notes.append(f"{int(unplaced.sum())} images are in no part of the official split: unused")
+    order = {name: i for i, name in enumerate(("test", "validation", "train", UNUSED))}
+    place = official.where(~unplaced, UNUSED).map(order)
+    foremost = place.groupby(unit).transform("min")
+    across = ((place != foremost) & ~unplaced).groupby(unit).transform("any").to_numpy()
+    back = (place != foremost) & ~unplaced
+    sides = official.where(~unplaced & ~back, UNUSED).astype(object)
+    if back.any():
+        named = ", ".join(f"{n} of {name}" for name, n in official[back].value_counts().items())
+        notes.append(
+            f"{int(back.sum())} images have copies (or others of their group) on a side of the official split that is "
+            f"further from training: unused ({named}); duplicates.csv lists them"
         )
-    return [
-        f"no {name} images for: {', '.join(counts.index[counts[name] == 0])}"
-        for name in SPLITS
-        if (counts[name] == 0).any()
-    ]
+    missing = [name for name in SPLITS if name not in set(official.dropna())]
+    if missing:
+        notes.append(f"official split without {' and '.join(missing)}: cut from train by data.split.fractions")
+        pool = (sides == "train").to_numpy()
+        fractions: dict[str, float] = p.fractions.model_dump()
+        cut = _cut(_ranked(used[pool], unit[pool], seed), {name: fractions[name] for name in ("train", *missing)})
+        sides[pool] = [cut[number] for number in unit[pool]]
+    return sides, across
+
+
+def _across_fault(used: pd.DataFrame, official: pd.Series, across: np.ndarray) -> str:
+    shown = [f"{path} ({side})" for path, side in zip(used["path"][across], official[across], strict=True)]
+    return (
+        f"data.duplicates.across_splits: fail, and {int(across.sum())} images have copies (or others of their group) "
+        f"on another side of the official split: {_listing(shown)}. Remove them, or set it to keep_together. "
+        "duplicates.csv beside the catalogue lists all."
+    )
+
+
+def _few_shot(used: pd.DataFrame, sides: pd.Series, unit: np.ndarray, n: int, seed: int, notes: list[str]) -> pd.Series:
+    """The first n training images of each class in an order of their own, so that fewer are a part of more."""
+    training = (sides == "train").to_numpy()
+    ranked = _ranked(used[training], unit[training], seed + 1)
+    kept: set[object] = set()
+    short = []
+    for label, rows in ranked.groupby("label", sort=True):
+        wanted = n
+        for number, size in rows["n"].items():
+            if size <= wanted:
+                kept.add(number)
+                wanted -= size
+        if wanted:
+            short.append(f"{label} ({n - wanted})")
+    if short:
+        notes.append(f"fewer than data.split.few_shot: {n} training images in: {_listing(short)}")
+    beyond = training & ~np.isin(unit, list(kept))
+    return sides.where(~beyond, UNUSED)
+
+
+def _remarks(table: pd.DataFrame) -> list[str]:
+    """One line per kind of trouble that a class is in. Raises DataError where a class has no training images."""
+    counts = pd.crosstab(table["label"], table["split"]).reindex(columns=[*SPLITS, UNUSED], fill_value=0)
+    images = counts.sum(axis=1)
+    untrained = counts.index[counts["train"] == 0]
+    if len(untrained):
+        raise DataError(
+            f"data.path: every class must have training images. None for: {_listing(untrained)}. "
+            "Add images, merge classes with data.classes, or drop them there."
+        )
+    notes = []
+    single = counts.index[images == 1]
+    if len(single):
+        notes.append(
+            f"one image only, which trains and is never tested: {_listing(single)}. Add images, merge with "
+            "data.classes, or set data.min_images_per_class: 3"
+        )
+    for name in ("validation", "test"):
+        lacking = counts.index[(counts[name] == 0) & (images > 1)]
+        if len(lacking) == len(counts):
+            notes.append(f"no {name} images at all")
+        elif len(lacking):
+            notes.append(
+                f"no {name} images of: {_listing(lacking)}. Its metrics say nothing of them; add images, merge with "
+                "data.classes, or drop them there"
+            )
+    rare = [f"{label} ({n})" for label, n in images.items() if 1 < n < images.max() / RARE]
+    if rare:
+        notes.append(
+            f"over {RARE} times rarer than {images.idxmax()} ({images.max()}): {_listing(rare)}. Add images, merge "
+            "with data.classes, set data.max_images_per_class, or weigh with class_weights: balanced"
+        )
+    return notes
+
+
+def _listing(names: Sequence[object] | pd.Index, most: int = 10) -> str:
+    shown = ", ".join(str(name) for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def write(split: pd.DataFrame, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    split.to_csv(path, index=False, lineterminator="\n", columns=list(COLUMNS))
+    columns = [*COLUMNS, *(name for name in OPTIONAL_COLUMNS if name in split)]
+    split.to_csv(path, index=False, lineterminator="\n", columns=columns)
 
 
-def read(path: Path, used: pd.DataFrame) -> dict[SplitName, np.ndarray]:
-    """split -> row numbers in `used` (the catalogue's used images), int64, ascending.
+@dataclass(frozen=True)
+class Split:
+    """rows: split -> row numbers in the catalogue's used images, int64, ascending.
 
-    Raises StaleError unless the split holds exactly these images.
+    weights: (n,) float32, of each image's loss.
     """
+
+    rows: dict[SplitName, np.ndarray]
+    weights: np.ndarray
+
+
+def read(path: Path, used: pd.DataFrame) -> Split:
+    """Raises StaleError unless the split holds exactly the images of `used`."""
     split = pd.read_csv(path, dtype=str, keep_default_na=False)
     if list(split["path"]) != list(used["path"]) or list(split["label"]) != list(used["label"]):
         raise StaleError(f"{path}: belongs to another catalogue. Run `dvc repro`.")
-    return {name: np.flatnonzero(split["split"] == name) for name in SPLITS}
+    weights = split["weight"].to_numpy(np.float32) if "weight" in split else np.ones(len(split), np.float32)
+    return Split({name: np.flatnonzero(split["split"] == name) for name in SPLITS}, weights)
 
 
 def targets(used: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:

@@ -43,7 +43,9 @@ def run(
     """Write metrics (model -> split -> metric), confusion of the final model on test, pictures, predictions."""
     images = catalogue.read(catalogue_path)
     used, classes = images.used, images.classes
-    rows = {name: chosen for name, chosen in split.read(split_path, used).items() if name in JUDGED and len(chosen)}
+    rows = {
+        name: chosen for name, chosen in split.read(split_path, used).rows.items() if name in JUDGED and len(chosen)
+    }
     targets = split.targets(used, classes)
     curves = {stage: pd.read_csv(path) for stage, path in histories.items()}
     curves = {stage: history for stage, history in curves.items() if len(history)}

@@ -41,7 +41,8 @@ def run(
     """Write the model on pixels and the history of fine-tuning (without rows where it is not enabled)."""
     images = catalogue.read(catalogue_path)
     used = images.used
-    rows = split.read(split_path, used)
+    sides = split.read(split_path, used)
+    rows = sides.rows
     targets = split.targets(used, images.classes)
     features = store.load(features_path, used["sha256"])
 
@@ -91,9 +92,9 @@ def run(
                 finetune,
                 seed,
                 len(images.classes),
-                Examples(rows["train"], targets[rows["train"]]),
+                Examples(rows["train"], targets[rows["train"]], sides.weights[rows["train"]]),
                 augmented if finetune.augment.active else plain,
-                Examples(rows["validation"], targets[rows["validation"]]),
+                Examples(rows["validation"], targets[rows["validation"]], sides.weights[rows["validation"]]),
                 plain,
                 on_epoch,
             )

@@ -1,4 +1,4 @@
-"""The source becomes a catalogue of images and, apart from it, a split."""
+"""The source becomes a catalogue of images and, apart from it, a split; every file is accounted for."""
 
 from __future__ import annotations
 
@@ -6,43 +6,83 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft.data import catalogue, split
+import pandas as pd
+
+from graft.data import catalogue, duplicates, labels, quarantine, split
+from graft.data.examine import examine_all
 from graft.data.sources import SOURCES
-from graft.data.sources.base import SPLITS
+from graft.data.sources.base import IGNORED, LEFT_OUT, QUARANTINED, SPLITS
 from graft.progress import say
 
 if TYPE_CHECKING:
     from graft.params import DataParams
 
 
-def run(data: DataParams, seed: int, catalogue_path: Path, split_path: Path, metrics_path: Path) -> None:
-    """Write the catalogue, the split and their counts. Raises DataError where the data cannot be used."""
-    source, root = SOURCES[data.source], Path(data.path)
-    items = source.scan(root)
-    images = catalogue.build(source, root, items)
+def run(
+    data: DataParams,
+    seed: int,
+    catalogue_path: Path,
+    split_path: Path,
+    quarantine_path: Path,
+    duplicates_path: Path,
+    metrics_path: Path,
+) -> None:
+    """Write the catalogue, the split, what is wrong with the data, and the counts of all.
+
+    Raises DataError where the data cannot be used, or is worse than `data` allows.
+    """
+    items = labels.assign(SOURCES[data.source].scan(data), data.classes)
+    rows = [i for i, item in enumerate(items) if item.problem is None]
+    examined = examine_all(data.source, Path(data.path), [items[i].path for i in rows], data.max_pixels)
+    table = quarantine.judged(items, dict(zip(rows, examined, strict=True)), data.min_side, data.max_pixels)
+
+    usable = table[table["state"] == catalogue.USED].copy()
+    usable["copies"] = duplicates.groups(
+        list(usable["sha256"]), list(usable["perceptual_hash"]), data.duplicates.near_distance
+    )
+    conflict = duplicates.conflicting(usable, usable["copies"].to_numpy())
+    if data.duplicates.conflicting_labels == "quarantine":
+        quarantine.set_conflicting_aside(table, usable[conflict])
+    quarantine.write(table, quarantine_path)
+    quarantine.require_good(table, usable[conflict], data)
+
+    _leave_out(table, data)
+    images = catalogue.Catalogue(table)
     catalogue.require_trainable(images)
-    official = {item.path: item.split for item in items}
-    sides, notes = split.make(images.used, official, data.fractions.model_dump(), seed)
+    used = usable.loc[table.index[table["state"] == catalogue.USED]].reset_index(drop=True)
+    made = split.make(used, used["copies"].to_numpy(), data.split, seed, data.duplicates.across_splits)
 
     images.write(catalogue_path)
-    split.write(sides, split_path)
-    counts = sides["split"].value_counts()
-    reasons = images.table.loc[images.table["state"] != catalogue.USED, "reason"].value_counts()
+    split.write(made.table, split_path)
+    across = pd.Series(made.across, index=used["path"]).reindex(usable["path"], fill_value=False)
+    sides = made.table.set_index("path")["split"].reindex(usable["path"], fill_value="")
+    found = duplicates.table(usable, sides.to_numpy(), across.to_numpy())
+    duplicates.write(found, duplicates_path)
     metrics = {
-        "found": len(images.table),
-        "used": len(images.used),
-        "set_aside": int(reasons.sum()),
+        "found": len(table),
+        "used": len(used),
+        **{state.replace(" ", "_"): int((table["state"] == state).sum()) for state in (IGNORED, LEFT_OUT, QUARANTINED)},
+        "quarantined_for": quarantine.counts(table, QUARANTINED),
+        "used_although": quarantine.counts(table, catalogue.USED),
+        "duplicates": duplicates.counts(found),
         "classes": len(images.classes),
-        "split": {name: int(counts.get(name, 0)) for name in SPLITS},
+        "split": {name: int((made.table["split"] == name).sum()) for name in (*SPLITS, split.UNUSED)},
     }
     metrics_path.parent.mkdir(parents=True, exist_ok=True)
-    metrics_path.write_text(json.dumps(metrics, indent=2) + "\n")
+    metrics_path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
 
-    say(f"{len(images.used)} images of {len(images.classes)} classes: {metrics['split']}")
-    for reason, n in sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))[:10]:
-        say(f"set aside: {n} ({reason}); see {catalogue_path}")
-    empty = sorted(set(images.table["label"]) - set(images.classes) - {""})
-    if empty:
-        notes.append(f"no usable image in: {', '.join(empty)}; not a class")
-    for note in notes:
-        say(f"note: {note}")
+    say(f"{len(used)} images of {len(images.classes)} classes: {metrics['split']}")
+    for line in [*quarantine.lines(table, quarantine_path), *duplicates.lines(found, duplicates_path), *made.notes]:
+        say(f"note: {line}")
+
+
+def _leave_out(table: pd.DataFrame, data: DataParams) -> None:
+    """Classes that are too small, and images beyond the most of a class."""
+    used = table[table["state"] == catalogue.USED]
+    small = labels.too_small(used, data.min_images_per_class)
+    beyond = labels.too_many(used, data.max_images_per_class) & ~small
+    for chosen, reason in (
+        (small, "class below data.min_images_per_class"),
+        (beyond, "beyond data.max_images_per_class"),
+    ):
+        table.loc[used.index[chosen], ["state", "reason", "detail"]] = (LEFT_OUT, reason, "")

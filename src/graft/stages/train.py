@@ -28,7 +28,8 @@ def run(
 ) -> None:
     """Write the head (its best epoch) and the history."""
     images = catalogue.read(catalogue_path)
-    rows = split.read(split_path, images.used)
+    sides = split.read(split_path, images.used)
+    rows = sides.rows
     targets = split.targets(images.used, images.classes)
     features = store.load(features_path, images.used["sha256"]).array
 
@@ -43,9 +44,9 @@ def run(
         train,
         seed,
         len(images.classes),
-        Examples(rows["train"], targets[rows["train"]]),
+        Examples(rows["train"], targets[rows["train"]], sides.weights[rows["train"]]),
         fetch,
-        Examples(rows["validation"], targets[rows["validation"]]),
+        Examples(rows["validation"], targets[rows["validation"]], sides.weights[rows["validation"]]),
         fetch,
         on_epoch,
     )

@@ -125,7 +125,7 @@ def _log_artifacts(tracked: Tracked, outputs: Outputs) -> None:
     meta = json.loads((outputs.inputs.features / "meta.json").read_text())
     client.set_tag(run_id, "graft.weights_sha256", meta["weights_sha256"])
     counts = json.loads(outputs.prepare_metrics.read_text())
-    client.set_tag(run_id, "graft.images", f"{counts['used']} used, {counts['set_aside']} set aside")
+    client.set_tag(run_id, "graft.images", f"{counts['used']} used, {counts['quarantined']} set aside")
     for name in ("params.yaml", "dvc.yaml"):
         if Path(name).exists():
             client.log_artifact(run_id, name, "code")

@@ -57,10 +57,11 @@ class FitValues(optimizers.OptimizerValues, Protocol):
 
 @dataclass(frozen=True)
 class Examples:
-    """rows: row numbers (n,) for `fetch`. targets: (n,) int64 classes, parallel to rows."""
+    """rows: row numbers (n,) for `fetch`. Parallel to them: targets, (n,) int64 classes; weights, (n,) float32, of the loss."""
 
     rows: np.ndarray
     targets: np.ndarray
+    weights: np.ndarray
 
 
 def fit(
@@ -137,7 +138,7 @@ def _endless(
             for start in range(0, len(order), size):
                 chosen = order[start : start + size]
                 target = examples.targets[chosen]
-                yield fetch(examples.rows[chosen], epoch), one_hot[target], weights[target]
+                yield fetch(examples.rows[chosen], epoch), one_hot[target], weights[target] * examples.weights[chosen]
             epoch += 1
 
     return batches
@@ -150,7 +151,7 @@ def _once(examples: Examples, fetch: Fetch, size: int, n_classes: int) -> Iterat
         yield (
             fetch(examples.rows[start : start + size], 0),
             one_hot[target],
-            np.ones(len(target), np.float32),
+            examples.weights[start : start + size],
         )
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from graft.data.sources import digits, folder
+from graft.data.sources import digits, folder, keras_datasets, manifest
 from graft.data.sources.base import Source
 
 SOURCES: dict[str, Source] = {
     "digits": digits.SOURCE,
     "folder": folder.SOURCE,
+    "manifest": manifest.SOURCE,
+    "mnist": keras_datasets.MNIST,
+    "fashion_mnist": keras_datasets.source("fashion_mnist"),
+    "cifar10": keras_datasets.source("cifar10"),
+    "cifar100": keras_datasets.source("cifar100"),
 }

@@ -1,38 +1,49 @@
 """A directory per class; train/ validation/ test/ above the classes are an official split.
 
-A class is named by its directory; images may lie deeper. Whatever is no image file, or lies
-outside the classes, is listed with the reason.
+A class is named by the first `class_depth` directories, or by all where that is null; images may lie deeper.
+Whatever is no image file, or lies outside the classes, is listed with the reason.
 """
 
 from __future__ import annotations
 
-import os
-import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from graft.data.sources.base import Item, Source, SplitName
+from graft.data.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName
+from graft.data.sources.tree import Entry, open_tree
 from graft.errors import DataError
 
-SPLIT_DIRECTORIES: dict[str, SplitName] = {
-    "train": "train",
-    "validation": "validation",
-    "val": "validation",
-    "test": "test",
-}
+if TYPE_CHECKING:
+    from graft.params import DataParams
+
 SPLIT_LIKE = {"train", "training", "valid", "val", "validation", "test", "testing"}
-UNWRITABLE = {"Cc", "Cs"}
-"""Unicode categories that do not survive a CSV: control characters, and what stands for bytes that are not UTF-8."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm")
+OTHER_IMAGE_SUFFIXES = (
+    ".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".raw", ".cr2", ".nef", ".dng", ".ico",
+    ".tga", ".exr", ".hdr", ".eps", ".pcx",
+)  # fmt: skip
+"""Names of images that graft does not read; they are not taken for strays."""
 
 
-def scan(root: Path) -> list[Item]:
-    if not root.is_dir():
-        raise DataError(f"data.path: must be a directory with one directory per class. Got {str(root)!r}.")
-    directories = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    official = [name for name in directories if name in SPLIT_DIRECTORIES]
-    alike = [name for name in directories if name.lower() in SPLIT_LIKE and name not in SPLIT_DIRECTORIES]
+def scan(data: DataParams) -> list[Item]:
+    root = Path(data.path)
+    entries = open_tree(root).entries()
+    directories = {entry.path.split("/", 1)[0] for entry in entries if "/" in entry.path}
+    official = _official(root, sorted(directories))
+    items = [_item(entry, official, data.folder.class_depth) for entry in entries]
+    if not any(item.problem is None for item in items):
+        raise DataError(
+            f"data.path: must hold directories of {', '.join(s[1:] for s in IMAGE_SUFFIXES)} images, one per class. "
+            f"Found none in {str(root)!r} ({len(items)} other files)."
+        )
+    return items
+
+
+def _official(root: Path, directories: list[str]) -> bool:
+    """Whether the top directories are the parts of a split. Raises DataError where they seem to be, but are not all."""
+    official = [name for name in directories if name in SPLIT_NAMES]
+    alike = [name for name in directories if name.lower() in SPLIT_LIKE and name not in SPLIT_NAMES]
     if alike and len(alike) + len(official) > 1:
         raise DataError(
             f"data.path: {root} has {', '.join(alike)}, which look like parts of a split. "
@@ -41,64 +52,40 @@ def scan(root: Path) -> list[Item]:
     if official and "train" not in official:
         raise DataError(
             f"data.path: {root} has {', '.join(official)} but no train directory. "
-            "Add it, or move the classes up for a split by data.fractions."
+            "Add it, or move the classes up for a split by data.split.fractions."
         )
     if {"validation", "val"} <= set(official):
         raise DataError(f"data.path: {root} has both validation and val. Keep one of them.")
-    items = [_item(root, path, bool(official)) for path in _walk(root)]
-    if not any(item.label and not item.problem for item in items):
-        raise DataError(
-            f"data.path: must hold directories of {', '.join(s[1:] for s in IMAGE_SUFFIXES)} images, one per class. "
-            f"Found none in {str(root)!r}."
-        )
-    return items
+    return bool(official)
 
 
-def read(root: Path, path: str) -> bytes:
-    return (root / path).read_bytes()
+def named_as_image(path: str) -> Problem | None:
+    """What a file's name says against it."""
+    name = path.lower()
+    if name.endswith(IMAGE_SUFFIXES):
+        return None
+    if name.endswith(OTHER_IMAGE_SUFFIXES):
+        return Problem(QUARANTINED, "format not read", f"{Path(name).suffix}; convert it to PNG or JPEG")
+    return Problem(IGNORED, "not the name of an image file")
 
 
-def _walk(root: Path) -> Iterator[str]:
-    """Every file below `root`, relative, with forward slashes, in a fixed order.
-
-    Hidden directories (`.git`) and links to directories are one entry each; they are not entered.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"data.path: {error.filename} must be readable. Got: {error.strerror}.")
-
-    for folder, subfolders, files in os.walk(root, onerror=refuse):
-        here = Path(folder)
-        inside = [name for name in subfolders if name.startswith(".") or (here / name).is_symlink()]
-        subfolders[:] = sorted(set(subfolders) - set(inside))
-        for name in sorted([*files, *inside]):
-            yield (here / name).relative_to(root).as_posix()
-
-
-def _item(root: Path, path: str, official: bool) -> Item:
-    parts = path.split("/")
-    hidden = any(part.startswith(".") for part in parts)
+def _item(entry: Entry, official: bool, class_depth: int | None) -> Item:
+    *directories, _ = entry.path.split("/")
     split: SplitName | None = None
-    inner = parts
-    problem = ""
+    outside = False
     if official:
-        split = SPLIT_DIRECTORIES.get(parts[0])
-        inner = parts[1:]
-        if split is None:
-            problem = "outside train, validation and test"
-    label = inner[0] if len(inner) > 1 else ""
-    if any(unicodedata.category(character) in UNWRITABLE for character in path):
-        path = path.encode("utf-8", "backslashreplace").decode().encode("unicode_escape").decode()
-        return Item(path, "", None, "name with control characters or not in UTF-8")
-    if hidden:
-        problem = "hidden file" if (root / path).is_file() else "hidden directory"
-    elif (root / path).is_dir():
-        problem = "link to a directory, not followed"
-    elif not path.lower().endswith(IMAGE_SUFFIXES):
-        problem = "not the name of an image file"
-    elif not problem and not label:
-        problem = "not in a class directory"
-    return Item(path, label, split, problem)
+        split = SPLIT_NAMES.get(directories[0]) if directories else None
+        outside = split is None
+        directories = directories[1:]
+    depth = class_depth or len(directories)
+    label = "/".join(directories[:depth]) if directories and len(directories) >= depth else ""
+    problem = entry.problem or named_as_image(entry.path)
+    if problem is None and outside:
+        problem = Problem(QUARANTINED, "no label", "outside train, validation and test")
+    elif problem is None and not label:
+        missing = f"fewer than {depth} directories above it" if depth > 1 else "not in a class directory"
+        problem = Problem(QUARANTINED, "no label", missing)
+    return Item(entry.path, label, split, problem)
 
 
-SOURCE = Source(scan, read)
+SOURCE = Source(scan, open_tree)

@@ -1,0 +1,161 @@
+"""What is wrong with files, and when that is too much: a CSV with the columns path, reason, detail, state.
+
+It lists what is set aside and, with the state `used`, what is only worth a word: animations, wrong extensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from graft.data.catalogue import COLUMNS, USED
+from graft.data.sources.base import IGNORED, LEFT_OUT, QUARANTINED, Item
+from graft.errors import DataError
+
+if TYPE_CHECKING:
+    from graft.data.examine import Examined
+    from graft.data.verdicts import Verdict
+    from graft.params import DataParams
+
+LISTED = ("path", "reason", "detail", "state")
+
+EXTENSIONS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+    "PPM": (".ppm", ".pgm", ".pbm"),
+}
+
+Judgement = tuple[str, str, str]
+"""state, reason, detail"""
+
+
+def judged(items: Sequence[Item], examined: Mapping[int, Examined], min_side: int, max_pixels: int) -> pd.DataFrame:
+    """The catalogue's columns and official, group, weight, perceptual_hash, a row per item.
+
+    examined: of items by their number.
+    """
+    rows = []
+    for i, item in enumerate(items):
+        found = examined.get(i)
+        shown = found.verdict if found else None
+        if item.problem is not None:
+            judgement = (item.problem.state, item.problem.reason, item.problem.detail)
+        elif shown is None:
+            judgement = (QUARANTINED, "cannot be read", found.error if found else "")
+        else:
+            judgement = _judge(item.path, shown, min_side, max_pixels)
+        rows.append(
+            (
+                item.path,
+                found.sha256 if found else "",
+                found.n_bytes if found else 0,
+                shown.width if shown else 0,
+                shown.height if shown else 0,
+                item.label,
+                *judgement,
+                item.split,
+                item.group,
+                item.weight,
+                shown.perceptual_hash if shown else b"",
+            )
+        )
+    return pd.DataFrame(rows, columns=[*COLUMNS, "official", "group", "weight", "perceptual_hash"])
+
+
+def _judge(path: str, verdict: Verdict, min_side: int, max_pixels: int) -> Judgement:
+    size = f"{verdict.width} x {verdict.height}"
+    if verdict.reason:
+        return QUARANTINED, verdict.reason, verdict.detail
+    if verdict.width * verdict.height > max_pixels:
+        return QUARANTINED, "too many pixels", f"{size}, more than data.max_pixels {max_pixels}"
+    if min(verdict.width, verdict.height) < min_side:
+        return QUARANTINED, "too small", f"{size}, smaller than data.min_side {min_side}"
+    if verdict.frames > 1:
+        return USED, "animation", f"the first of {verdict.frames} frames is used"
+    extension = PurePosixPath(path).suffix.lower()
+    if extension not in EXTENSIONS[verdict.format]:
+        return USED, "wrong extension", f"{verdict.format} in a {extension} file"
+    return USED, "", ""
+
+
+def set_conflicting_aside(table: pd.DataFrame, conflicting: pd.DataFrame) -> None:
+    """conflicting: rows of `table`, with the number of their copies."""
+    for _, rows in conflicting.groupby("copies"):
+        for index, row in rows.iterrows():
+            other = rows[rows["label"] != row["label"]].iloc[0]
+            kind = "identical" if other["sha256"] == row["sha256"] else "nearly identical"
+            detail = f"{row['label']}, but {kind} to {other['path']} of {other['label']}"
+            table.loc[index, ["state", "reason", "detail"]] = (QUARANTINED, "conflicting labels", detail)
+
+
+def counts(table: pd.DataFrame, state: str) -> dict[str, int]:
+    """reason -> files, commonest first."""
+    reasons = table.loc[(table["state"] == state) & (table["reason"] != ""), "reason"].value_counts()
+    return {str(r): int(n) for r, n in sorted(reasons.items(), key=lambda pair: (-pair[1], str(pair[0])))}
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remarkable = (table["state"] == QUARANTINED) | ((table["state"] == USED) & (table["reason"] != ""))
+    table[remarkable].to_csv(path, index=False, lineterminator="\n", columns=list(LISTED))
+
+
+def read(path: Path) -> pd.DataFrame:
+    """As written."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def require_good(table: pd.DataFrame, conflicting: pd.DataFrame, data: DataParams) -> None:
+    """Raises DataError where more is wrong than `data` allows."""
+    if data.duplicates.conflicting_labels == "fail" and len(conflicting):
+        shown = [f"{row.path} ({row.label})" for row in conflicting.sort_values("copies", kind="stable").itertuples()]
+        raise DataError(
+            f"data.duplicates.conflicting_labels: fail, and {len(shown)} images have a copy with another label: "
+            f"{_some(shown)}. Correct the labels, or set it to quarantine or keep."
+        )
+    bad = table[table["state"] == QUARANTINED]
+    reasons = ", ".join(f"{reason} ({n})" for reason, n in list(counts(table, QUARANTINED).items())[:10])
+    where = "quarantine.csv beside the catalogue lists all."
+    if data.on_bad == "fail" and len(bad):
+        raise DataError(
+            f"data.on_bad: fail, and {len(bad)} files cannot be used: {reasons}. First: {_some(list(bad['path']))}. "
+            f"Mend or remove them, or set data.on_bad: quarantine. {where}"
+        )
+    considered = int((~table["state"].isin([IGNORED, LEFT_OUT])).sum())
+    if len(bad) > data.max_bad_fraction * considered:
+        raise DataError(
+            f"data.max_bad_fraction: at most {data.max_bad_fraction:g} of the images may be set aside. Got "
+            f"{len(bad) / considered:.3g} ({len(bad)} of {considered}): {reasons}. "
+            f"Mend the data, or raise the fraction. {where}"
+        )
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def lines(table: pd.DataFrame, path: Path) -> list[str]:
+    """What to tell of files that are not used, or used with a word."""
+    told = []
+    for state, what in ((QUARANTINED, "set aside"), (LEFT_OUT, "left out"), (USED, "used all the same")):
+        reasons = counts(table, state)
+        if reasons:
+            shown = ", ".join(f"{reason} ({n})" for reason, n in list(reasons.items())[:10])
+            told.append(
+                f"{sum(reasons.values())} files {what}: {shown}" + (f"; see {path}" if state != LEFT_OUT else "")
+            )
+    ignored = counts(table, IGNORED)
+    if ignored:
+        told.append(
+            f"{sum(ignored.values())} other files ignored: " + ", ".join(f"{r} ({n})" for r, n in ignored.items())
+        )
+    empty = sorted(set(table["label"]) - set(table.loc[table["state"].isin([USED, LEFT_OUT]), "label"]) - {""})
+    if empty:
+        told.append(f"no usable image in: {_some(empty, 10)}; not a class")
+    return told

@@ -1,0 +1,33 @@
+"""Start TensorFlow quietly."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+
+from graft.progress import say
+
+
+def start_tensorflow() -> None:
+    """Import TensorFlow without what its C++ parts print before logging can be set; failures are shown."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            devices = tf.config.list_physical_devices()
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+    names = " and ".join(sorted({device.device_type for device in devices}))
+    say(f"TensorFlow {tf.__version__} on {names}")
