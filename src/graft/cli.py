@@ -29,8 +29,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+data_app = typer.Typer(help="Look at the images.", no_args_is_help=True)
 params_app = typer.Typer(help="Look at params.yaml.", no_args_is_help=True)
 backbones_app = typer.Typer(help="List the backbones and what weights are available here.", invoke_without_command=True)
+app.add_typer(data_app, name="data", rich_help_panel="For you")
 app.add_typer(params_app, name="params", rich_help_panel="For you")
 app.add_typer(backbones_app, name="backbones", rich_help_panel="For you")
 
@@ -128,6 +130,8 @@ def evaluate(
     catalogue: Catalogue,
     split: Split,
     features: Features,
+    quarantine: Annotated[Path, In],
+    duplicates: Annotated[Path, In],
     head: Head,
     model: Model,
     train_history: Annotated[Path, In],
@@ -152,6 +156,8 @@ def evaluate(
         histories=histories,
         metrics=metrics,
         prepare_metrics=prepare_metrics,
+        quarantine=quarantine,
+        duplicates=duplicates,
         pictures=pictures,
         confusion=confusion,
         predictions=predictions,
@@ -162,6 +168,23 @@ def evaluate(
         histories, metrics, confusion, pictures, predictions,
     )  # fmt: skip
     tracking.complete(p, outputs, running="evaluate")
+
+
+@data_app.command("report")
+def data_report(
+    output: Annotated[Path, typer.Option(help="The page to write.")] = Path("data/report.html"),
+) -> None:
+    """Write a page about the data: counts, sizes, samples, copies side by side, what was set aside and why."""
+    p = load_params()
+    from graft.data import report
+    from graft.tracking import dvc
+
+    paths = dvc.paths()
+    prepared = report.Prepared(
+        paths["catalogue"], paths["split"], paths["quarantine"], paths["duplicates"], paths["prepare_metrics"]
+    )
+    report.write(p.data.source, Path(p.data.path), prepared, output)
+    print_result(str(output))
 
 
 @params_app.command("check")

@@ -245,13 +245,13 @@ def _few_shot(used: pd.DataFrame, sides: pd.Series, unit: np.ndarray, n: int, se
     """The first n training images of each class in an order of their own, so that fewer are a part of more."""
     training = (sides == "train").to_numpy()
     ranked = _ranked(used[training], unit[training], seed + 1)
-    kept: set[object] = set()
+    kept: set[int] = set()
     short = []
     for label, rows in ranked.groupby("label", sort=True):
         wanted = n
-        for number, size in rows["n"].items():
+        for number, size in zip(rows.index.to_numpy(np.int64), rows["n"], strict=True):
             if size <= wanted:
-                kept.add(number)
+                kept.add(int(number))
                 wanted -= size
         if wanted:
             short.append(f"{label} ({n - wanted})")

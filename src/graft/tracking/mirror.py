@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from graft.data import report
 from graft.tracking import dvc
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from graft.params import Params
 
 REQUIREMENTS = ("keras", "tensorflow", "numpy")
 """What a logged model needs; MLflow would take seconds to infer them."""
@@ -41,6 +45,8 @@ class Outputs:
     histories: dict[str, Path]
     metrics: Path
     prepare_metrics: Path
+    quarantine: Path
+    duplicates: Path
     pictures: Path
     confusion: Path
     predictions: Path
@@ -81,10 +87,11 @@ def outputs_digest(outputs: Outputs) -> str:
     return state.hexdigest()
 
 
-def log(tracked: Tracked, outputs: Outputs, running: str | None) -> None:
+def log(tracked: Tracked, params: Params, outputs: Outputs, running: str | None) -> None:
     """Everything a complete run has beside its params. running: as for `run.complete`."""
     _log_metrics(tracked, outputs)
     _log_artifacts(tracked, outputs)
+    _log_data(tracked, params, outputs)
     _log_dataset(tracked, outputs.inputs)
     _log_stages(tracked, outputs, running)
     _log_model(tracked, outputs)
@@ -120,7 +127,6 @@ def _log_artifacts(tracked: Tracked, outputs: Outputs) -> None:
     for path in outputs.histories.values():
         client.log_artifact(run_id, str(path), "history")
     client.log_artifact(run_id, str(outputs.predictions), "predictions")
-    client.log_artifact(run_id, str(outputs.inputs.split), "data")
     client.log_artifact(run_id, str(outputs.inputs.features / "meta.json"), "features")
     meta = json.loads((outputs.inputs.features / "meta.json").read_text())
     client.set_tag(run_id, "graft.weights_sha256", meta["weights_sha256"])
@@ -129,6 +135,17 @@ def _log_artifacts(tracked: Tracked, outputs: Outputs) -> None:
     for name in ("params.yaml", "dvc.yaml"):
         if Path(name).exists():
             client.log_artifact(run_id, name, "code")
+
+
+def _log_data(tracked: Tracked, params: Params, outputs: Outputs) -> None:
+    """The split, what is wrong with the data, and the page that shows it."""
+    split, quarantine, duplicates = outputs.inputs.split, outputs.quarantine, outputs.duplicates
+    prepared = report.Prepared(outputs.inputs.catalogue, split, quarantine, duplicates, outputs.prepare_metrics)
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "report.html"
+        report.write(params.data.source, Path(params.data.path), prepared, page)
+        for path in (page, split, quarantine, duplicates):
+            tracked.client.log_artifact(tracked.run_id, str(path), "data")
 
 
 def _log_dataset(tracked: Tracked, inputs: Inputs) -> None:

@@ -104,6 +104,8 @@ def from_pipeline(params: Params) -> Outputs:
         histories={"train": p["train_history"], "finetune": p["finetune_history"]},
         metrics=p["metrics"],
         prepare_metrics=p["prepare_metrics"],
+        quarantine=p["quarantine"],
+        duplicates=p["duplicates"],
         pictures=p["pictures"],
         confusion=p["confusion"],
         predictions=p["predictions"],
@@ -138,7 +140,7 @@ def complete(params: Params, outputs: Outputs, running: str | None) -> str:
             say(f"note: same inputs as MLflow run {other.info.run_id}, but other outputs; logged as a new run")
         tracked = _open(client, experiment_id, params, outputs.inputs)
         with _ending(tracked):
-            mirror.log(tracked, outputs, running)
+            mirror.log(tracked, params, outputs, running)
             if other is not None:
                 client.set_tag(tracked.run_id, DIVERGED, other.info.run_id)
             client.set_tag(tracked.run_id, OUTPUTS, digest)

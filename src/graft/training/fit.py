@@ -57,7 +57,7 @@ class FitValues(optimizers.OptimizerValues, Protocol):
 
 @dataclass(frozen=True)
 class Examples:
-    """rows: row numbers (n,) for `fetch`. Parallel to them: targets, (n,) int64 classes; weights, (n,) float32, of the loss."""
+    """rows: row numbers (n,) for `fetch`. Parallel to them: targets, (n,) int64; weights, (n,) float32, of the loss."""
 
     rows: np.ndarray
     targets: np.ndarray
