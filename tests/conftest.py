@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
@@ -20,6 +24,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 CLASSES = ("circle", "cross", "stripes")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Not the user's cache: a test must not find what another run left.
+os.environ["GRAFT_CACHE_DIR"] = tempfile.mkdtemp(prefix="graft-tests-")
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +91,71 @@ def tiny_params() -> dict[str, Any]:
     tree["finetune"] |= {"epochs": 2, "batch_size": 8, "cut": "block_16_project"}
     tree["evaluate"] |= {"top_k": 2}
     return tree
+
+
+def data_params(changes: dict[str, Any] | None = None) -> Any:
+    """The `data` section of the default params.yaml as graft reads it, with changes: {"split.method": "counts"}."""
+    from graft.params import DataParams
+
+    tree = default_params()["data"]
+    for key, value in (changes or {}).items():
+        *sections, last = key.split(".")
+        node = tree
+        for section in sections:
+            node = node[section]
+        assert last in node, key
+        node[last] = value
+    return DataParams.model_validate(tree)
+
+
+@dataclass
+class PreparedData:
+    """What `prepare` wrote, read back, and what it said."""
+
+    folder: Path
+    catalogue: pd.DataFrame
+    split: pd.DataFrame
+    quarantine: pd.DataFrame
+    duplicates: pd.DataFrame
+    metrics: dict[str, Any]
+    said: str
+
+    @property
+    def sides(self) -> dict[str, str]:
+        """path -> side"""
+        return dict(zip(self.split["path"], self.split["split"], strict=True))
+
+    @property
+    def aside(self) -> dict[str, tuple[str, str]]:
+        """path -> (reason, detail) of what is set aside"""
+        rows = self.quarantine[self.quarantine["state"] == "quarantined"]
+        return {row.path: (row.reason, row.detail) for row in rows.itertuples()}
+
+
+@pytest.fixture
+def prepare(
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., PreparedData]:
+    """prepare(root, changes of the data section, source="folder", seed=0): the stage, run in this process."""
+
+    def run(
+        root: Path,
+        changes: dict[str, Any] | None = None,
+        source: str = "folder",
+        seed: int = 0,
+        out: Path | None = None,
+    ) -> PreparedData:
+        from graft.stages import prepare as stage
+
+        folder = out or tmp_path_factory.mktemp("prepared")
+        names = ("catalogue.csv", "split.csv", "quarantine.csv", "duplicates.csv")
+        data = data_params({"source": source, "path": str(root), "max_bad_fraction": 1.0, **(changes or {})})
+        capsys.readouterr()
+        stage.run(data, seed, *(folder / name for name in names), folder / "prepare.json")
+        tables = [pd.read_csv(folder / name, dtype=str, keep_default_na=False) for name in names]
+        return PreparedData(folder, *tables, json.loads((folder / "prepare.json").read_text()), capsys.readouterr().err)
+
+    return run
 
 
 class Project:

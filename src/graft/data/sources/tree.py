@@ -28,6 +28,7 @@ from graft.progress import say
 UNWRITABLE = {"Cc", "Cs"}
 """Unicode categories that do not survive a CSV: control characters, and what stands for bytes that are not UTF-8."""
 
+SPECIAL = "a pipe, socket or device"
 DVC_CACHED = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
 """Where DVC keeps content; with `cache.type symlink` every file of a data set is a link there."""
 
@@ -64,7 +65,7 @@ def _unusable_name(path: str) -> Entry | None:
 
 
 def _hidden(path: str) -> bool:
-    return any(part.startswith(".") for part in path.split("/"))
+    return any(part.startswith(".") and part not in (".", "..") for part in path.split("/"))
 
 
 class Directory:
@@ -100,7 +101,7 @@ class Directory:
         if entry.is_symlink():
             return self._problem_of_link(entry)
         if not entry.is_file():
-            return Problem(QUARANTINED, "not a regular file", "a pipe, socket or device")
+            return Problem(QUARANTINED, "not a regular file", SPECIAL)
         return None
 
     def _problem_of_link(self, entry: os.DirEntry[str]) -> Problem | None:
@@ -112,7 +113,7 @@ class Directory:
         if not target.startswith(self._real + os.sep) and not DVC_CACHED.search(target):
             return Problem(QUARANTINED, "link leaves the directory", f"to {target}")
         if not stat.S_ISREG(os.stat(target).st_mode):
-            return Problem(QUARANTINED, "not a regular file", "a pipe, socket or device")
+            return Problem(QUARANTINED, "not a regular file", SPECIAL)
         return None
 
     def read(self, path: str) -> bytes:
@@ -147,8 +148,11 @@ class Archive:
             return Problem(IGNORED, "hidden file")
         if PurePosixPath(path).is_absolute() or ".." in path.split("/"):
             return Problem(QUARANTINED, "unusable name", "leaves the archive")
-        if stat.S_ISLNK(info.external_attr >> 16):
+        mode = info.external_attr >> 16
+        if stat.S_ISLNK(mode):
             return Problem(QUARANTINED, "link in an archive", "add the file itself")
+        if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+            return Problem(QUARANTINED, "not a regular file", SPECIAL)
         if info.flag_bits & 1:
             return Problem(QUARANTINED, "encrypted", "unpack the archive with its password")
         return None

@@ -1,0 +1,504 @@
+"""Every source lists every file, and reads what it lists."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import pickle
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import CLASSES, PreparedData, data_params, drawing, encoded, write_drawings
+from graft.data import catalogue
+from graft.data.decode import open_rgb
+from graft.data.sources import SOURCES, keras_datasets
+from graft.data.sources.base import Item
+from graft.errors import DataError, StaleError
+
+Prepare = Callable[..., PreparedData]
+ORDER = list(range(10)) * 4
+"""Class numbers of the small stand-ins for the data sets of keras.datasets."""
+
+
+def scan(root: Path, changes: dict[str, Any] | None = None, source: str = "folder") -> list[Item]:
+    return SOURCES[source].scan(data_params({"source": source, "path": str(root), **(changes or {})}))
+
+
+def keras_files(home: Path) -> None:
+    """The files that Keras would download, with 40 random images each for train and test."""
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (40, 28, 28), np.uint8)
+    datasets = home / "datasets"
+    (datasets / "fashion-mnist").mkdir(parents=True)
+    labels = np.array(ORDER, np.uint8)
+    np.savez(datasets / "mnist.npz", x_train=grey, y_train=labels, x_test=grey[::-1], y_test=labels[::-1])
+    for part, pixels in (("train", grey), ("t10k", grey[::-1])):
+        (datasets / "fashion-mnist" / f"{part}-labels-idx1-ubyte.gz").write_bytes(
+            gzip.compress(bytes(8) + labels.tobytes())
+        )
+        (datasets / "fashion-mnist" / f"{part}-images-idx3-ubyte.gz").write_bytes(
+            gzip.compress(bytes(16) + pixels.tobytes())
+        )
+    with tarfile.open(datasets / "cifar-100-python-target_archive", "w:gz") as tar:
+        for part in ("train", "test"):
+            batch = {
+                "data": rng.integers(0, 256, (40, 3072), np.uint8),
+                "fine_labels": [10 * i for i in ORDER],
+                "coarse_labels": ORDER,
+            }
+            content = pickle.dumps({key.encode(): value for key, value in batch.items()})
+            info = tarfile.TarInfo(f"cifar-100-python/{part}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+@pytest.fixture
+def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A KERAS_HOME with small stand-ins; Keras's own loading code reads them, only their hashes are not checked."""
+    from keras.src.backend import config
+    from keras.src.utils import file_utils
+
+    home = tmp_path / "keras"
+    keras_files(home)
+    monkeypatch.setenv("KERAS_HOME", str(home))
+    monkeypatch.setattr(config, "_KERAS_DIR", str(home))
+    monkeypatch.setattr(file_utils, "validate_file", lambda *args, **kwargs: True)
+    keras_datasets._parts.cache_clear()
+    return home
+
+
+@pytest.fixture
+def small_cifar10(keras_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras insists on 50,000 images here."""
+    import keras
+
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    labels = np.array(ORDER, np.uint8)[:, None]
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", lambda: ((pixels, labels), (pixels[::-1], labels[::-1])))
+
+
+def root_for(name: str, tmp_path: Path, images: Path) -> Path:
+    if name == "manifest":
+        root = shutil.copytree(images, tmp_path / "listed")
+        rows = [(f.relative_to(root).as_posix(), f.parent.name) for f in sorted(root.rglob("*.png"))]
+        pd.DataFrame(rows, columns=["path", "label"]).to_csv(root / "images.csv", index=False)
+        return root
+    (tmp_path / "notes").mkdir()
+    return images if name == "folder" else tmp_path / "notes"
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_reads_what_it_lists(name: str, tmp_path: Path, images: Path, small_cifar10: None) -> None:
+    root = root_for(name, tmp_path, images)
+    items = scan(root, source=name)
+    reader = SOURCES[name].open(root)
+    wanted = [item for item in items if item.problem is None]
+    assert len(wanted) >= 60
+    assert len({item.path for item in items}) == len(items)
+    assert len({item.label for item in wanted}) in (3, 10)
+    for item in wanted[::7]:
+        assert open_rgb(reader.read(item.path)).size[0] in (8, 28, 32, 40)
+    assert items == scan(root, source=name)
+
+
+def test_digits_are_the_ones_of_scikit_learn(tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    items = scan(tmp_path, source="digits")
+    assert len(items) == 1797
+    assert {item.label for item in items} == {str(digit) for digit in range(10)}
+    pixels = np.asarray(open_rgb(SOURCES["digits"].open(tmp_path).read("0123.pgm")))[..., 0]
+    assert np.array_equal(np.round(pixels / 255 * 16), load_digits().images[123])
+    assert pixels.max() == 255
+
+
+# keras.datasets
+
+
+def test_keras_data_sets_have_their_names_and_official_parts(tmp_path: Path, keras_home: Path) -> None:
+    import keras
+
+    (x_train, _), (x_test, y_test) = keras.datasets.fashion_mnist.load_data()
+    items = scan(tmp_path, source="fashion_mnist")
+    assert [item.split for item in items] == ["train"] * 40 + ["test"] * 40
+    assert items[9].label == "Ankle boot"
+    assert items[40].label == keras_datasets.CLASSES["fashion_mnist"][y_test[0]]
+    reader = SOURCES["fashion_mnist"].open(tmp_path)
+    assert np.array_equal(np.asarray(open_rgb(reader.read(items[3].path)))[..., 0], x_train[3])
+    assert np.array_equal(np.asarray(open_rgb(reader.read(items[43].path)))[..., 0], x_test[3])
+    hundred = scan(tmp_path, source="cifar100")
+    assert [item.label for item in hundred[:4]] == ["apple", "bowl", "chair", "dolphin"]
+    colours = np.asarray(open_rgb(SOURCES["cifar100"].open(tmp_path).read(hundred[0].path)))
+    assert np.array_equal(colours, keras.datasets.cifar100.load_data()[0][0][0])
+    assert {name: len(set(names)) for name, names in keras_datasets.CLASSES.items()} == {
+        "mnist": 10, "fashion_mnist": 10, "cifar10": 10, "cifar100": 100,
+    }  # fmt: skip
+
+
+def test_a_data_set_is_downloaded_once(tmp_path: Path, keras_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from keras.src.utils import file_utils
+
+    file = keras_home / "datasets" / "mnist.npz"
+    kept = file.rename(tmp_path / "elsewhere.npz")
+    asked = []
+
+    def urlretrieve(origin: str, target: str, hook: object) -> None:
+        asked.append(origin.rsplit("/", 1)[1])
+        shutil.copy(kept, target)
+
+    monkeypatch.setattr(file_utils, "urlretrieve", urlretrieve)
+    for _ in range(2):
+        assert len(scan(tmp_path, source="mnist")) == 80
+        keras_datasets._parts.cache_clear()
+    assert asked == ["mnist.npz"]
+
+
+def test_a_failed_download_says_what_to_do(tmp_path: Path, keras_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from urllib.error import URLError
+
+    from keras.src.utils import file_utils
+
+    def urlretrieve(*args: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(file_utils, "urlretrieve", urlretrieve)
+    (keras_home / "datasets" / "mnist.npz").unlink()
+    with pytest.raises(DataError) as caught:
+        scan(tmp_path, source="mnist")
+    message = str(caught.value)
+    assert message.startswith(f"data.source: mnist must be in {keras_home}/datasets, where Keras puts it, or be down")
+    assert "no network. Connect to the network once, or copy the file there" in message
+
+
+def test_a_data_set_wants_a_directory_for_its_notes(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"must be a directory for data.source: cifar10 .*set data.path: data/keras"):
+        scan(tmp_path / "none", source="cifar10")
+
+
+# folder
+
+
+def test_folder_accounts_for_every_file(tmp_path: Path, prepare: Prepare) -> None:
+    write_drawings(tmp_path, 3)
+    extra = encoded(drawing("circle", 9))
+    (tmp_path / "circle" / "deeper").mkdir()
+    (tmp_path / "circle" / "deeper" / "x.JPG").write_bytes(encoded(drawing("circle", 10), "JPEG"))
+    (tmp_path / "circle" / ".DS_Store").write_bytes(b"x")
+    (tmp_path / "circle" / "notes.txt").write_text("x")
+    (tmp_path / "circle" / "scan.tiff").write_bytes(b"II*")
+    (tmp_path / "loose.png").write_bytes(extra)
+    (tmp_path / ".git" / "objects").mkdir(parents=True)
+    (tmp_path / ".git" / "objects" / "x.png").write_bytes(extra)
+    (tmp_path / "square").symlink_to(tmp_path / "circle", target_is_directory=True)
+    (tmp_path / "circle" / "wide\u3000space, né.png").write_bytes(extra)
+    (tmp_path / "circle" / "odd\nname.png").write_bytes(extra)
+    Path(os.fsdecode(bytes(tmp_path / "circle" / "caf") + b"\xe9.png")).write_bytes(extra)
+    found = prepare(tmp_path)
+    ignored = found.catalogue[found.catalogue["state"] == "ignored"]
+    assert dict(zip(ignored["path"], ignored["reason"], strict=True)) == {
+        ".git": "hidden directory",
+        "circle/.DS_Store": "hidden file",
+        "circle/notes.txt": "not the name of an image file",
+        "square": "link to a directory, not followed",
+    }
+    names = ("unusable name", "control characters, or bytes that are not UTF-8")
+    assert found.aside == {
+        "circle/odd\\nname.png": names,
+        "circle/caf\\\\udce9.png": names,
+        "circle/scan.tiff": ("format not read", ".tiff; convert it to PNG or JPEG"),
+        "loose.png": ("no label", "not in a class directory"),
+    }
+    used = found.catalogue[found.catalogue["state"] == "used"].set_index("path")
+    assert len(used) == 11
+    assert used.loc["circle/deeper/x.JPG", "label"] == "circle"
+    assert used.loc["circle/wide\u3000space, né.png", "label"] == "circle"
+    assert (
+        "4 other files ignored: hidden directory (1), hidden file (1), link to a directory, not followed (1), "
+        "not the name of an image file (1)"
+    ) in found.said
+
+
+@pytest.mark.parametrize(
+    ("depth", "labels"),
+    [
+        (1, {"fruit", "tool"}),
+        (2, {"fruit/apple", "fruit/pear", "tool/saw"}),
+        (None, {"fruit/apple/golden", "fruit/apple/red", "fruit/pear", "tool/saw"}),
+    ],
+)
+def test_nested_classes(tmp_path: Path, depth: int | None, labels: set[str]) -> None:
+    for k, folder in enumerate(("fruit/apple/golden", "fruit/apple/red", "fruit/pear", "tool/saw")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.png").write_bytes(encoded(drawing("circle", k)))
+    (tmp_path / "fruit" / "shallow.png").write_bytes(encoded(drawing("circle", 9)))
+    items = scan(tmp_path, {"folder.class_depth": depth})
+    assert {item.label for item in items if item.problem is None} == labels | ({"fruit"} if depth != 2 else set())
+    shallow = next(item for item in items if item.path == "fruit/shallow.png")
+    if depth == 2:
+        assert shallow.problem is not None
+        assert shallow.problem.reason == "no label"
+        assert shallow.problem.detail == "fewer than 2 directories above it"
+
+
+@pytest.mark.parametrize("validation", ["validation", "val"])
+def test_an_official_split_is_used_as_it_is(tmp_path: Path, validation: str, prepare: Prepare) -> None:
+    for i, name in enumerate(("train", validation, "test")):
+        write_drawings(tmp_path / name, 3 + i, first_seed=100 * i)
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / "x.png").write_bytes(encoded(drawing("circle", 999)))
+    found = prepare(tmp_path)
+    assert all(side == path.split("/")[0].replace("validation", "val").replace("val", "validation")
+               for path, side in found.sides.items())  # fmt: skip
+    assert found.metrics["split"] == {"train": 9, "validation": 12, "test": 15, "unused": 0}
+    assert found.aside == {"extra/x.png": ("no label", "outside train, validation and test")}
+
+
+@pytest.mark.parametrize(
+    ("directories", "message"),
+    [
+        (("test", "validation"), "has test, validation but no train directory"),
+        (("train", "val", "validation"), "has both validation and val"),
+        (("Train", "Test"), "has Test, Train, which look like parts of a split"),
+        (("train", "testing"), "has testing, which look like parts of a split"),
+        ((), r"must hold directories of jpg, .*images, one per class. Found none in .* \(0 other files\)"),
+    ],
+)
+def test_folders_that_are_refused(tmp_path: Path, directories: tuple[str, ...], message: str) -> None:
+    for name in directories:
+        write_drawings(tmp_path / name, 1)
+    with pytest.raises(DataError, match=message):
+        scan(tmp_path)
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.path: must be a directory or an archive \(.zip, .tar.*Got '.*/none'"):
+        scan(tmp_path / "none")
+    (tmp_path / "text.zip").write_text("no archive")
+    with pytest.raises(DataError, match=r"must be a directory or an archive .*text\.zip is neither"):
+        scan(tmp_path / "text.zip")
+
+
+def test_many_files_in_one_directory(tmp_path: Path) -> None:
+    """Listing is linear and reads nothing; 100,000 real images are in benchmarks/."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first = tmp_path / "a" / "000000.png"
+    first.write_bytes(b"")
+    for i in range(1, 20_000):
+        os.link(first, tmp_path / "a" / f"{i:06d}.png")
+    items = scan(tmp_path)
+    assert [items[0].path, items[-1].path, len(items)] == ["a/000000.png", "a/019999.png", 20_000]
+
+
+# archives
+
+
+def archived(folder: Path, path: Path) -> Path:
+    if path.name.endswith(".zip"):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+            for file in sorted(folder.rglob("*")):
+                out.write(file, file.relative_to(folder.parent))
+    else:
+        with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as tar:
+            tar.add(folder, folder.name)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+@pytest.mark.parametrize("source", ["folder", "mnist"])
+def test_an_archive_is_read_without_unpacking(tmp_path: Path, source: str, suffix: str, prepare: Prepare) -> None:
+    for name in ("train", "test"):
+        write_drawings(tmp_path / "set" / name, 4, first_seed=50 * len(name))
+    plain = prepare(tmp_path / "set", source=source)
+    (tmp_path / "packed").mkdir()
+    path = archived(tmp_path / "set", tmp_path / "packed" / f"set{suffix}")
+    packed = prepare(path, source=source)
+    assert sorted(packed.catalogue["path"]) == sorted(plain.catalogue["path"])
+    assert (tmp_path / "packed").iterdir().__next__() == path, "nothing is unpacked beside it"
+    for name in ("split", "catalogue"):
+        pd.testing.assert_frame_equal(
+            getattr(packed, name).sort_values("path", ignore_index=True),
+            getattr(plain, name).sort_values("path", ignore_index=True),
+        )
+
+
+def test_an_archive_with_hostile_members(tmp_path: Path, prepare: Prepare) -> None:
+    write_drawings(tmp_path / "set", 3)
+    path = archived(tmp_path / "set", tmp_path / "set.tar")
+    with tarfile.open(path, "a") as tar:
+        link = tarfile.TarInfo("set/circle/link.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+        pipe = tarfile.TarInfo("set/circle/pipe.png")
+        pipe.type = tarfile.FIFOTYPE
+        tar.addfile(pipe)
+        out = tarfile.TarInfo("set/../../out.png")
+        content = encoded(drawing("circle", 77))
+        out.size = len(content)
+        tar.addfile(out, io.BytesIO(content))
+    found = prepare(path)
+    assert found.aside == {
+        "circle/link.png": ("link in an archive", "add the file itself"),
+        "circle/pipe.png": ("not a regular file", "a pipe, socket or device"),
+        "../../out.png": ("unusable name", "leaves the archive"),
+    }
+    assert found.metrics["used"] == 9
+    assert not (tmp_path.parent / "out.png").exists()
+
+
+def test_a_damaged_archive(tmp_path: Path, prepare: Prepare) -> None:
+    write_drawings(tmp_path / "set", 3)
+    packed = archived(tmp_path / "set", tmp_path / "set.tar.gz")
+    packed.write_bytes(packed.read_bytes()[:-400])
+    with pytest.raises(DataError, match=r"set\.tar\.gz must be a whole archive. Got: .*Fetch it again"):
+        scan(packed)
+    zipped = archived(tmp_path / "set", tmp_path / "set.zip")
+    content = bytearray(zipped.read_bytes())
+    with zipfile.ZipFile(zipped) as members:
+        start = members.getinfo("set/circle/000.png").header_offset + 60
+    content[start : start + 20] = bytes(20)
+    zipped.write_bytes(content)
+    found = prepare(zipped)
+    assert list(found.aside) == ["circle/000.png"]
+    assert found.aside["circle/000.png"][0] == "cannot be read"
+    assert found.metrics["used"] == 8
+
+
+# manifest
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    """photos/<id>.png, 8 for each of CLASSES, and nothing in the names that tells the class."""
+    root = tmp_path / "shop"
+    (root / "photos").mkdir(parents=True)
+    for i in range(24):
+        (root / "photos" / f"{i:02d}.png").write_bytes(encoded(drawing(CLASSES[i % 3], i)))
+    return root
+
+
+def manifest_rows() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "image id": [f"{i:02d}" for i in range(24)],
+            "article": [CLASSES[i % 3] for i in range(24)],
+            "part": ["train"] * 12 + ["val"] * 6 + ["test"] * 6,
+            "shopper": [f"s{i // 4}" for i in range(24)],
+            "trust": [1.0 + (i % 2) for i in range(24)],
+        }
+    )
+
+
+MANIFEST = {
+    "manifest.root": "photos",
+    "manifest.suffix": ".png",
+    "manifest.columns": {"path": "image id", "label": "article", "split": "part", "group": None, "weight": "trust"},
+}
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
+def test_a_manifest_of_any_kind(listed: Path, kind: str, prepare: Prepare) -> None:
+    rows = manifest_rows()
+    file = listed / f"catalogue.{kind}"
+    if kind == "parquet":
+        rows.to_parquet(file)
+    else:
+        rows.to_csv(file, index=False, sep="," if kind == "csv" else "\t")
+    found = prepare(listed, {**MANIFEST, "manifest.file": file.name}, source="manifest")
+    assert found.metrics["split"] == {"train": 12, "validation": 6, "test": 6, "unused": 0}
+    assert found.sides["photos/13.png"] == "validation"
+    assert dict(zip(found.split["path"], found.split["label"], strict=True))["photos/04.png"] == "cross"
+    assert found.split["weight"].astype(float).tolist() == rows["trust"].tolist()
+
+
+def test_split_lists(listed: Path, prepare: Prepare) -> None:
+    for name, start, stop, form in (("train", 0, 12, "{}, {}"), ("val", 12, 18, "{},{}"), ("test", 18, 24, "{} {}")):
+        lines = [form.format(f"photos/{i:02d}.png", CLASSES[i % 3]) for i in range(start, stop)]
+        (listed / f"{name}.txt").write_text("# path, label\n" + "\n".join(lines) + "\n\n")
+    lists = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
+    found = prepare(listed, {"manifest.file": None, "manifest.lists": lists}, source="manifest")
+    assert found.metrics["split"] == {"train": 12, "validation": 6, "test": 6, "unused": 0}
+    assert found.metrics["found"] == 24
+    (listed / "val.txt").write_text("photos/12.png\n")
+    with pytest.raises(DataError, match=r"val\.txt, line 1: must be `path, label`. Got 'photos/12\.png'"):
+        scan(listed, {"manifest.file": None, "manifest.lists": lists}, "manifest")
+
+
+def test_a_manifest_accounts_for_every_row_and_file(listed: Path, prepare: Prepare) -> None:
+    rows = manifest_rows()[["image id", "article"]]
+    rows.loc[3, "article"] = ""
+    more = [("99", "cross"), ("../../etc/x", "cross"), ("00", "circle"), ("01", "stripes")]
+    rows = pd.concat([rows.iloc[:20], pd.DataFrame(more, columns=rows.columns)])
+    rows.to_csv(listed / "images.csv", index=False)
+    columns = {"path": "image id", "label": "article", "split": None, "group": None, "weight": None}
+    found = prepare(listed, {**MANIFEST, "manifest.columns": columns}, source="manifest")
+    assert found.aside == {
+        "photos/99.png": ("missing file", ""),
+        "../etc/x.png": ("path leaves the directory", ""),
+        "photos/03.png": ("no label", "nothing in the label column"),
+        "photos/01.png": ("conflicting labels", "listed as cross and as stripes"),
+    }
+    ignored = found.catalogue[found.catalogue["state"] == "ignored"]
+    assert dict(zip(ignored["path"], ignored["reason"], strict=True)) == {
+        f"photos/{i}.png": "not in the manifest" for i in range(20, 24)
+    }
+    assert found.metrics["used"] == 18
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"manifest.file": "none.csv"}, r"none\.csv must be a file below data\.path. Got: No such file"),
+        ({"manifest.file": "photos/00.png"}, r"must end in \.csv, \.tsv or \.parquet"),
+        ({"manifest.file": "bad.parquet"}, r"bad\.parquet must be a parquet table"),
+        (
+            {"manifest.columns": {"path": "image", "label": "article", "split": None, "group": None, "weight": None}},
+            r"data\.manifest\.columns\.path: must be one of image id, .* Got 'image'. Did you mean 'image id'\?",
+        ),
+        (
+            {"manifest.columns": {"path": "image id", "label": "article", "split": "shopper", "group": None,
+                                  "weight": None}},
+            r"images\.csv, row 2: shopper must be one of train, validation, val, test. Got 's0' for '00' "
+            r"\(24 such rows\)",
+        ),
+        (
+            {"manifest.columns": {"path": "image id", "label": "part", "split": None, "group": None,
+                                  "weight": "article"}},
+            r"images\.csv, row 2: article must be a number of at least 0. Got 'circle'",
+        ),
+        ({"manifest.suffix": ".jpg"}, r"None of its 24 paths is one; the first is 'photos/00\.jpg'. Look at data\."),
+    ],
+)  # fmt: skip
+def test_manifests_that_are_refused(listed: Path, changes: dict[str, Any], message: str) -> None:
+    manifest_rows().to_csv(listed / "images.csv", index=False)
+    (listed / "bad.parquet").write_bytes(b"PAR1 or not")
+    with pytest.raises(DataError, match=message):
+        scan(listed, {**MANIFEST, **changes}, "manifest")
+
+
+# reading later
+
+
+def test_a_changed_image_is_noticed(tmp_path: Path, prepare: Prepare) -> None:
+    write_drawings(tmp_path, 3)
+    used = catalogue.read(prepare(tmp_path).folder / "catalogue.csv").used
+    (tmp_path / "cross" / "001.png").write_bytes(encoded(drawing("cross", 77)))
+    with pytest.raises(StaleError, match=r"cross/001\.png: changed since `prepare` catalogued it. Run `dvc repro`."):
+        list(catalogue.read_images(SOURCES["folder"], tmp_path, used))
+
+
+def test_the_catalogue_survives_its_file(tmp_path: Path) -> None:
+    """Labels that look like numbers, nothing or truth stay what they are."""
+    rows = [(f"{label}/a, b.png", "0" * 64, 1, 2, 3, label, "used", "", "") for label in ("007", "NA", "true", "né")]
+    written = catalogue.Catalogue(pd.DataFrame(rows, columns=list(catalogue.COLUMNS)))
+    written.write(tmp_path / "catalogue.csv")
+    assert catalogue.read(tmp_path / "catalogue.csv").used["label"].tolist() == ["007", "NA", "true", "né"]
