@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -54,11 +55,12 @@ def examine(data: bytes, max_pixels: int) -> Verdict:
             image = open_lazily(data)
             width, height = image.size
             kind = "JPEG" if image.format == "MPO" else str(image.format)
-            turn = UPRIGHT.get(image.getexif().get(EXIF_ORIENTATION, 1))
-            if turn in (Image.Transpose.TRANSPOSE, *(UPRIGHT[n] for n in (6, 7, 8))):
-                width, height = height, width
             if width * height > max_pixels:
                 return Verdict(width, height, kind, decoded=False)
+            orientation = image.getexif().get(EXIF_ORIENTATION, 1)  # of a PNG this decodes it
+            turn = UPRIGHT.get(orientation)
+            if orientation in (5, 6, 7, 8):
+                width, height = height, width
             frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
             grey = _grey(image, data)
             small = grey.reduce(max(1, min(grey.size) // 64))
@@ -73,20 +75,25 @@ def _grey(image: Image.Image, data: bytes) -> Image.Image:
         try:
             return Image.fromarray(simplejpeg.decode_jpeg(data, colorspace="GRAY", strict=True)[..., 0])
         except ValueError as error:
-            _judge_jpeg(str(error))
+            _judge_jpeg(str(error), data)
     image.load()
     return image if image.mode == "L" else rgb(image).convert("L")
 
 
-def _judge_jpeg(message: str) -> None:
+def _judge_jpeg(message: str, data: bytes) -> None:
     """libjpeg mends damage and only warns, so that Pillow shows grey bands and says nothing; strict makes it tell.
 
-    Bytes between the last data and the end marker are harmless, as are warnings about headers: Pillow decides then.
+    Padding before the end marker is harmless, as are warnings about headers: Pillow decides then. Other bytes there
+    are what was left over when damage made the picture end early.
     """
     if message.startswith("Premature end of JPEG file"):
         raise UndecodableError("truncated", message)
-    if message.startswith("Corrupt JPEG data") and not message.endswith("before marker 0xd9"):
-        raise UndecodableError("corrupt", message.removeprefix("Corrupt JPEG data: "))
+    if message.startswith("Corrupt JPEG data: "):
+        detail = message.removeprefix("Corrupt JPEG data: ")
+        left_over = re.fullmatch(r"(\d+) extraneous bytes before marker 0xd9", detail)
+        end = data.rfind(b"\xff\xd9")
+        if not left_over or data[end - int(left_over[1]) : end].strip(b"\x00\xff"):
+            raise UndecodableError("corrupt", detail)
 
 
 def _perceptual_hash(small: Image.Image) -> bytes:

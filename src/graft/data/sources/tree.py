@@ -97,7 +97,7 @@ class Directory:
 
     def _problem(self, entry: os.DirEntry[str]) -> Problem | None:
         if entry.name.startswith("."):
-            return Problem(IGNORED, "hidden directory" if entry.is_dir() else "hidden file")
+            return Problem(IGNORED, "hidden directory" if os.path.isdir(entry.path) else "hidden file")
         if entry.is_symlink():
             return self._problem_of_link(entry)
         if not entry.is_file():
@@ -105,7 +105,7 @@ class Directory:
         return None
 
     def _problem_of_link(self, entry: os.DirEntry[str]) -> Problem | None:
-        if entry.is_dir():
+        if os.path.isdir(entry.path):
             return Problem(IGNORED, "link to a directory, not followed")
         target = os.path.realpath(entry.path)
         if not os.path.exists(target):
