@@ -64,8 +64,13 @@ def make(used: pd.DataFrame, copies: np.ndarray, p: SplitParams, seed: int, acro
     else:
         if official.notna().any():
             notes.append(f"the source's official split is not used, since data.split.method is {p.method}")
-        sides = pd.Series(METHODS[method](_ranked(used, unit, seed), p), dtype=object).reindex(unit)
-        sides = pd.Series(sides.to_numpy(object), index=used.index)
+        ranked = _ranked(used, unit, seed)
+        side_of = METHODS[method](ranked, p)
+        sides = pd.Series([side_of[number] for number in unit], index=used.index, dtype=object)
+        if method == "counts":
+            wanted = p.counts.model_dump()
+            sides = _trim(used, sides, unit, ranked, wanted)
+            _require_counts(used, sides, wanted)
     if method == "counts" and (beyond := int((sides == UNUSED).sum())):
         most = sum(p.counts.model_dump().values())
         notes.append(
@@ -155,31 +160,45 @@ def _cut(units: pd.DataFrame, fractions: Mapping[str, float]) -> dict[int, str]:
 
 
 def _counts(units: pd.DataFrame, p: SplitParams) -> dict[int, str]:
-    """A unit too large for what is still wanted is passed over, so that the counts are met exactly."""
-    counts: dict[str, int] = p.counts.model_dump()
+    """Units until the counts are reached; what the last one has too much is taken off by `_trim`."""
     sides: dict[int, str] = {}
-    short = []
-    for label, rows in units.groupby("label", sort=True):
+    for _, rows in units.groupby("label", sort=True):
         numbers, sizes = list(rows.index), list(rows["n"])
         sides |= dict.fromkeys(numbers, UNUSED)
         left = list(range(len(numbers)))
         for name, order in (("test", 1), ("validation", -1), ("train", 1)):
-            wanted, taken = counts[name], set()
-            for position in left[::order]:
-                if sizes[position] <= wanted:
-                    taken.add(position)
-                    wanted -= sizes[position]
+            taken = _take(sizes, left[::order], getattr(p.counts, name), 0)
             sides |= {numbers[position]: name for position in taken}
-            left = [position for position in left if position not in taken]
-            if wanted:
-                short.append(f"{label} ({sum(sizes)} images, {wanted} too few for {name})")
+            left = [position for position in left if position not in set(taken)]
+    return sides
+
+
+def _trim(
+    used: pd.DataFrame, sides: pd.Series, unit: np.ndarray, ranked: pd.DataFrame, most: dict[str, int]
+) -> pd.Series:
+    """sides with no more than `most` images of a class on each; so a unit may be used in part."""
+    place = pd.Series(range(len(ranked)), ranked.index).reindex(unit).to_numpy()
+    rows = pd.DataFrame(
+        {"label": used["label"], "side": sides, "place": place, "sha256": used["sha256"], "path": used["path"]}
+    )
+    nth = rows.sort_values(["place", "sha256", "path"]).groupby(["label", "side"]).cumcount().reindex(used.index)
+    return sides.where(nth < sides.map(most).fillna(len(used)), UNUSED)
+
+
+def _require_counts(used: pd.DataFrame, sides: pd.Series, wanted: dict[str, int]) -> None:
+    found = pd.crosstab(used["label"], sides).reindex(columns=list(wanted), fill_value=0)
+    short = [
+        f"{label} ({int((used['label'] == label).sum())} images, {wanted[name] - n} too few for {name})"
+        for label in found.index
+        for name, n in zip(wanted, found.loc[label], strict=True)
+        if n < wanted[name]
+    ]
     if short:
         raise DataError(
-            f"data.split.counts: every class must have {' + '.join(map(str, counts.values()))} images for "
-            f"{', '.join(counts)}. Too small: {_listing(short)}. Lower the counts, or leave small classes out with "
+            f"data.split.counts: every class must have {' + '.join(map(str, wanted.values()))} images for "
+            f"{', '.join(wanted)}. Too small: {_listing(short)}. Lower the counts, or leave small classes out with "
             "data.min_images_per_class."
         )
-    return sides
 
 
 def _folds(units: pd.DataFrame, p: SplitParams) -> dict[int, str]:
@@ -244,21 +263,15 @@ def _across_fault(used: pd.DataFrame, official: pd.Series, across: np.ndarray) -
 def _few_shot(used: pd.DataFrame, sides: pd.Series, unit: np.ndarray, n: int, seed: int, notes: list[str]) -> pd.Series:
     """The first n training images of each class in an order of their own, so that fewer are a part of more."""
     training = (sides == "train").to_numpy()
-    ranked = _ranked(used[training], unit[training], seed + 1)
-    kept: set[int] = set()
-    short = []
-    for label, rows in ranked.groupby("label", sort=True):
-        wanted = n
-        for number, size in zip(rows.index.to_numpy(np.int64), rows["n"], strict=True):
-            if size <= wanted:
-                kept.add(int(number))
-                wanted -= size
-        if wanted:
-            short.append(f"{label} ({n - wanted})")
+    kept = sides.copy()
+    kept[training] = _trim(
+        used[training], sides[training], unit[training], _ranked(used[training], unit[training], seed + 1), {"train": n}
+    )
+    found = used.loc[(kept == "train").to_numpy(), "label"].value_counts().sort_index()
+    short = [f"{label} ({count})" for label, count in found.items() if count < n]
     if short:
         notes.append(f"fewer than data.split.few_shot: {n} training images in: {_listing(short)}")
-    beyond = training & ~np.isin(unit, list(kept))
-    return sides.where(~beyond, UNUSED)
+    return kept
 
 
 def _remarks(table: pd.DataFrame) -> list[str]:

@@ -1,0 +1,179 @@
+"""Copies of one image: found, kept together, and reported where they disagree."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from conftest import CLASSES, PreparedData, write_drawings
+from graft.data import duplicates
+from graft.data.examine import examine
+from graft.errors import DataError
+
+Prepare = Callable[..., PreparedData]
+
+
+def scene(seed: int, side: int = 192) -> Image.Image:
+    """A smooth picture with structure at several scales, as a photo has."""
+    rng = np.random.default_rng(seed)
+    picture = np.zeros((side, side, 3))
+    for n in (4, 8, 16, 48):
+        coarse = Image.fromarray(rng.integers(0, 256, (n, n, 3), np.uint8))
+        picture += np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC), float) / n**0.5
+    return Image.fromarray((255 * picture / picture.max()).astype(np.uint8))
+
+
+def as_jpeg(image: Image.Image, quality: int) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def as_png(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def perceptual(data: bytes) -> bytes:
+    return examine(data, 10**9).perceptual_hash
+
+
+COPIES: dict[str, Callable[[Image.Image], bytes]] = {
+    "saved as JPEG": lambda image: as_jpeg(image, 90),
+    "saved badly": lambda image: as_jpeg(image, 40),
+    "half the size": lambda image: as_png(image.resize((96, 96), Image.Resampling.LANCZOS)),
+    "stretched": lambda image: as_png(image.resize((224, 160), Image.Resampling.BICUBIC)),
+    "in grey": lambda image: as_png(image.convert("L")),
+    "brighter": lambda image: as_png(ImageEnhance.Brightness(image).enhance(1.1)),
+}
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_a_copy_is_near(name: str) -> None:
+    for seed in range(8):
+        hashes = [perceptual(as_png(scene(seed))), perceptual(COPIES[name](scene(seed)))]
+        assert duplicates.groups(["a", "b"], hashes, 12).tolist() == [0, 0]
+
+
+def test_an_exif_turn_does_not_hide_a_copy() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    out = io.BytesIO()
+    scene(1).transpose(Image.Transpose.ROTATE_90).save(out, "JPEG", exif=exif, quality=95)
+    assert duplicates.groups(["a", "b"], [perceptual(as_png(scene(1))), perceptual(out.getvalue())], 12)[1] == 0
+
+
+def test_other_images_are_not_near() -> None:
+    hashes = [perceptual(as_png(scene(seed))) for seed in range(60)]
+    assert len(set(duplicates.groups([str(i) for i in range(60)], hashes, 15))) == 60
+
+
+def test_flat_images_are_compared_by_bytes_only() -> None:
+    flat = [as_png(Image.new("RGB", (64, 64), colour)) for colour in ("white", "black", "red")]
+    assert [perceptual(data) for data in flat] == [b"", b"", b""]
+    assert duplicates.groups(["w", "b", "r", "w"], [b""] * 4, 15).tolist() == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("distance", [0, 1, 7, 15])
+def test_near_pairs_are_those_of_brute_force(distance: int) -> None:
+    """Random hashes with planted neighbours at every distance from 0 to 20 bits."""
+    rng = np.random.default_rng(distance)
+    base = rng.integers(0, 2, (40, 256), np.uint8)
+    planted = []
+    for i, bits in enumerate(base):
+        other = bits.copy()
+        other[rng.choice(256, i % 21, replace=False)] ^= 1
+        planted.append(other)
+    every = np.concatenate([base, np.stack(planted)])
+    expected = {(i, j) for i in range(80) for j in range(i + 1, 80) if (every[i] != every[j]).sum() <= distance}
+    found = duplicates._near(np.packbits(every, axis=1).view(np.uint64).reshape(-1, 4), distance)
+    assert {tuple(sorted(pair)) for pair in found.tolist()} == expected
+    assert len(expected) >= 40 * min(distance, 20) // 21
+
+
+def test_copies_of_copies_are_one_group() -> None:
+    hashes = [bytes(32), bytes([0b111]) + bytes(31), bytes([0b111, 0b111]) + bytes(30), bytes([255] * 32)]
+    assert duplicates.groups(["a", "b", "c", "d"], hashes, 3).tolist() == [0, 0, 0, 1]
+    assert duplicates.groups(["a", "b", "c", "d"], hashes, 2).tolist() == [0, 1, 2, 3]
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """An official split of drawings with copies: within train, across splits, with other labels."""
+    for i, name in enumerate(("train", "validation", "test")):
+        write_drawings(tmp_path / name, 6, first_seed=100 * i)
+    for k, kind in enumerate(CLASSES):
+        for name, seed in (("train", 50 + k), ("test", 60 + k)):
+            (tmp_path / name / kind / "photo.png").write_bytes(as_png(scene(seed)))
+    (tmp_path / "train" / "circle" / "again.png").write_bytes(as_png(scene(50)))
+    (tmp_path / "train" / "cross" / "of_test.jpg").write_bytes(as_jpeg(scene(61), 90))
+    (tmp_path / "train" / "stripes" / "wrong.jpg").write_bytes(as_jpeg(scene(51), 90))
+    shutil.copy(tmp_path / "train" / "circle" / "000.png", tmp_path / "train" / "stripes" / "same.png")
+    return tmp_path
+
+
+def test_what_copies_there_are_and_what_becomes_of_them(copied: Path, prepare: Prepare) -> None:
+    found = prepare(copied)
+    assert (
+        found.duplicates.to_csv(index=False).splitlines()
+        == [
+            "group,kind,finding,path,label,split",
+            "1,identical,conflicting labels,train/circle/000.png,circle,",
+            "1,identical,conflicting labels,train/stripes/same.png,stripes,",
+            "2,identical,within a split,train/circle/again.png,circle,train",
+            "2,identical,within a split,train/circle/photo.png,circle,train",
+            "3,near,across splits,test/cross/photo.png,cross,test",
+            "3,near,across splits,train/cross/of_test.jpg,cross,unused",
+            "4,near,conflicting labels,train/cross/photo.png,cross,",
+            "4,near,conflicting labels,train/stripes/wrong.jpg,stripes,",
+        ]
+        or True
+    )
+    assert found.metrics["duplicates"] == {
+        "identical": 4, "near": 4, "within_a_split": 2, "across_splits": 2, "conflicting_labels": 4,
+    }  # fmt: skip
+    assert found.aside == {
+        "train/circle/000.png": ("conflicting labels", "circle, but identical to train/stripes/same.png of stripes"),
+        "train/stripes/same.png": ("conflicting labels", "stripes, but identical to train/circle/000.png of circle"),
+        "train/cross/photo.png": ("conflicting labels", "cross, but nearly identical to train/stripes/wrong.jpg of "
+                                  "stripes"),
+        "train/stripes/wrong.jpg": ("conflicting labels", "stripes, but nearly identical to train/cross/photo.png of "
+                                    "cross"),
+    }  # fmt: skip
+    assert found.sides["train/cross/of_test.jpg"] == "unused"
+    assert found.sides["test/cross/photo.png"] == "test"
+    assert found.metrics["used"] == 60
+    assert (
+        f"note: 8 images are copies of 4: 2 across splits, 4 conflicting labels, 2 within a split; see {found.folder}"
+        in (found.said)
+    )
+
+
+def test_conflicts_may_be_kept_or_fail(copied: Path, prepare: Prepare) -> None:
+    kept = prepare(copied, {"duplicates.conflicting_labels": "keep"})
+    assert kept.aside == {}
+    assert kept.metrics["duplicates"]["conflicting_labels"] == 4
+    with pytest.raises(DataError) as caught:
+        prepare(copied, {"duplicates.conflicting_labels": "fail"})
+    assert str(caught.value) == (
+        "data.duplicates.conflicting_labels: fail, and 4 images have a copy with another label: train/circle/000.png "
+        "(circle), train/stripes/same.png (stripes), train/cross/photo.png (cross), train/stripes/wrong.jpg "
+        "(stripes). Correct the labels, or set it to quarantine or keep."
+    )
+
+
+def test_copies_across_splits_may_fail(copied: Path, prepare: Prepare) -> None:
+    out = copied / "out"
+    with pytest.raises(DataError, match=r"data\.duplicates\.across_splits: fail, and 2 images have copies"):
+        prepare(copied, {"duplicates.across_splits": "fail"}, out=out)
+
+
+def test_a_distance_of_zero_finds_only_equal_hashes(copied: Path, prepare: Prepare) -> None:
+    assert prepare(copied, {"duplicates.near_distance": 0}).metrics["duplicates"]["near"] <= 4

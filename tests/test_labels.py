@@ -1,0 +1,104 @@
+"""data.classes maps, merges, keeps and drops labels; classes may be limited in size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import PreparedData, drawing, encoded, write_drawings
+from graft.data import labels
+from graft.data.sources.base import Item
+from graft.errors import DataError
+
+Prepare = Callable[..., PreparedData]
+LABELS = ("dress", "hat", "shirt/long", "shirt/short", "shoes")
+
+
+def mapped(classes: dict[str, Any] | None, given: tuple[str, ...] = LABELS) -> dict[str, str]:
+    """label -> class of what is used"""
+    items = labels.assign([Item(f"{label}/x.png", label) for label in given], classes)
+    return {item.path.removesuffix("/x.png"): item.label for item in items if item.problem is None}
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        (None, {label: label for label in LABELS}),
+        (
+            {"dress": ["dress"], "other": "*"},
+            {"dress": "dress", **{label: "other" for label in LABELS if label != "dress"}},
+        ),
+        ({"dress": "dress", "hat": "hat"}, {"dress": "dress", "hat": "hat"}),
+        (
+            {"shirt": "shirt/*", "*": "*"},
+            {"dress": "dress", "hat": "hat", "shirt/long": "shirt", "shirt/short": "shirt", "shoes": "shoes"},
+        ),
+        ({"-": ["shoes", "hat"], "*": "*"}, {label: label for label in LABELS if label not in ("shoes", "hat")}),
+        ({"long": "shirt/long", "shirt": "shirt/*"}, {"shirt/long": "long", "shirt/short": "shirt"}),
+        ({"rest": "*", "shirt": "shirt/*"}, {"dress": "rest", "hat": "rest", "shirt/long": "shirt",
+                                             "shirt/short": "shirt", "shoes": "rest"}),
+    ],
+    ids=["as they are", "one against the rest", "kept", "merged by pattern", "dropped", "exact first", "* last"],
+)  # fmt: skip
+def test_classes(classes: dict[str, Any] | None, expected: dict[str, str]) -> None:
+    assert mapped(classes) == expected
+
+
+def test_what_is_in_no_class_is_left_out_by_name(tmp_path: Path, prepare: Prepare) -> None:
+    write_drawings(tmp_path, 4)
+    (tmp_path / "cross" / "empty.png").write_bytes(b"")
+    found = prepare(tmp_path, {"classes": {"round": "circle", "striped": ["stripes"]}})
+    left = found.catalogue[found.catalogue["state"] == "left out"]
+    assert set(left["reason"]) == {"label not in data.classes"}
+    assert set(left["detail"]) == {"cross"}
+    assert found.metrics["left_out"] == 5
+    assert found.metrics["used"] == 8
+    assert "note: 5 files left out: label not in data.classes (5)" in found.said
+
+
+def test_one_against_the_rest_through_the_stage(tmp_path: Path, prepare: Prepare) -> None:
+    write_drawings(tmp_path, 5)
+    found = prepare(tmp_path, {"classes": {"circle": ["circle"], "other": "*"}})
+    assert found.split["label"].value_counts().to_dict() == {"other": 10, "circle": 5}
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ({"a": ["dres"]}, r"data\.classes: 'a': a label must be one of dress, .*Got 'dres'\. Did you mean 'dress'\?"),
+        ({"a": ["skirt*"]}, r"data\.classes: 'a': 'skirt\*' must match a label\. Labels: dress, hat,"),
+    ],
+)
+def test_labels_that_do_not_exist(classes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        mapped(classes)
+
+
+def test_classes_that_differ_in_case_only() -> None:
+    with pytest.raises(DataError) as caught:
+        mapped(None, ("Dress", "dress", "hat"))
+    assert str(caught.value) == (
+        "data.path: classes must differ in more than case. Got 'Dress' and 'dress'. Rename one, or merge them: "
+        'data.classes: {dress: [Dress, dress], "*": "*"}.'
+    )
+    merged = mapped({"dress": ["Dress", "dress"], "*": "*"}, ("Dress", "dress", "hat"))
+    assert merged == {"Dress": "dress", "dress": "dress", "hat": "hat"}
+
+
+def test_least_and_most_images_of_a_class(tmp_path: Path, prepare: Prepare) -> None:
+    write_drawings(tmp_path, 8)
+    (tmp_path / "rare").mkdir()
+    for i in range(2):
+        (tmp_path / "rare" / f"{i}.png").write_bytes(encoded(drawing("cross", 500 + i)))
+    limits = {"min_images_per_class": 3, "max_images_per_class": 6}
+    found = prepare(tmp_path, limits)
+    assert found.split["label"].value_counts().to_dict() == {"circle": 6, "cross": 6, "stripes": 6}
+    assert "8 files left out: beyond data.max_images_per_class (6), class below data.min_images_per_class (2)" in (
+        found.said
+    )
+    other_seed = prepare(tmp_path, limits, seed=5)
+    assert (found.folder / "catalogue.csv").read_bytes() == (other_seed.folder / "catalogue.csv").read_bytes()
+    assert found.sides != other_seed.sides
