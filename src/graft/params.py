@@ -385,7 +385,7 @@ def _merged(sentences: Iterable[str]) -> list[str]:
 
 def _keys(detail: ErrorDetails) -> list[str]:
     """The YAML path of a fault, without the branches of a union that pydantic adds."""
-    branches = {"str", "int", "float"}
+    branches = {"str", "int", "float", "list[str]"}
     return [str(part) for part in detail["loc"] if part not in branches]
 
 

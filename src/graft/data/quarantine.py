@@ -6,7 +6,7 @@ It lists what is set aside and, with the state `used`, what is only worth a word
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -78,7 +78,7 @@ def _judge(path: str, verdict: Verdict, min_side: int, max_pixels: int) -> Judge
         return QUARANTINED, "too small", f"{size}, smaller than data.min_side {min_side}"
     if verdict.frames > 1:
         return USED, "animation", f"the first of {verdict.frames} frames is used"
-    extension = PurePosixPath(path).suffix.lower()
+    extension = "." + path.rpartition(".")[2].lower()
     if extension not in EXTENSIONS[verdict.format]:
         return USED, "wrong extension", f"{verdict.format} in a {extension} file"
     return USED, "", ""

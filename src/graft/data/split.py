@@ -123,13 +123,13 @@ def _ranked(used: pd.DataFrame, unit: np.ndarray, seed: int) -> pd.DataFrame:
     return units.sort_values(["label", "rank"]).drop(columns="rank")
 
 
-def _take(sizes: Sequence[int], order: Sequence[int], wanted: int, leave: int) -> list[int]:
+def _take(sizes: Sequence[int], order: Sequence[int], wanted: int, leave: int) -> set[int]:
     """Positions from `order` until `wanted` images are reached; at least `leave` positions are not taken."""
-    taken: list[int] = []
+    taken: set[int] = set()
     for position in order:
         if wanted <= 0 or len(order) - len(taken) <= leave:
             break
-        taken.append(position)
+        taken.add(position)
         wanted -= sizes[position]
     return taken
 
@@ -155,7 +155,7 @@ def _cut(units: pd.DataFrame, fractions: Mapping[str, float]) -> dict[int, str]:
             still_to_fill = min(len(held_out) - i, len(left) - 1)
             taken = _take(sizes, left if name == "test" else left[::-1], wanted, max(still_to_fill, 1))
             sides |= {numbers[position]: name for position in taken}
-            left = [position for position in left if position not in set(taken)]
+            left = [position for position in left if position not in taken]
     return sides
 
 
@@ -169,7 +169,7 @@ def _counts(units: pd.DataFrame, p: SplitParams) -> dict[int, str]:
         for name, order in (("test", 1), ("validation", -1), ("train", 1)):
             taken = _take(sizes, left[::order], getattr(p.counts, name), 0)
             sides |= {numbers[position]: name for position in taken}
-            left = [position for position in left if position not in set(taken)]
+            left = [position for position in left if position not in taken]
     return sides
 
 

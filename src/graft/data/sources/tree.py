@@ -17,7 +17,7 @@ import unicodedata
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 from graft.cache import file_stamp, folder_for
@@ -58,14 +58,14 @@ def open_tree(path: Path) -> Tree:
 
 
 def _unusable_name(path: str) -> Entry | None:
-    if not any(unicodedata.category(character) in UNWRITABLE for character in path):
+    if path.isprintable() or not any(unicodedata.category(character) in UNWRITABLE for character in path):
         return None
     shown = path.encode("utf-8", "backslashreplace").decode().encode("unicode_escape").decode()
     return Entry(shown, Problem(QUARANTINED, "unusable name", "control characters, or bytes that are not UTF-8"))
 
 
 def _hidden(path: str) -> bool:
-    return any(part.startswith(".") and part not in (".", "..") for part in path.split("/"))
+    return "/." in f"/{path}" and any(part.startswith(".") and part not in (".", "..") for part in path.split("/"))
 
 
 class Directory:
@@ -146,7 +146,7 @@ class Archive:
         info = self._members[path]
         if _hidden(path) or path.startswith("__MACOSX/"):
             return Problem(IGNORED, "hidden file")
-        if PurePosixPath(path).is_absolute() or ".." in path.split("/"):
+        if path.startswith("/") or ".." in path.split("/"):
             return Problem(QUARANTINED, "unusable name", "leaves the archive")
         mode = info.external_attr >> 16
         if stat.S_ISLNK(mode):
