@@ -266,7 +266,7 @@ def test_an_unchanged_file_is_neither_read_nor_decoded_again(
         return original(self, path)
 
     monkeypatch.setattr(Directory, "read", counted)
-    monkeypatch.setattr(examine, "examine", lambda *args: pytest.fail("decoded again"))
+    monkeypatch.setattr(examine, "_look", lambda *args: pytest.fail("decoded again"))
     second = prepare(root, out=tmp_path / "again")
     assert read == []
     assert "13 images have not changed since they were examined: not read again" in second.said
@@ -280,8 +280,8 @@ def test_an_unchanged_file_is_neither_read_nor_decoded_again(
     monkeypatch.undo()
     monkeypatch.setenv("GRAFT_CACHE_DIR", str(own_cache))
     decoded: list[bytes] = []
-    judge = examine.examine
-    monkeypatch.setattr(examine, "examine", lambda data, limit: decoded.append(data) or judge(data, limit))
+    look = examine._look
+    monkeypatch.setattr(examine, "_look", lambda data, limit: decoded.append(data) or look(data, limit))
     (moved / "cross" / "new.png").write_bytes(encoded(drawing("cross", 99)))
     assert prepare(moved).metrics["used"] == first.metrics["used"] + 1
     assert len(decoded) == 1

@@ -7,13 +7,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import imagehash
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
 from conftest import CLASSES, PreparedData, write_drawings
-from graft.data import duplicates
-from graft.data.examine import examine
+from graft.data import duplicates, examine
 from graft.errors import DataError
 
 Prepare = Callable[..., PreparedData]
@@ -42,7 +42,7 @@ def as_png(image: Image.Image) -> bytes:
 
 
 def perceptual(data: bytes) -> bytes:
-    return examine(data, 10**9).perceptual_hash
+    return examine.examine(data, 10**9).perceptual_hash
 
 
 COPIES: dict[str, Callable[[Image.Image], bytes]] = {
@@ -60,6 +60,14 @@ def test_a_copy_is_near(name: str) -> None:
     for seed in range(8):
         hashes = [perceptual(as_png(scene(seed))), perceptual(COPIES[name](scene(seed)))]
         assert duplicates.groups(["a", "b"], hashes, 12).tolist() == [0, 0]
+
+
+def test_the_hash_is_that_of_imagehash() -> None:
+    """Bit for bit, of what both are given: a grey picture of the hash's own size."""
+    for seed in range(20):
+        grey = scene(seed).convert("L").resize((examine.SIDE, examine.SIDE))
+        expected = imagehash.phash(grey, hash_size=16, highfreq_factor=2).hash
+        assert perceptual(as_png(grey)) == np.packbits(expected).tobytes()
 
 
 def test_an_exif_turn_does_not_hide_a_copy() -> None:

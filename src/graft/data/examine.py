@@ -9,16 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-import imagehash
 import joblib
 import numpy as np
 import simplejpeg
 from PIL import Image
+from scipy.fft import dctn
 
 from graft.data.decode import UndecodableError, open_lazily, rgb, verdicts
 from graft.data.sources import SOURCES
@@ -30,7 +31,13 @@ PROCESSES_FROM = 4000
 """Images from which on processes are worth their start; below, threads share the work."""
 
 CHUNK = 64
+SAVE_SECONDS = 2.0
+"""Between transactions of the cache, since each waits for the disk."""
+
 HASH_SIDE = 16
+SIDE = 2 * HASH_SIDE
+"""Of what the perceptual hash is computed from, in pixels."""
+
 FLAT = 2.0
 """Standard deviation of grey levels below which an image has no structure to be compared."""
 
@@ -48,6 +55,18 @@ UPRIGHT = {
 
 def examine(data: bytes, max_pixels: int) -> Verdict:
     """What the bytes of a file are. An image of more than `max_pixels` is not decoded."""
+    return _with_hashes([_look(data, max_pixels)])[0]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """thumbnail: (SIDE, SIDE) uint8 grey, upright; None where there is nothing to compare."""
+
+    verdict: Verdict
+    thumbnail: np.ndarray | None = None
+
+
+def _look(data: bytes, max_pixels: int) -> _Seen:
     width = height = 0
     kind, frames = "", 1
     try:
@@ -56,24 +75,43 @@ def examine(data: bytes, max_pixels: int) -> Verdict:
             width, height = image.size
             kind = "JPEG" if image.format == "MPO" else str(image.format)
             if width * height > max_pixels:
-                return Verdict(width, height, kind, decoded=False)
+                return _Seen(Verdict(width, height, kind, decoded=False))
             orientation = image.getexif().get(EXIF_ORIENTATION, 1)  # of a PNG this decodes it
-            turn = UPRIGHT.get(orientation)
             if orientation in (5, 6, 7, 8):
                 width, height = height, width
             frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
             grey = _grey(image, data)
-            small = grey.reduce(max(1, min(grey.size) // 64))
-            return Verdict(width, height, kind, frames, _perceptual_hash(small.transpose(turn) if turn else small))
+            small = grey.reduce(max(1, min(grey.size) // SIDE)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+            upright = small.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else small
+            return _Seen(Verdict(width, height, kind, frames), np.asarray(upright))
     except UndecodableError as error:
-        return Verdict(width, height, kind, frames, reason=error.reason, detail=error.detail)
+        return _Seen(Verdict(width, height, kind, frames, reason=error.reason, detail=error.detail))
+
+
+def _with_hashes(seen: Sequence[_Seen]) -> list[Verdict]:
+    """Verdicts with the perceptual hash of 256 bits: signs about the median of the 16x16 lowest frequencies.
+
+    pHash (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010), bit for bit that of
+    ImageHash's `phash(hash_size=16, highfreq_factor=2)`; many at once, since its calls cost as much as decoding does.
+    """
+    found = [one.verdict for one in seen]
+    compared = [i for i, one in enumerate(seen) if one.thumbnail is not None]
+    if compared:
+        grey = np.stack([seen[i].thumbnail for i in compared]).astype(np.float64)  # type: ignore[misc]
+        low = dctn(grey, axes=(1, 2))[:, :HASH_SIDE, :HASH_SIDE].reshape(-1, HASH_SIDE**2)
+        hashes = np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1)
+        for i, bits, spread in zip(compared, hashes, grey.std(axis=(1, 2)), strict=True):
+            if spread >= FLAT:
+                found[i] = replace(found[i], perceptual_hash=bits.tobytes())
+    return found
 
 
 def _grey(image: Image.Image, data: bytes) -> Image.Image:
-    """Luminance, from all bytes. A JPEG's colours are decompressed too, but not converted, which costs half as much."""
+    """Luminance, from all bytes. A JPEG's are all decompressed, but into as few pixels as will do, without colours."""
     if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
         try:
-            return Image.fromarray(simplejpeg.decode_jpeg(data, colorspace="GRAY", strict=True)[..., 0])
+            grey = simplejpeg.decode_jpeg(data, "GRAY", min_height=2 * SIDE, min_width=2 * SIDE, strict=True)
+            return Image.fromarray(grey[..., 0])
         except ValueError as error:
             _judge_jpeg(str(error), data)
     image.load()
@@ -94,13 +132,6 @@ def _judge_jpeg(message: str, data: bytes) -> None:
         end = data.rfind(b"\xff\xd9")
         if not left_over or data[end - int(left_over[1]) : end].strip(b"\x00\xff"):
             raise UndecodableError("corrupt", detail)
-
-
-def _perceptual_hash(small: Image.Image) -> bytes:
-    """256 bits: signs about the median of the 16x16 lowest frequencies (pHash, Zauner 2010). Empty where flat."""
-    if np.asarray(small).std() < FLAT:
-        return b""
-    return np.packbits(imagehash.phash(small, hash_size=HASH_SIDE, highfreq_factor=2).hash).tobytes()
 
 
 @dataclass(frozen=True)
@@ -127,12 +158,18 @@ def examine_all(source: str, root: Path, paths: Sequence[str], max_pixels: int) 
         say(f"{len(found)} images have not changed since they were examined: not read again")
     if not rest:
         return [found[i] for i in range(len(paths))]
+    unsaved: list[int] = []
+    saved = time.monotonic()
     chunks = [rest[start : start + CHUNK] for start in range(0, len(rest), CHUNK)]
     results = _in_parallel(source, root, reader, [[paths[i] for i in chunk] for chunk in chunks], max_pixels)
     for chunk, examined in track(zip(chunks, results, strict=True), len(rest), "examining", lambda pair: len(pair[0])):
         for i, one in zip(chunk, examined, strict=True):
             found[i] = one
-        store.keep([(stamps[i], one.sha256, one.n_bytes, one.verdict) for i, one in zip(chunk, examined, strict=True)])
+        unsaved += chunk
+        if time.monotonic() - saved > SAVE_SECONDS:
+            store.keep([(stamps[i], found[i].sha256, found[i].n_bytes, found[i].verdict) for i in unsaved])
+            unsaved, saved = [], time.monotonic()
+    store.keep([(stamps[i], found[i].sha256, found[i].n_bytes, found[i].verdict) for i in unsaved])
     return [found[i] for i in range(len(paths))]
 
 
@@ -159,14 +196,18 @@ def _in_process(source: str, root: str, paths: list[str], max_pixels: int) -> li
 
 def _examine_chunk(reader: Reader, paths: list[str], max_pixels: int) -> list[Examined]:
     store = Store.opened()
-    done = []
+    done: dict[str, Examined] = {}
+    new: dict[str, _Seen] = {}
     for path in paths:
         try:
             data = reader.read(path)
         except OSError as error:
-            done.append(Examined("", 0, None, error.strerror or str(error)))
+            done[path] = Examined("", 0, None, error.strerror or str(error))
             continue
         sha256 = hashlib.sha256(data).hexdigest()
-        verdict = store.verdict(sha256, max_pixels) or examine(data, max_pixels)
-        done.append(Examined(sha256, len(data), verdict))
-    return done
+        done[path] = Examined(sha256, len(data), store.verdict(sha256, max_pixels))
+        if done[path].verdict is None:
+            new[path] = _look(data, max_pixels)
+    for path, verdict in zip(new, _with_hashes(list(new.values())), strict=True):
+        done[path] = replace(done[path], verdict=verdict)
+    return [done[path] for path in paths]

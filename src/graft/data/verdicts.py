@@ -19,7 +19,7 @@ import simplejpeg
 from graft.cache import folder_for
 from graft.progress import say
 
-RULES = f"2 {PIL.__version__} {simplejpeg.__version__}"
+RULES = f"4 {PIL.__version__} {simplejpeg.__version__}"
 """What a verdict depends on beside the bytes. Raise the number when `examine` says something else."""
 
 MAP_BYTES = 2**30
