@@ -75,6 +75,7 @@ def test_metrics_have_the_promised_shape(project: Project) -> None:
         "train": 36,
         "validation": 12,
         "test": 12,
+        "unused": 0,
     }
 
 
@@ -148,6 +149,9 @@ def test_the_run_has_artifacts_dataset_code_and_stages(project: Project, first_r
         "history/finetune.csv",
         "predictions/predictions.parquet",
         "data/split.csv",
+        "data/quarantine.csv",
+        "data/duplicates.csv",
+        "data/report.html",
         "features/meta.json",
         "code/params.yaml",
         "code/dvc.yaml",
@@ -163,6 +167,19 @@ def test_the_run_has_artifacts_dataset_code_and_stages(project: Project, first_r
     meta = json.loads((project.folder / "data" / "features" / "meta.json").read_text())
     assert tags["graft.weights_sha256"] == meta["weights_sha256"]
     assert all(tags[f"graft.stage.{stage}"].startswith("executed ") for stage in ALL)
+
+
+def test_the_data_report_is_the_one_of_the_run(project: Project, first_run: Any, tmp_path: Path) -> None:
+    """Self-contained and always the same: what a user asks for is what MLflow shows."""
+    done = project.run("graft", "data", "report")
+    assert done.stdout == "data/report.html\n"
+    page = (project.folder / "data" / "report.html").read_text()
+    logged = project.client().download_artifacts(first_run.info.run_id, "data/report.html", tmp_path)
+    assert Path(logged).read_text() == page
+    assert page.count("data:image/jpeg;base64,") == 3 * 10
+    assert "http" not in page
+    for kind in CLASSES:
+        assert f"<td>{kind}</td>" in page
 
 
 def test_stage_md5s_are_those_of_dvc(project: Project, first_run: Any, tmp_path: Path) -> None:

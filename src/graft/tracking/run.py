@@ -34,6 +34,8 @@ COMPLETE = "graft.complete"
 OUTPUTS = "graft.outputs"
 DIVERGED = "graft.diverged_from"
 
+MOST_CHARACTERS = 6000
+
 UNTRACKED = ("tracking.", "data.path")
 """Parameters that change nothing that is computed: the catalogue has every image's sha256."""
 
@@ -181,12 +183,18 @@ def _open(client: MlflowClient, experiment_id: str, params: Params, inputs: Inpu
     tracked = Tracked(client, run.info.run_id)
     with _ending(tracked, "RUNNING"):
         known = run.data.params
-        missing = [Param(key, str(value)) for key, value in params.flat().items() if key not in known]
+        missing = [Param(key, _text(value)) for key, value in params.flat().items() if key not in known]
         for start in range(0, len(missing), 100):
             client.log_batch(tracked.run_id, params=missing[start : start + 100])
         if code.diff:
             client.log_text(tracked.run_id, code.diff, "code/uncommitted.diff")
     return tracked
+
+
+def _text(value: object) -> str:
+    """As MLflow takes it, at most 6,000 characters; a longer data.classes is whole in the logged params.yaml."""
+    text = str(value)
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 40]}… ({len(text)} characters)"
 
 
 def _user() -> str:
