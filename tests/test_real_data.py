@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
-from conftest import PreparedData, encoded
+from conftest import REPOSITORY, PreparedData, encoded
 from graft.backbones import build
 from graft.data import catalogue, pixels, report
 from graft.data.decode import Resizing
 from graft.features.engines import ENGINES
+from graft.tracking import dvc
 from test_defects import png_of_size
 
 Prepare = Callable[..., PreparedData]
@@ -57,6 +59,15 @@ def test_the_photos_on_their_official_sides(photos: Path, prepare: Prepare) -> N
     kept = prepare(photos, {"duplicates.conflicting_labels": "keep"})
     assert kept.metrics["split"] == {"train": 3068, "validation": 341, "test": 372, "unused": 0}
     assert "3781 images have not changed since they were examined: not read again" in kept.said
+
+
+def test_the_pinned_import_is_of_these_photos(photos: Path) -> None:
+    """data/clothing.dvc: revision and DVC's hash of the directory; and DVC does not clone it at every experiment."""
+    pinned = yaml.safe_load((REPOSITORY / "data" / "clothing.dvc").read_text())
+    (dep,), (out,) = pinned["deps"], pinned["outs"]
+    assert dep["repo"]["rev_lock"] == "11961516512414bf9f6c150a832cfd21b54a6b54"
+    assert (out["md5"], out["nfiles"]) == (dvc._md5(photos), 3783)
+    assert "/data/clothing.dvc" in (REPOSITORY / ".dvcignore").read_text().splitlines()
 
 
 def test_mnist_from_its_archive(real_data: Path, prepare: Prepare) -> None:
