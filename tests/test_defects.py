@@ -323,7 +323,7 @@ def test_a_cache_that_cannot_be_used_costs_only_time(tmp_path: Path, own_cache: 
     own_cache.rename(tmp_path / "away")
     (own_cache).write_text("a file")
     with pytest.raises(DataError, match=r"GRAFT_CACHE_DIR: must be a folder that can be written. Got '.*/cache'"):
-        verdicts.Store.opened()
+        verdicts.Store()
 
 
 def test_verdicts_survive_a_kill_and_are_shared_by_processes(tmp_path: Path, own_cache: Path) -> None:
@@ -331,7 +331,7 @@ def test_verdicts_survive_a_kill_and_are_shared_by_processes(tmp_path: Path, own
     script = (
         "import os, sys\n"
         "from graft.data.verdicts import Store, Verdict\n"
-        "store = Store.opened()\n"
+        "store = Store()\n"
         "for i in range(10**9):\n"
         "    store.keep([(f'{sys.argv[1]} {i}', f'{i:064x}', i, Verdict(i + 1, 1, 'PNG'))])\n"
         "    if i == 300:\n"
@@ -348,9 +348,9 @@ def test_verdicts_survive_a_kill_and_are_shared_by_processes(tmp_path: Path, own
         other.wait()
         assert other.stdout is not None
         other.stdout.close()
-    store = verdicts.Store.opened()
+    store = verdicts.Store()
     for name in "ab":
-        known = list(store.known([f"{name} {i}" for i in range(300)], LIMIT))
+        known = store.unchanged([f"{name} {i}" for i in range(300)], LIMIT)
         assert [(entry[1], entry[2].width) for entry in known if entry] == [(i, i + 1) for i in range(300)]
 
 

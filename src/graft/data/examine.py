@@ -146,11 +146,11 @@ class Examined:
 
 def examine_all(source: str, root: Path, paths: Sequence[str], max_pixels: int) -> list[Examined]:
     """All of `paths`, in order, on all cores. What is known is neither read nor decoded again."""
-    store = Store.opened()
+    store = Store()
     reader = SOURCES[source].open(root)
     found: dict[int, Examined] = {}
     stamps = [reader.stamp(path) for path in paths]
-    for i, known in enumerate(store.known(stamps, max_pixels)):
+    for i, known in enumerate(store.unchanged(stamps, max_pixels)):
         if known is not None:
             found[i] = Examined(*known)
     rest = [i for i in range(len(paths)) if i not in found]
@@ -195,19 +195,20 @@ def _in_process(source: str, root: str, paths: list[str], max_pixels: int) -> li
 
 
 def _examine_chunk(reader: Reader, paths: list[str], max_pixels: int) -> list[Examined]:
-    store = Store.opened()
-    done: dict[str, Examined] = {}
-    new: dict[str, _Seen] = {}
-    for path in paths:
+    store = Store()
+    done: list[Examined] = []
+    new: dict[int, _Seen] = {}
+    for i, path in enumerate(paths):
         try:
             data = reader.read(path)
         except OSError as error:
-            done[path] = Examined("", 0, None, error.strerror or str(error))
+            done.append(Examined("", 0, None, error.strerror or str(error)))
             continue
         sha256 = hashlib.sha256(data).hexdigest()
-        done[path] = Examined(sha256, len(data), store.verdict(sha256, max_pixels))
-        if done[path].verdict is None:
-            new[path] = _look(data, max_pixels)
-    for path, verdict in zip(new, _with_hashes(list(new.values())), strict=True):
-        done[path] = replace(done[path], verdict=verdict)
-    return [done[path] for path in paths]
+        (known,) = store.verdicts([sha256], max_pixels)
+        if known is None:
+            new[i] = _look(data, max_pixels)
+        done.append(Examined(sha256, len(data), known))
+    for i, verdict in zip(new, _with_hashes(list(new.values())), strict=True):
+        done[i] = replace(done[i], verdict=verdict)
+    return done

@@ -1,28 +1,19 @@
-"""Verdicts on files by the sha256 of their bytes, and the sha256 of unchanged files: a part of graft's cache.
-
-LMDB: several processes may read and write, and a process that is killed leaves it whole.
-"""
+"""Verdicts on files by the sha256 of their bytes, and the sha256 of unchanged files: a part of graft's cache."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from pathlib import Path
 
-import lmdb
 import PIL
 import simplejpeg
 
-from graft.cache import folder_for
-from graft.progress import say
+from graft.cache import Database
 
 RULES = f"4 {PIL.__version__} {simplejpeg.__version__}"
 """What a verdict depends on beside the bytes. Raise the number when `examine` says something else."""
-
-MAP_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -43,40 +34,27 @@ class Verdict:
     decoded: bool = True
 
 
+Known = tuple[str, int, Verdict]
+"""sha256, bytes, verdict"""
+
+
 class Store:
-    """Looks up and keeps verdicts. One that cannot be opened keeps nothing, after saying so."""
+    """Looks up and keeps verdicts."""
 
-    def __init__(self, folder: Path) -> None:
-        self._database: lmdb.Environment | None = None
-        try:
-            self._database = lmdb.open(str(folder), map_size=MAP_BYTES, max_readers=512)
-        except lmdb.Error as error:
-            say(f"note: {folder} cannot be used ({error}); going on without. It may be deleted at any time.")
+    def __init__(self) -> None:
+        self._database = Database.opened("verdicts")
 
-    @staticmethod
-    def opened() -> Store:
-        """The one of this process: LMDB must not be opened twice in one."""
-        return _opened(folder_for("verdicts"))
+    def unchanged(self, stamps: Sequence[str | None], max_pixels: int) -> list[Known | None]:
+        """Of each file that has not changed since it was examined; None for others. stamps: as `Reader.stamp` gives."""
+        noted = self._database.get([stamp and _stamp_key(stamp) for stamp in stamps])  # type: ignore[misc]
+        files = [value and (value[:32].hex(), int.from_bytes(value[32:])) for value in noted]
+        verdicts = self.verdicts([file and file[0] for file in files], max_pixels)  # type: ignore[misc]
+        return [(*file, verdict) if file and verdict else None for file, verdict in zip(files, verdicts, strict=True)]
 
-    def known(self, stamps: Sequence[str | None], max_pixels: int) -> Iterator[tuple[str, int, Verdict] | None]:
-        """(sha256, bytes, verdict) of each file that has not changed since it was examined, else None."""
-        for stamp in stamps:
-            value = None if stamp is None else self._get(_stamp_key(stamp))
-            if value is None:
-                yield None
-                continue
-            sha256, n_bytes = value[:32].hex(), int.from_bytes(value[32:])
-            verdict = self.verdict(sha256, max_pixels)
-            yield None if verdict is None else (sha256, n_bytes, verdict)
-
-    def verdict(self, sha256: str, max_pixels: int) -> Verdict | None:
-        """The verdict on these bytes; None where there is none, or where it was given under a smaller `max_pixels`."""
-        value = self._get(_verdict_key(sha256))
-        if value is None:
-            return None
-        fields = json.loads(value)
-        verdict = Verdict(**{**fields, "perceptual_hash": bytes.fromhex(fields["perceptual_hash"])})
-        return verdict if verdict.decoded or verdict.width * verdict.height > max_pixels else None
+    def verdicts(self, sha256s: Sequence[str | None], max_pixels: int) -> list[Verdict | None]:
+        """On these bytes; None where there is none, or where it was given under a smaller `max_pixels`."""
+        values = self._database.get([sha256 and _verdict_key(sha256) for sha256 in sha256s])  # type: ignore[misc]
+        return [value and _verdict(value, max_pixels) for value in values]  # type: ignore[misc]
 
     def keep(self, examined: Sequence[tuple[str | None, str, int, Verdict | None]]) -> None:
         """(stamp, sha256, bytes, verdict) of files; those without a verdict are passed over."""
@@ -88,48 +66,13 @@ class Store:
             pairs.append((_verdict_key(sha256), json.dumps(fields).encode()))
             if stamp is not None:
                 pairs.append((_stamp_key(stamp), bytes.fromhex(sha256) + n_bytes.to_bytes(8)))
-        self._put(pairs)
-
-    def _get(self, key: bytes) -> bytes | None:
-        found = self._tried(lambda database: _get(database, key))
-        return found if isinstance(found, bytes) else None
-
-    def _put(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
-        self._tried(lambda database: _put(database, pairs))
-
-    def _tried(self, action: Callable[[lmdb.Environment], bytes | None]) -> bytes | None:
-        """What cannot be kept or looked up costs time only: said once, then gone on without."""
-        if self._database is None:
-            return None
-        try:
-            try:
-                return action(self._database)
-            except lmdb.MapResizedError:  # by another process
-                self._database.set_mapsize(0)
-            except lmdb.MapFullError:
-                self._database.set_mapsize(2 * self._database.info()["map_size"])
-            return action(self._database)
-        except lmdb.Error as error:
-            say(f"note: verdicts cannot be kept ({error}); going on without")
-            self._database = None
-            return None
+        self._database.put(pairs)
 
 
-def _get(database: lmdb.Environment, key: bytes) -> bytes | None:
-    with database.begin() as transaction:
-        value = transaction.get(key)
-        return None if value is None else bytes(value)
-
-
-def _put(database: lmdb.Environment, pairs: Sequence[tuple[bytes, bytes]]) -> None:
-    with database.begin(write=True) as transaction:
-        for key, value in pairs:
-            transaction.put(key, value)
-
-
-@cache
-def _opened(folder: Path) -> Store:
-    return Store(folder)
+def _verdict(value: bytes, max_pixels: int) -> Verdict | None:
+    fields = json.loads(value)
+    verdict = Verdict(**{**fields, "perceptual_hash": bytes.fromhex(fields["perceptual_hash"])})
+    return verdict if verdict.decoded or verdict.width * verdict.height > max_pixels else None
 
 
 def _stamp_key(stamp: str) -> bytes:
