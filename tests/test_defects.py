@@ -19,6 +19,7 @@ from PIL import Image
 
 from conftest import PreparedData, data_params, drawing, encoded, write_drawings
 from graft.data import examine, quarantine, verdicts
+from graft.data.decode import open_rgb
 from graft.data.sources.tree import Directory
 from graft.errors import DataError
 
@@ -79,7 +80,7 @@ DEFECTS: dict[str, tuple[str, bytes, str, str]] = {
     "zeros within a JPEG": ("a.jpg", zeroed_jpeg(), "corrupt", "109 extraneous bytes before marker 0xd9"),
     "a flipped byte in a PNG": ("a.png", flipped_png(), "corrupt", "broken PNG file (bad header checksum in b'IDAT')"),
     "decompression bomb": (
-        "a.png", png_of_size(40_000, 40_000), "too many pixels", f"40000 x 40000, more than data.max_pixels {LIMIT}"
+        "a.png", png_of_size(40_000, 40_000), "too many pixels", f"1600000000, more than data.max_pixels {LIMIT}"
     ),
     "too small": ("a.png", encoded(drawing("circle", 3, 7)), "too small", "7 x 7, smaller than data.min_side 8"),
     "one pixel wide": (
@@ -180,6 +181,66 @@ def test_what_is_no_defect(tmp_path: Path, prepare: Prepare) -> None:
     assert found.metrics["used"] == 14
     sizes = found.catalogue.set_index("path")[["width", "height"]]
     assert tuple(sizes.loc["circle/turned.jpg"]) == ("20", "40"), "the upright size"
+
+
+def damaged(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes(800) + data[middle + 800 :]
+
+
+def with_chunk(png: bytes, kind: bytes, data: bytes) -> bytes:
+    """A chunk behind the header of a PNG."""
+    chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return png[:33] + chunk + png[33:]
+
+
+PHOTO = jpeg(90, 200)
+PICTURE = encoded(drawing("circle", 91))
+CMYK = saved(Image.fromarray(drawing("circle", 92, 200)).convert("CMYK"), "JPEG")
+ODD_VERSION = PHOTO[:11] + b"\x03\x09" + PHOTO[13:]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (damaged(PHOTO), "corrupt"),
+        (damaged(CMYK), "corrupt"),
+        (CMYK, ""),
+        (ODD_VERSION, ""),
+        (damaged(ODD_VERSION), "corrupt"),
+        (PHOTO[:-2] + bytes(9) + PHOTO[-2:] + PHOTO, ""),
+        (PICTURE[:-1], "truncated"),
+        (PICTURE[:-14], "truncated"),
+        (PICTURE + bytes(1000), ""),
+        (with_chunk(PICTURE, b"eXIf", b"junk"), ""),
+        (with_chunk(PICTURE, b"zTXt", b"comment\0\0" + zlib.compress(bytes(2_000_000))), ""),
+        (PICTURE[:20] + b"\xff" + PICTURE[21:], "corrupt"),
+    ],
+    ids=[
+        "JPEG", "CMYK", "whole CMYK", "odd version", "damage behind an odd version", "padding and a second JPEG",
+        "PNG without its last byte", "PNG without an end", "PNG with more behind it", "junk EXIF", "long comment",
+        "PNG with a bad header",
+    ],
+)  # fmt: skip
+def test_what_is_damage_and_what_is_not(data: bytes, reason: str) -> None:
+    assert examine.examine(data, LIMIT).reason == reason
+    if not reason:
+        open_rgb(data)
+
+
+def test_a_verdict_from_the_cache_changes_nothing(tmp_path: Path, own_cache: Path, prepare: Prepare) -> None:
+    """Under a smaller limit an older verdict, of an image that was decoded, must not show."""
+    write_drawings(tmp_path / "images", 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.fromarray(drawing("circle", 93, 100)[:60])
+    (tmp_path / "images" / "circle" / "turned.jpg").write_bytes(saved(turned, "JPEG", exif=exif))
+    (tmp_path / "images" / "circle" / "short.png").write_bytes(encoded(drawing("circle", 94, 100))[:-200])
+    cold = prepare(tmp_path / "images", {"max_pixels": 2000})
+    prepare(tmp_path / "images")
+    warm = prepare(tmp_path / "images", {"max_pixels": 2000})
+    assert (cold.folder / "catalogue.csv").read_bytes() == (warm.folder / "catalogue.csv").read_bytes()
+    assert warm.metrics["quarantined_for"] == {"too many pixels": 2}
 
 
 def test_bad_data_can_fail_the_stage(tmp_path: Path, prepare: Prepare) -> None:
@@ -318,12 +379,43 @@ def test_a_cache_that_cannot_be_used_costs_only_time(tmp_path: Path, own_cache: 
     (own_cache / "verdicts").mkdir(parents=True)
     (own_cache / "verdicts" / "data.mdb").write_bytes(b"not a database" * 1000)
     found = prepare(root)
-    assert f"note: {own_cache}/verdicts cannot be used" in found.said
+    assert "note: graft's cache cannot be used" in found.said
     assert found.metrics["used"] == 9
-    own_cache.rename(tmp_path / "away")
-    (own_cache).write_text("a file")
-    with pytest.raises(DataError, match=r"GRAFT_CACHE_DIR: must be a folder that can be written. Got '.*/cache'"):
-        verdicts.Store()
+
+
+def test_without_a_place_for_the_cache(tmp_path: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "file"))
+    write_drawings(tmp_path / "images", 3)
+    found = prepare(tmp_path / "images")
+    assert f"GRAFT_CACHE_DIR: must be a folder that can be written. Got '{tmp_path}/file'" in found.said
+    assert found.metrics["used"] == 9
+
+
+def test_a_cache_cut_short_is_made_anew(tmp_path: Path, own_cache: Path) -> None:
+    """Reading beyond its end would kill the process."""
+    script = (
+        "from graft.data.verdicts import Store, Verdict\n"
+        "keep = [(None, f'{i:064x}', i, Verdict(1, 1, 'PNG')) for i in range(3000)]\n"
+        "Store().keep(keep)\n"
+        "found = Store().verdicts([f'{i:064x}' for i in range(3000)], 1)\n"
+        "print(sum(one is not None for one in found))\n"
+    )
+    command = [sys.executable, "-c", script]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "3000\n"
+    file = own_cache / "verdicts" / "data.mdb"
+    os.truncate(file, file.stat().st_size // 2)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "data.mdb was cut short; made anew" in done.stderr
+    assert done.stdout == "3000\n"
+
+
+def test_a_damaged_verdict_is_none(own_cache: Path) -> None:
+    store = verdicts.Store()
+    key = verdicts._verdict_key("a" * 64)
+    for value in (b"{", b"[]", b'{"width": 3}', b"\xff"):
+        store._database.put([(key, value)])
+        assert store.verdicts(["a" * 64], LIMIT) == [None]
 
 
 def test_verdicts_survive_a_kill_and_are_shared_by_processes(tmp_path: Path, own_cache: Path) -> None:

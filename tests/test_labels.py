@@ -102,3 +102,17 @@ def test_least_and_most_images_of_a_class(tmp_path: Path, prepare: Prepare) -> N
     other_seed = prepare(tmp_path, limits, seed=5)
     assert (found.folder / "catalogue.csv").read_bytes() == (other_seed.folder / "catalogue.csv").read_bytes()
     assert found.sides != other_seed.sides
+
+
+def test_defects_of_dropped_labels_do_not_count(tmp_path: Path, prepare: Prepare) -> None:
+    write_drawings(tmp_path, 4)
+    (tmp_path / "old").mkdir()
+    for i in range(20):
+        (tmp_path / "old" / f"{i}.tiff").write_bytes(b"II*")
+    found = prepare(tmp_path, {"classes": {"-": ["old"], "*": "*"}, "max_bad_fraction": 0.0})
+    assert found.metrics["quarantined"] == 0
+    assert found.metrics["left_out"] == 20
+
+
+def test_brackets_are_no_pattern() -> None:
+    assert mapped({"a": "a[1]*", "*": "*"}, ("a[1]x", "a1x", "b")) == {"a[1]x": "a", "a1x": "a1x", "b": "b"}

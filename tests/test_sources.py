@@ -212,8 +212,8 @@ def test_folder_accounts_for_every_file(tmp_path: Path, prepare: Prepare) -> Non
     }
     names = ("unusable name", "control characters, or bytes that are not UTF-8")
     assert found.aside == {
-        "circle/odd\\nname.png": names,
-        "circle/caf\\\\udce9.png": names,
+        "'circle/odd\\nname.png'": names,
+        "'circle/caf\\udce9.png'": names,
         "circle/scan.tiff": ("format not read", ".tiff; convert it to PNG or JPEG"),
         "loose.png": ("no label", "not in a class directory"),
     }
@@ -269,7 +269,7 @@ def test_an_official_split_is_used_as_it_is(tmp_path: Path, validation: str, pre
         (("train", "val", "validation"), "has both validation and val"),
         (("Train", "Test"), "has Test, Train, which look like parts of a split"),
         (("train", "testing"), "has testing, which look like parts of a split"),
-        ((), r"must hold directories of jpg, .*images, one per class. Found none in .* \(0 other files\)"),
+        ((), r"must hold directories of jpg, .*images, one per class. Found none in .*, but: no file at all"),
     ],
 )
 def test_folders_that_are_refused(tmp_path: Path, directories: tuple[str, ...], message: str) -> None:
@@ -283,7 +283,9 @@ def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data\.path: must be a directory or an archive \(.zip, .tar.*Got '.*/none'"):
         scan(tmp_path / "none")
     (tmp_path / "text.zip").write_text("no archive")
-    with pytest.raises(DataError, match=r"must be a directory or an archive .*text\.zip is neither"):
+    with pytest.raises(
+        DataError, match=r"must be a directory or a whole archive .*text\.zip is neither, or is damaged"
+    ):
         scan(tmp_path / "text.zip")
 
 
@@ -371,6 +373,92 @@ def test_a_damaged_archive(tmp_path: Path, prepare: Prepare) -> None:
     assert list(found.aside) == ["circle/000.png"]
     assert found.aside["circle/000.png"][0] == "cannot be read"
     assert found.metrics["used"] == 8
+
+
+@pytest.mark.parametrize("kind", ["header", "between members", "checksum", "two archives"])
+def test_a_tar_that_is_not_whole_is_refused(tmp_path: Path, kind: str) -> None:
+    """tarfile ends without a word at a bad header, and does not read a checksum that stands after its own end."""
+    write_drawings(tmp_path / "set", 3)
+    path = archived(tmp_path / "set", tmp_path / ("set.tar.gz" if kind == "checksum" else "set.tar"))
+    content = bytearray(path.read_bytes())
+    if kind == "checksum":
+        content[-6] ^= 0xFF
+    elif kind == "two archives":
+        content = content + content
+    else:
+        with tarfile.open(path) as tar:
+            offset = tar.getmember("set/cross/001.png").offset
+        if kind == "header":
+            content[offset + 20] ^= 0xFF
+        else:
+            del content[offset:]
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"data\.path: .*set\.tar.* must be a whole archive\. Got: "):
+        scan(path)
+
+
+def test_members_that_cannot_be_read_lose_no_others(tmp_path: Path, prepare: Prepare) -> None:
+    """Hard links to nothing, names in another encoding, a member twice: each accounted for."""
+    write_drawings(tmp_path / "set", 3)
+    path = archived(tmp_path / "set", tmp_path / "set.tar")
+    content = encoded(drawing("circle", 78))
+    with tarfile.open(path, "a", encoding="latin-1") as tar:
+        link = tarfile.TarInfo("set/circle/hard.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "set/circle/nowhere.png"
+        tar.addfile(link)
+        for name in ("set/circle/caf\xe9.png", "set/circle/twice.png", "set/circle/twice.png"):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+            content = encoded(drawing("circle", 79))
+    found = prepare(path)
+    assert found.aside == {"circle/hard.png": ("link in an archive", "add the file itself")}
+    assert found.metrics["used"] == 11
+    overridden = found.catalogue[found.catalogue["reason"] == "overridden by a later member of the same name"]
+    assert overridden["path"].tolist() == ["(earlier member 1)"]
+    assert found.metrics["found"] == 13
+
+
+def test_a_damaged_copy_of_a_tar_is_made_anew(
+    tmp_path: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    write_drawings(tmp_path / "set", 3)
+    path = archived(tmp_path / "set", tmp_path / "set.tar")
+    first = prepare(path)
+    (copy,) = (tmp_path / "cache" / "archives").iterdir()
+    copy.write_bytes(copy.read_bytes()[:2000])
+    second = prepare(path)
+    assert "is damaged; made anew" in second.said
+    pd.testing.assert_frame_equal(first.catalogue, second.catalogue)
+
+
+def test_a_file_that_no_image_can_be_is_not_read(tmp_path: Path, prepare: Prepare) -> None:
+    write_drawings(tmp_path / "set", 3)
+    with (tmp_path / "set" / "circle" / "sparse.png").open("wb") as file:
+        file.truncate(300 * 10**9)
+    detail = f"{300 * 10**9} bytes, more than an image of data.max_pixels has"
+    assert prepare(tmp_path / "set").aside == {"circle/sparse.png": ("cannot be read", detail)}
+
+
+def test_deep_directories_and_a_class_called_train(tmp_path: Path, prepare: Prepare) -> None:
+    write_drawings(tmp_path, 3)
+    (tmp_path / "circle").rename(tmp_path / "train")
+    deep = tmp_path / "cross"
+    for _ in range(300):
+        deep = deep / "d"
+    deep.mkdir(parents=True)
+    (deep / "x.png").write_bytes(encoded(drawing("cross", 55)))
+    found = prepare(tmp_path)
+    assert found.split["label"].value_counts().to_dict() == {"cross": 4, "train": 3, "stripes": 3}
+
+
+def test_what_was_found_instead_of_images(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.tiff").write_bytes(b"II*")
+    (tmp_path / "a" / "y.txt").write_bytes(b"")
+    with pytest.raises(DataError, match=r"but: format not read \(1\), not the name of an image file \(1\)\."):
+        scan(tmp_path)
 
 
 # manifest
@@ -483,6 +571,54 @@ def test_manifests_that_are_refused(listed: Path, changes: dict[str, Any], messa
     (listed / "bad.parquet").write_bytes(b"PAR1 or not")
     with pytest.raises(DataError, match=message):
         scan(listed, {**MANIFEST, **changes}, "manifest")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"path,label\n\xff,a\n", r"images\.csv must be UTF-8 text\. Got: 'utf-8' codec can't decode"),
+        (b"path,label\na.png,x\nb.png,y,\n", r"images\.csv, line 3: must have 2 fields, as the header has\. Got 3: b"),
+        (b"path,label,label\na.png,x,y\n", r"columns\.label: must be in images\.csv once\. Got it 2 times"),
+        (b'path,label\n"a.png,x\nb.png,y\n', r"images\.csv, line 3: must be a table\. Got: unexpected end of data"),
+        (b"path;label\na.png;x\n", r"columns\.path: must be one of path;label\. Got 'path'"),
+        (b"", r"data\.manifest\.columns\.path: must be one of "),
+    ],
+    ids=["not UTF-8", "a field too many", "a column twice", "an open quote", "semicolons", "nothing"],
+)
+def test_tables_that_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "images.csv").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        scan(tmp_path, source="manifest")
+
+
+def test_numbers_in_parquet_stay_what_they_are(tmp_path: Path, prepare: Prepare) -> None:
+    """Whole numbers beside a missing one are no decimals; a list is no label."""
+    for i in range(9):
+        (tmp_path / f"{i}.png").write_bytes(encoded(drawing(CLASSES[i % 3], i)))
+    labels = pd.array([i % 3 for i in range(8)] + [None], dtype="Int64")
+    table = pd.DataFrame({"path": range(9), "label": labels, "tags": [["a"]] * 9})
+    table.to_parquet(tmp_path / "images.parquet")
+    changes = {"manifest.file": "images.parquet", "manifest.suffix": ".png"}
+    found = prepare(tmp_path, changes, source="manifest")
+    assert set(found.split["label"]) == {"0", "1", "2"}
+    assert found.aside == {"8.png": ("no label", "nothing in the label column")}
+    columns = {"path": "path", "label": "tags", "split": None, "group": None, "weight": None}
+    with pytest.raises(DataError, match="must name image files"):
+        scan(tmp_path, {**changes, "manifest.columns": columns}, "manifest")
+
+
+def test_labels_with_control_characters_do_not_reach_a_table(tmp_path: Path, prepare: Prepare) -> None:
+    for i in range(9):
+        (tmp_path / f"{i}.png").write_bytes(encoded(drawing(CLASSES[i % 3], i)))
+    (tmp_path / "strange.tiff").write_bytes(b"")
+    lines = [f"{i}.png,{CLASSES[i % 3]}" for i in range(8)] + ['8.png,"a\rb"', "7.png,circle"]
+    (tmp_path / "images.csv").write_text("path,label\n" + "\n".join(lines) + "\n", newline="")
+    found = prepare(tmp_path, source="manifest")
+    assert found.aside == {
+        "8.png": ("unusable label", "control characters in the label or group"),
+        "7.png": ("conflicting labels", "listed as circle and as cross"),
+    }
+    assert len(found.catalogue) == found.metrics["found"] == 10
 
 
 # reading later

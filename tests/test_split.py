@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +29,25 @@ def table(per_class: int, classes: tuple[str, ...] = CLASSES) -> pd.DataFrame:
     return used.assign(official=None, group="", weight=1.0)
 
 
+@dataclass
+class Made:
+    table: pd.DataFrame
+    notes: list[str]
+
+
 def made(
-    used: pd.DataFrame,
-    changes: dict[str, Any] | None = None,
-    seed: int = 1,
-    copies: np.ndarray | None = None,
-    across: str = "keep_together",
-) -> split.Made:
+    used: pd.DataFrame, changes: dict[str, Any] | None = None, seed: int = 1, copies: np.ndarray | None = None
+) -> Made:
     data = data_params({f"split.{key}": value for key, value in (changes or {}).items()})
     each = np.arange(len(used)) if copies is None else copies
-    return split.make(used.reset_index(drop=True), each, data.split, seed, across)
+    return Made(*split.make(used.reset_index(drop=True), each, data.split, seed))
 
 
-def by_path(result: split.Made) -> dict[str, str]:
+def by_path(result: Made) -> dict[str, str]:
     return dict(zip(result.table["path"], result.table["split"], strict=True))
 
 
-def counts(result: split.Made) -> pd.DataFrame:
+def counts(result: Made) -> pd.DataFrame:
     table = result.table
     return pd.crosstab(table["label"], table["split"]).reindex(
         columns=["train", "validation", "test", "unused"], fill_value=0
@@ -106,9 +109,9 @@ def test_counts_are_exact_and_the_rest_unused() -> None:
             {"method": "counts", "counts": {"train": 20, "validation": 3, "test": 7}},
         )
     assert str(caught.value) == (
-        "data.split.counts: every class must have 20 + 3 + 7 images for train, validation, test. Too small: "
-        "rare (20 images, 10 too few for train). Lower the counts, or leave small classes out with "
-        "data.min_images_per_class."
+        "data.split.counts: every class must have 20 + 3 + 7 images for train, validation, test, and copies and groups "
+        "stay together. Too small: rare (20 images, 10 too few for train). Lower the counts, or leave small classes "
+        "out with data.min_images_per_class."
     )
 
 
@@ -122,6 +125,33 @@ def test_folds_test_and_validate_every_image_once() -> None:
     for result in results:
         per_class = pd.Series(result).groupby(lambda path: path.split("/")[0]).value_counts().unstack()
         assert per_class["test"].between(4, 5).all()
+
+
+def test_folds_of_small_classes_always_train() -> None:
+    """Cross-validation must not die in the third fold of five."""
+    used = pd.concat([table(20), *(table(n, (f"of{n}",)) for n in (1, 2, 3))])
+    for n_folds in (3, 5):
+        for k in range(1, n_folds + 1):
+            assert (counts(made(used, {"method": "folds", "fold": f"{k} of {n_folds}"}))["train"] > 0).all()
+
+
+def test_a_large_group_does_not_fill_a_held_out_part() -> None:
+    used = table(300, ("a", "b"))
+    used.loc[:199, "group"] = "one shopper"
+    for seed in range(30):
+        result = made(used, seed=seed)
+        assert counts(result).loc["a"].tolist() == [200, 40, 60, 0]
+        assert counts(result).loc["b"].tolist() == [180, 60, 60, 0]
+    used["group"] = [f"g{i // 100}" for i in range(600)]
+    assert made(used).notes == [
+        "far from data.split.fractions, since copies or groups stay together: a (train 0.33, validation 0.33, test "
+        "0.33), b (train 0.33, validation 0.33, test 0.33)"
+    ]
+
+
+def test_weights_of_zero_train_nothing() -> None:
+    with pytest.raises(DataError, match=r"weight: must be above 0 for some training images\. Got 0 for all"):
+        made(table(10).assign(weight=0.0))
 
 
 def test_few_shot_leaves_the_rest_of_the_split_untouched() -> None:
@@ -183,21 +213,12 @@ def test_an_official_split_keeps_its_held_out_parts() -> None:
     assert [sides[paths[i]] for i in (0, 9, 11, 18, 28, 29, 1, 2)] == [
         "unused", "test", "unused", "validation", "unused", "test", "train", "train",
     ]  # fmt: skip
-    assert np.flatnonzero(result.across).tolist() == [0, 9, 11, 18, 28, 29]
     assert result.notes == [
-        "3 images have copies (or others of their group) on a side of the official split that is further from "
-        "training: unused (2 of train, 1 of validation); duplicates.csv lists them",
+        "3 images are copies, or of a group, of images on a side of the official split that is further from training: "
+        "unused (2 of train, 1 of validation): circle/0.png, cross/1.png, stripes/8.png",
         "no validation images of: stripes. Its metrics say nothing of them; add images, merge with data.classes, or "
         "drop them there",
     ]
-    with pytest.raises(DataError) as caught:
-        made(used, copies=copies, across="fail")
-    assert str(caught.value) == (
-        "data.duplicates.across_splits: fail, and 6 images have copies (or others of their group) on another side of "
-        "the official split: circle/0.png (train), circle/9.png (test), cross/1.png (train), cross/8.png "
-        "(validation), stripes/8.png (validation), stripes/9.png (test). Remove them, or set it to keep_together. "
-        "duplicates.csv beside the catalogue lists all."
-    )
 
 
 def test_an_official_split_without_validation_cuts_it_from_train() -> None:

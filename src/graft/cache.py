@@ -22,8 +22,8 @@ from graft.progress import say
 SETTLED_SECONDS = 2.0
 """A file written this recently could change again without a newer time (as git's index holds)."""
 
-FIRST_MAP_BYTES = 2**30
-"""Of address space, not of disk; doubled when it is full."""
+MAP_BYTES = 2**38
+"""Of address space, not of disk: more than the cache will ever hold, since LMDB cannot grow it beside other threads."""
 
 T = TypeVar("T")
 
@@ -55,19 +55,20 @@ def file_stamp(path: str) -> str | None:
 
 
 class Database:
-    """Bytes by key. One that cannot be used keeps nothing, after saying so once."""
+    """Bytes by key. One that cannot be used keeps nothing, after a word."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, kind: str) -> None:
         self._environment: lmdb.Environment | None = None
         try:
-            self._environment = lmdb.open(str(folder), map_size=FIRST_MAP_BYTES, max_readers=512)
-        except lmdb.Error as error:
-            say(f"note: {folder} cannot be used ({error}); going on without. It may be deleted at any time.")
+            folder = folder_for(kind)
+            self._environment = _open_whole(folder)
+        except (lmdb.Error, OSError, DataError) as error:
+            say(f"note: graft's cache cannot be used ({error}); going on without")
 
     @staticmethod
     def opened(kind: str) -> Database:
         """The one of this process: LMDB must not be opened twice in one."""
-        return _opened(folder_for(kind))
+        return _opened(kind, os.environ.get("GRAFT_CACHE_DIR"))
 
     def get(self, keys: Sequence[bytes | None]) -> list[bytes | None]:
         """The value of each key, None where there is none."""
@@ -78,21 +79,29 @@ class Database:
         self._tried(lambda environment: _put(environment, pairs))
 
     def _tried(self, action: Callable[[lmdb.Environment], T]) -> T | None:
-        """A full disk or a damaged file costs time only."""
-        if self._environment is None:
+        """A full disk costs time only."""
+        environment = self._environment
+        if environment is None:
             return None
         try:
-            try:
-                return action(self._environment)
-            except lmdb.MapResizedError:  # by another process
-                self._environment.set_mapsize(0)
-            except lmdb.MapFullError:
-                self._environment.set_mapsize(2 * self._environment.info()["map_size"])
-            return action(self._environment)
+            return action(environment)
         except lmdb.Error as error:
-            say(f"note: graft's cache cannot be used ({error}); going on without")
+            if self._environment is not None:
+                say(f"note: graft's cache cannot be used ({error}); going on without")
             self._environment = None
             return None
+
+
+def _open_whole(folder: Path) -> lmdb.Environment:
+    """A file that was cut short would kill the process when it is read: it is made anew."""
+    environment = lmdb.open(str(folder), map_size=MAP_BYTES, max_readers=512)
+    file = folder / "data.mdb"
+    if file.stat().st_size >= environment.info()["last_pgno"] * environment.stat()["psize"]:
+        return environment
+    environment.close()
+    say(f"note: {file} was cut short; made anew")
+    file.unlink()
+    return lmdb.open(str(folder), map_size=MAP_BYTES, max_readers=512)
 
 
 def _get(environment: lmdb.Environment, keys: Sequence[bytes | None]) -> list[bytes | None]:
@@ -107,5 +116,5 @@ def _put(environment: lmdb.Environment, pairs: Sequence[tuple[bytes, bytes]]) ->
 
 
 @cache
-def _opened(folder: Path) -> Database:
-    return Database(folder)
+def _opened(kind: str, place: str | None) -> Database:
+    return Database(kind)

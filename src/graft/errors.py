@@ -56,6 +56,12 @@ class TrackingError(GraftError):
     pass
 
 
+def listing(names: Iterable[object], most: int = 10) -> str:
+    """'a, b, c and 7 more'"""
+    texts = [str(name) for name in names]
+    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
+
+
 def unknown(got: object, known: Iterable[str], most: int = 12) -> str:
     """'must be one of a, b, c. Got 'd'. Did you mean 'c'?' -- the one sentence for unknown names."""
     names = list(known)

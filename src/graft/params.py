@@ -152,7 +152,7 @@ class DuplicatesParams(Section):
 
 class DataParams(Section):
     source: SourceName
-    path: str
+    path: Annotated[str, Field(min_length=1)]
     folder: FolderParams
     manifest: ManifestParams
     classes: dict[str, str | list[str]] | None
@@ -169,6 +169,12 @@ class DataParams(Section):
     def _classes(self) -> DataParams:
         seen: dict[str, str] = {}
         for name, labels in (self.classes or {}).items():
+            if not name.strip() or not name.isprintable() or not labels:
+                raise PydanticCustomError(
+                    "classes",
+                    "classes must have printable names and at least one label each. Got {name}: {labels}.",
+                    {"name": repr(name), "labels": repr(labels)},
+                )
             for label in [labels] if isinstance(labels, str) else labels:
                 if label in seen:
                     raise PydanticCustomError(

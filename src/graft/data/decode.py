@@ -7,22 +7,38 @@ is laid over white; of an animation the first frame is taken.
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM")
 Image.MAX_IMAGE_PIXELS = None  # the limit is data.max_pixels, checked before anything is decoded
+PngImagePlugin.MAX_TEXT_CHUNK = 2**26  # a picture is no worse for a long comment
+EXIF_ORIENTATION = 0x0112
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"RIFF", b"P4", b"P5", b"P6")
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what turns the stored picture upright."""
 
 
 class UndecodableError(Exception):
@@ -51,8 +67,6 @@ def verdicts() -> Iterator[None]:
             yield
     except UndecodableError:
         raise
-    except UnidentifiedImageError:
-        raise UndecodableError("not an image", "of no format that is read") from None
     except Exception as error:
         detail = " ".join(str(error).split()) or type(error).__name__
         raise UndecodableError("truncated" if "truncated" in detail.lower() else "corrupt", detail) from None
@@ -62,18 +76,32 @@ def open_lazily(data: bytes) -> Image.Image:
     """Format, mode and size of an image; nothing is decoded yet. To be called within `verdicts`."""
     if not data:
         raise UndecodableError("empty file", "0 bytes")
-    return Image.open(io.BytesIO(data), formats=FORMATS)
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        if data.startswith(SIGNATURES):
+            raise UndecodableError("corrupt", "its header cannot be read") from None
+        raise UndecodableError("not an image", "of no format that is read") from None
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """1 to 8; 1 where EXIF says nothing or cannot be read."""
+    try:
+        return int(image.getexif().get(EXIF_ORIENTATION, 1))
+    except (SyntaxError, ValueError, TypeError, struct.error, LookupError):
+        return 1
 
 
 def open_rgb(data: bytes) -> Image.Image:
     """The whole image, decoded, upright, RGB. Raises UndecodableError.
 
-    Its size is not limited: what is not in the catalogue has gone through `examine` first.
+    Its size is not limited: what the catalogue uses has gone through `examine`.
     """
     with verdicts():
         image = open_lazily(data)
         image.load()
-        return rgb(ImageOps.exif_transpose(image))
+        orientation = exif_orientation(image)
+        return rgb(image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image)
 
 
 def rgb(image: Image.Image) -> Image.Image:

@@ -10,6 +10,8 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from graft.errors import DataError, listing
+
 COLUMNS = ("group", "kind", "finding", "path", "label", "split")
 BANDS = 16
 """Of 16 bits. Hashes that differ in fewer bits than there are bands agree in one of them."""
@@ -24,35 +26,61 @@ def groups(sha256s: Sequence[str], hashes: Sequence[bytes], distance: int) -> np
     _, content = np.unique(np.asarray(sha256s, dtype=object).astype(str), return_inverse=True)
     first = np.full(content.max(initial=-1) + 1, n)
     np.minimum.at(first, content, np.arange(n))
-    pairs = [np.stack([np.arange(n), first[content]], axis=1)]
+    edges = [np.stack([np.arange(n), first[content]], axis=1)]
     comparable = np.array([i for i in first if hashes[i]], np.int64)
     if len(comparable):
         words = np.frombuffer(b"".join(hashes[i] for i in comparable), np.uint64).reshape(-1, 4)
-        pairs.append(comparable[_near(words, distance)])
-    edges = np.concatenate(pairs)
+        distinct, same = np.unique(words, axis=0, return_inverse=True)
+        near = _joined(len(distinct), _near(distinct, distance))[same.ravel()]
+        representative = np.full(near.max() + 1, n)
+        np.minimum.at(representative, near, np.arange(len(near)))
+        edges.append(np.stack([comparable, comparable[representative[near]]], axis=1))
+    return _joined(n, np.concatenate(edges))
+
+
+def _joined(n: int, edges: np.ndarray) -> np.ndarray:
+    """(n,) int64 number of the component that each node is in. edges: (m, 2)."""
     graph = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 
 def _near(words: np.ndarray, distance: int) -> np.ndarray:
-    """(m, 2) pairs of rows of `words`, (n, 4) uint64, that differ in at most `distance` bits."""
+    """(m, 2) pairs of rows of `words`, (n, 4) uint64, that join all rows at most `distance` bits apart.
+
+    Rows that are joined already through others are not compared again, so memory stays small where all are alike.
+    """
     bands = words.view(np.uint16).reshape(len(words), BANDS)
-    found = [np.empty((0, 2), np.int64)]
+    found = np.empty((0, 2), np.int64)
+    joined = np.arange(len(words))
     for band in range(BANDS):
         order = np.argsort(bands[:, band], kind="stable")
         values = bands[order, band]
         ahead, rows = 1, np.arange(len(words))
+        new: list[np.ndarray] = []
         while True:  # compare each row with the one `ahead` places on, as long as they share the band
             rows = rows[rows + ahead < len(words)]
             rows = rows[values[rows] == values[rows + ahead]]
             if not len(rows):
                 break
             left, right = order[rows], order[rows + ahead]
-            bits = np.bitwise_count(words[left] ^ words[right]).sum(axis=1)
-            close = bits <= distance
-            found.append(np.stack([left[close], right[close]], axis=1))
+            apart = joined[left] != joined[right]
+            left, right = left[apart], right[apart]
+            close = np.bitwise_count(words[left] ^ words[right]).sum(axis=1) <= distance
+            new.append(np.stack([left[close], right[close]], axis=1))
             ahead += 1
-    return np.concatenate(found)
+            if sum(map(len, new)) > len(words):
+                found, joined, new = _merged(found, new, len(words))
+        found, joined, _ = _merged(found, new, len(words))
+    return found
+
+
+def _merged(found: np.ndarray, new: list[np.ndarray], n: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Edges with the new ones, as few as join the same rows; the component of each row; no new ones."""
+    joined = _joined(n, np.concatenate([found, *new]))
+    first = np.full(joined.max(initial=-1) + 1, n)
+    np.minimum.at(first, joined, np.arange(n))
+    edges = np.stack([np.arange(n), first[joined]], axis=1)
+    return edges[edges[:, 0] != edges[:, 1]], joined, []
 
 
 def conflicting(used: pd.DataFrame, group: np.ndarray) -> np.ndarray:
@@ -61,22 +89,37 @@ def conflicting(used: pd.DataFrame, group: np.ndarray) -> np.ndarray:
     return np.asarray(labels > 1)
 
 
-def table(usable: pd.DataFrame, sides: np.ndarray, across: np.ndarray) -> pd.DataFrame:
+def across(usable: pd.DataFrame) -> np.ndarray:
+    """(n,) bool: images with a copy on another side of the official split."""
+    sides = usable["official"].groupby(usable["copies"]).transform("nunique")
+    return np.asarray(sides > 1)
+
+
+def require_apart(rows: pd.DataFrame) -> None:
+    """Raises DataError where copies are on several sides of an official split. rows: as `table` gives them."""
+    leaking = rows[rows["finding"] == "across splits"]
+    if len(leaking):
+        shown = (f"{path} ({side})" for path, side in zip(leaking["path"], leaking["split"], strict=True))
+        raise DataError(
+            f"data.duplicates.across_splits: fail, and {len(leaking)} images have copies on another side of the "
+            f"official split: {listing(shown, 6)}. Remove them, or set it to keep_together. "
+            "duplicates.csv beside the catalogue lists all."
+        )
+
+
+def table(usable: pd.DataFrame, sides: np.ndarray) -> pd.DataFrame:
     """COLUMNS, a row per image that has copies, groups numbered from 1.
 
-    usable: path, sha256, label, copies. sides: (n,) split of each, "" where it has none. across: (n,) bool, whether
-    its copies are on several sides of an official split.
-    finding: conflicting labels, across splits, or within a split.
+    usable: path, sha256, label, copies, official. sides: (n,) split of each, "" where it has none.
+    finding: conflicting labels, across splits (of an official split), or within a split.
     """
-    rows = usable[["path", "sha256", "label", "copies"]].assign(split=sides, across=across)
-    by_group = rows.groupby("copies")
-    rows = rows[by_group["path"].transform("size") > 1]
+    rows = usable[["path", "sha256", "label", "copies"]].assign(split=sides, across=across(usable))
+    rows = rows[rows.groupby("copies")["path"].transform("size") > 1]
     by_group = rows.groupby("copies")
     conflict = by_group["label"].transform("nunique") > 1
-    leaking = by_group["across"].transform("any")
     rows = rows.assign(
         kind=np.where(by_group["sha256"].transform("nunique") == 1, "identical", "near"),
-        finding=np.where(conflict, "conflicting labels", np.where(leaking, "across splits", "within a split")),
+        finding=np.where(conflict, "conflicting labels", np.where(rows["across"], "across splits", "within a split")),
         group=pd.factorize(rows["copies"])[0] + 1,
     )
     return rows.sort_values("group", kind="stable")[list(COLUMNS)]

@@ -1,7 +1,7 @@
 """Every image is decoded in full, once: what it is, and what is wrong with it.
 
-A verdict depends on the bytes alone and is kept in graft's cache by their sha256; a file that has not
-changed since is not even read. Nothing but time depends on that cache.
+A verdict depends on the bytes, and on `max_pixels` where that kept it from being decoded. It is kept in graft's cache
+by their sha256; a file that has not changed since is not even read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import simplejpeg
 from PIL import Image
 from scipy.fft import dctn
 
-from graft.data.decode import UndecodableError, open_lazily, rgb, verdicts
+from graft.data.decode import UPRIGHT, UndecodableError, exif_orientation, open_lazily, rgb, verdicts
 from graft.data.sources import SOURCES
 from graft.data.sources.base import Reader
 from graft.data.verdicts import Store, Verdict
@@ -34,23 +34,21 @@ CHUNK = 64
 SAVE_SECONDS = 2.0
 """Between transactions of the cache, since each waits for the disk."""
 
+BYTES_PER_PIXEL = 8
+"""Of the largest file that is read: no format needs more for 16 bits of four channels."""
+
+PNG_END = b"IEND\xaeB`\x82"
+MOST_BEHIND_PNG = 2**16
+"""Bytes in which a PNG's end is looked for, since some have more behind it."""
+
+JFIF_VERSION = b"\x01\x01"
+
 HASH_SIDE = 16
 SIDE = 2 * HASH_SIDE
 """Of what the perceptual hash is computed from, in pixels."""
 
 FLAT = 2.0
 """Standard deviation of grey levels below which an image has no structure to be compared."""
-
-EXIF_ORIENTATION = 0x0112
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def examine(data: bytes, max_pixels: int) -> Verdict:
@@ -76,12 +74,13 @@ def _look(data: bytes, max_pixels: int) -> _Seen:
             kind = "JPEG" if image.format == "MPO" else str(image.format)
             if width * height > max_pixels:
                 return _Seen(Verdict(width, height, kind, decoded=False))
-            orientation = image.getexif().get(EXIF_ORIENTATION, 1)  # of a PNG this decodes it
+            orientation = exif_orientation(image)  # of a PNG this decodes it
             if orientation in (5, 6, 7, 8):
                 width, height = height, width
             frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
             grey = _grey(image, data)
-            small = grey.reduce(max(1, min(grey.size) // SIDE)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+            # Coarser steps than these would make a copy in another size look different.
+            small = grey.reduce(max(1, min(grey.size) // (4 * SIDE))).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
             upright = small.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else small
             return _Seen(Verdict(width, height, kind, frames), np.asarray(upright))
     except UndecodableError as error:
@@ -108,30 +107,45 @@ def _with_hashes(seen: Sequence[_Seen]) -> list[Verdict]:
 
 def _grey(image: Image.Image, data: bytes) -> Image.Image:
     """Luminance, from all bytes. A JPEG's are all decompressed, but into as few pixels as will do, without colours."""
-    if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
-        try:
-            grey = simplejpeg.decode_jpeg(data, "GRAY", min_height=2 * SIDE, min_width=2 * SIDE, strict=True)
-            return Image.fromarray(grey[..., 0])
-        except ValueError as error:
-            _judge_jpeg(str(error), data)
+    if image.format in ("JPEG", "MPO"):
+        colours = "CMYK" if image.mode == "CMYK" else "GRAY"
+        decoded = _strictly(data, colours)
+        if decoded is not None and colours == "GRAY":
+            return Image.fromarray(decoded[..., 0])
+    elif image.format == "PNG" and PNG_END not in data[-MOST_BEHIND_PNG:]:
+        raise UndecodableError("truncated", "no end marker")
     image.load()
     return image if image.mode == "L" else rgb(image).convert("L")
 
 
-def _judge_jpeg(message: str, data: bytes) -> None:
-    """libjpeg mends damage and only warns, so that Pillow shows grey bands and says nothing; strict makes it tell.
+def _strictly(data: bytes, colours: str) -> np.ndarray | None:
+    """A JPEG's pixels, or None where Pillow is to decide.
 
-    Padding before the end marker is harmless, as are warnings about headers: Pillow decides then. Other bytes there
-    are what was left over when damage made the picture end early.
+    libjpeg mends damage and only warns, so that Pillow shows grey bands and says nothing; strict makes it tell.
+    Raises UndecodableError for what it tells, but for padding before an end marker, which is harmless. Other bytes
+    there are what was left over when damage made the picture end early. Only the first warning is told, so one about
+    the header's version is got out of the way.
     """
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(data, colours, min_height=2 * SIDE, min_width=2 * SIDE, strict=True))
+    except ValueError as error:
+        message = str(error)
+    if "JFIF revision" in message and data[6:11] == b"JFIF\0" and data[11:13] != JFIF_VERSION:
+        return _strictly(data[:11] + JFIF_VERSION + data[13:], colours)
     if message.startswith("Premature end of JPEG file"):
         raise UndecodableError("truncated", message)
     if message.startswith("Corrupt JPEG data: "):
         detail = message.removeprefix("Corrupt JPEG data: ")
         left_over = re.fullmatch(r"(\d+) extraneous bytes before marker 0xd9", detail)
-        end = data.rfind(b"\xff\xd9")
-        if not left_over or data[end - int(left_over[1]) : end].strip(b"\x00\xff"):
+        if not left_over or not _padded(data, int(left_over[1])):
             raise UndecodableError("corrupt", detail)
+    return None
+
+
+def _padded(data: bytes, n: int) -> bool:
+    """Whether n bytes before an end marker are all padding."""
+    ends = (match.start() for match in re.finditer(rb"\xff\xd9", data))
+    return any(end >= n and not data[end - n : end].strip(b"\x00\xff") for end in ends)
 
 
 @dataclass(frozen=True)
@@ -200,6 +214,10 @@ def _examine_chunk(reader: Reader, paths: list[str], max_pixels: int) -> list[Ex
     new: dict[int, _Seen] = {}
     for i, path in enumerate(paths):
         try:
+            n_bytes = reader.size(path)
+            if n_bytes > BYTES_PER_PIXEL * max_pixels:
+                done.append(Examined("", n_bytes, None, f"{n_bytes} bytes, more than an image of data.max_pixels has"))
+                continue
             data = reader.read(path)
         except OSError as error:
             done.append(Examined("", 0, None, error.strerror or str(error)))

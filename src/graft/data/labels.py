@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 import pandas as pd
 
-from graft.data.sources.base import LEFT_OUT, Item, Problem
-from graft.errors import DataError, unknown
+from graft.data.sources.base import LEFT_OUT, QUARANTINED, Item, Problem
+from graft.errors import DataError, listing, unknown
 
 SAME = "*"
 """As a class of `data.classes`: labels keep their names."""
@@ -25,19 +26,17 @@ def assign(items: Sequence[Item], classes: Classes | None) -> list[Item]:
 
     Raises DataError where `classes` names a label that does not exist, or two classes differ in case only.
     """
-    labels = sorted({item.label for item in items if item.problem is None})
-    named = dict.fromkeys(labels, "") if classes is None else _names(labels, classes)
     if classes is None:
-        named = {label: label for label in labels}
-    _require_distinct({name for name in named.values() if name})
+        _require_distinct({item.label for item in items if item.problem is None})
+        return list(items)
+    named = _names(sorted({item.label for item in items if item.label}), classes)
+    _require_distinct({named[item.label] for item in items if item.problem is None and named[item.label]})
     assigned = []
     for item in items:
-        if item.problem is not None:
-            # A defect stays one, under the class it would have been in.
-            assigned.append(replace(item, label=named.get(item.label, "")) if classes is not None else item)
-            continue
-        name = named[item.label]
-        problem = None if name else Problem(LEFT_OUT, "label not in data.classes", item.label)
+        name = named.get(item.label, "")
+        problem = item.problem
+        if item.label and not name and (problem is None or problem.state == QUARANTINED):
+            problem = Problem(LEFT_OUT, "label not in data.classes", item.label)
         assigned.append(replace(item, label=name or item.label, problem=problem))
     return assigned
 
@@ -51,15 +50,18 @@ def _names(labels: Sequence[str], classes: Classes) -> dict[str, str]:
         if pattern not in labels:
             raise DataError(f"data.classes: {name!r}: a label {unknown(pattern, labels)}")
     for pattern, name in wild:
-        if not any(fnmatchcase(label, pattern) for label in labels):
-            raise DataError(
-                f"data.classes: {name!r}: {pattern!r} must match a label. Labels: {', '.join(labels[:12])}."
-            )
+        if not any(_matches(label, pattern) for label in labels):
+            raise DataError(f"data.classes: {name!r}: {pattern!r} must match a label. Labels: {listing(labels, 12)}.")
     named = {}
     for label in labels:
-        name = exact.get(label) or next((n for p, n in wild if fnmatchcase(label, p)), DROPPED)
+        name = exact.get(label) or next((n for p, n in wild if _matches(label, p)), DROPPED)
         named[label] = label if name == SAME else "" if name == DROPPED else name
     return named
+
+
+def _matches(label: str, pattern: str) -> bool:
+    """Only the asterisk is special: a label may have brackets and question marks."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), label, re.DOTALL) is not None
 
 
 def _listed(given: str | list[str]) -> list[str]:
@@ -69,7 +71,7 @@ def _listed(given: str | list[str]) -> list[str]:
 def _require_distinct(names: set[str]) -> None:
     by_folded: dict[str, list[str]] = {}
     for name in sorted(names):
-        by_folded.setdefault(name.casefold(), []).append(name)
+        by_folded.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
     for same in by_folded.values():
         if len(same) > 1:
             raise DataError(

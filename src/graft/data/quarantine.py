@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from graft.data.catalogue import COLUMNS, USED
-from graft.data.sources.base import IGNORED, LEFT_OUT, QUARANTINED, Item
-from graft.errors import DataError
+from graft.data.sources.base import IGNORED, LEFT_OUT, QUARANTINED, Item, plain
+from graft.errors import DataError, listing
 
 if TYPE_CHECKING:
     from graft.data.examine import Examined
@@ -31,6 +31,8 @@ EXTENSIONS = {
     "PPM": (".ppm", ".pgm", ".pbm"),
 }
 
+TOO_LARGE = "too many pixels"
+
 Judgement = tuple[str, str, str]
 """state, reason, detail"""
 
@@ -44,8 +46,9 @@ def judged(items: Sequence[Item], examined: Mapping[int, Examined], min_side: in
     for i, item in enumerate(items):
         found = examined.get(i)
         shown = found.verdict if found else None
+        sized = shown is not None and shown.width * shown.height <= max_pixels
         if item.problem is not None:
-            judgement = (item.problem.state, item.problem.reason, item.problem.detail)
+            judgement = (item.problem.state, item.problem.reason, plain(item.problem.detail))
         elif shown is None:
             judgement = (QUARANTINED, "cannot be read", found.error if found else "")
         else:
@@ -55,8 +58,8 @@ def judged(items: Sequence[Item], examined: Mapping[int, Examined], min_side: in
                 item.path,
                 found.sha256 if found else "",
                 found.n_bytes if found else 0,
-                shown.width if shown else 0,
-                shown.height if shown else 0,
+                shown.width if shown and sized else 0,
+                shown.height if shown and sized else 0,
                 item.label,
                 *judgement,
                 item.split,
@@ -69,12 +72,13 @@ def judged(items: Sequence[Item], examined: Mapping[int, Examined], min_side: in
 
 
 def _judge(path: str, verdict: Verdict, min_side: int, max_pixels: int) -> Judgement:
-    size = f"{verdict.width} x {verdict.height}"
+    pixels = verdict.width * verdict.height
+    if pixels > max_pixels:  # before all else: without an older verdict it would not even have been decoded
+        return QUARANTINED, TOO_LARGE, f"{pixels}, more than data.max_pixels {max_pixels}"
     if verdict.reason:
-        return QUARANTINED, verdict.reason, verdict.detail
-    if verdict.width * verdict.height > max_pixels:
-        return QUARANTINED, "too many pixels", f"{size}, more than data.max_pixels {max_pixels}"
+        return QUARANTINED, verdict.reason, plain(verdict.detail)
     if min(verdict.width, verdict.height) < min_side:
+        size = f"{verdict.width} x {verdict.height}"
         return QUARANTINED, "too small", f"{size}, smaller than data.min_side {min_side}"
     if verdict.frames > 1:
         return USED, "animation", f"the first of {verdict.frames} frames is used"
@@ -86,12 +90,18 @@ def _judge(path: str, verdict: Verdict, min_side: int, max_pixels: int) -> Judge
 
 def set_conflicting_aside(table: pd.DataFrame, conflicting: pd.DataFrame) -> None:
     """conflicting: rows of `table`, with the number of their copies."""
+    details = {}
     for _, rows in conflicting.groupby("copies"):
-        for index, row in rows.iterrows():
-            other = rows[rows["label"] != row["label"]].iloc[0]
-            kind = "identical" if other["sha256"] == row["sha256"] else "nearly identical"
-            detail = f"{row['label']}, but {kind} to {other['path']} of {other['label']}"
-            table.loc[index, ["state", "reason", "detail"]] = (QUARANTINED, "conflicting labels", detail)
+        entries = list(zip(rows.index, rows["path"], rows["label"], rows["sha256"], strict=True))
+        for index, _, label, sha256 in entries:
+            others = [entry for entry in entries if entry[2] != label]
+            _, path, wrong, same = next((entry for entry in others if entry[3] == sha256), others[0])
+            kind = "identical" if same == sha256 else "nearly identical"
+            details[index] = f"{label}, but {kind} to {path} of {wrong}"
+    chosen = list(details)
+    table.loc[chosen, "state"] = QUARANTINED
+    table.loc[chosen, "reason"] = "conflicting labels"
+    table.loc[chosen, "detail"] = list(details.values())
 
 
 def counts(table: pd.DataFrame, state: str) -> dict[str, int]:
@@ -117,14 +127,14 @@ def require_good(table: pd.DataFrame, conflicting: pd.DataFrame, data: DataParam
         shown = [f"{row.path} ({row.label})" for row in conflicting.sort_values("copies", kind="stable").itertuples()]
         raise DataError(
             f"data.duplicates.conflicting_labels: fail, and {len(shown)} images have a copy with another label: "
-            f"{_some(shown)}. Correct the labels, or set it to quarantine or keep."
+            f"{listing(shown, 5)}. Correct the labels, or set it to quarantine or keep."
         )
     bad = table[table["state"] == QUARANTINED]
     reasons = ", ".join(f"{reason} ({n})" for reason, n in list(counts(table, QUARANTINED).items())[:10])
     where = "quarantine.csv beside the catalogue lists all."
     if data.on_bad == "fail" and len(bad):
         raise DataError(
-            f"data.on_bad: fail, and {len(bad)} files cannot be used: {reasons}. First: {_some(list(bad['path']))}. "
+            f"data.on_bad: fail, and {len(bad)} files cannot be used: {reasons}. First: {listing(bad['path'], 5)}. "
             f"Mend or remove them, or set data.on_bad: quarantine. {where}"
         )
     considered = int((~table["state"].isin([IGNORED, LEFT_OUT])).sum())
@@ -134,10 +144,6 @@ def require_good(table: pd.DataFrame, conflicting: pd.DataFrame, data: DataParam
             f"{len(bad) / considered:.3g} ({len(bad)} of {considered}): {reasons}. "
             f"Mend the data, or raise the fraction. {where}"
         )
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def lines(table: pd.DataFrame, path: Path) -> list[str]:
@@ -157,5 +163,5 @@ def lines(table: pd.DataFrame, path: Path) -> list[str]:
         )
     empty = sorted(set(table["label"]) - set(table.loc[table["state"].isin([USED, LEFT_OUT]), "label"]) - {""})
     if empty:
-        told.append(f"no usable image in: {_some(empty, 10)}; not a class")
+        told.append(f"no usable image in: {listing(empty)}; not a class")
     return told

@@ -15,7 +15,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from graft.data import catalogue, duplicates, quarantine
+from graft.data import catalogue, duplicates, quarantine, split
 from graft.data.decode import UndecodableError, open_rgb
 from graft.data.sources import SOURCES
 from graft.data.sources.base import SPLITS, Reader
@@ -55,10 +55,19 @@ def write(source: str, root: Path, prepared: Prepared, output: Path) -> None:
     missing = [str(path) for path in vars(prepared).values() if not path.exists()]
     if missing:
         raise DataError(f"{', '.join(missing)}: must exist to be reported. Run `dvc repro prepare` or `dvc pull`.")
-    images = catalogue.read(prepared.catalogue)
-    used = images.used.assign(split=pd.read_csv(prepared.split, dtype=str, keep_default_na=False)["split"])
-    aside = quarantine.read(prepared.quarantine)
-    copies = duplicates.read(prepared.duplicates)
+    try:
+        images = catalogue.read(prepared.catalogue)
+        split.read(prepared.split, images.used)
+        used = images.used.assign(split=pd.read_csv(prepared.split, dtype=str, keep_default_na=False)["split"])
+        aside = quarantine.read(prepared.quarantine)
+        copies = duplicates.read(prepared.duplicates)
+        metrics = json.loads(prepared.metrics.read_text())
+        if not {"found", "quarantined_for", "duplicates", "split"} <= set(metrics) or not len(used):
+            raise ValueError("counts of another version, or no image")
+    except (ValueError, KeyError, OSError) as error:
+        raise DataError(
+            f"{prepared.catalogue.parent}: must be what `prepare` wrote. Got: {error}. Run `dvc repro`."
+        ) from None
     samples = _samples(used, images.classes)
     groups = _groups(copies)
     listed = aside.head(MOST_ASIDE)
@@ -70,7 +79,7 @@ def write(source: str, root: Path, prepared: Prepared, output: Path) -> None:
     text = page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         source=source,
         root=root,
-        metrics=json.loads(prepared.metrics.read_text()),
+        metrics=metrics,
         splits=[*SPLITS, UNUSED],
         classes=_class_counts(used),
         sizes=[

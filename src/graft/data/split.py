@@ -19,7 +19,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from graft.data.sources.base import SPLITS, SplitName
-from graft.errors import DataError, StaleError
+from graft.errors import DataError, StaleError, listing
 
 if TYPE_CHECKING:
     from graft.params import SplitParams
@@ -29,38 +29,26 @@ OPTIONAL_COLUMNS = ("weight", "group")
 UNUSED = "unused"
 """The side of images that are in no part: beyond the counts, beyond few_shot, or copies of held-out ones."""
 
+ENOUGH, FAR = 20, 0.1
+"""From so many images on, a class whose share of a part is so far from the fraction is worth a word."""
+
 RARE = 50
 """A class this many times smaller than the commonest is worth a word."""
 
 
-@dataclass(frozen=True)
-class Made:
-    """table: COLUMNS, and OPTIONAL_COLUMNS where the source gives them, a row per used image.
-
-    across: (n,) bool, images with copies on another side of an official split. notes: what a user should know.
-    """
-
-    table: pd.DataFrame
-    across: np.ndarray
-    notes: list[str]
-
-
-def make(used: pd.DataFrame, copies: np.ndarray, p: SplitParams, seed: int, across_splits: str) -> Made:
-    """The split of the used images.
+def make(used: pd.DataFrame, copies: np.ndarray, p: SplitParams, seed: int) -> tuple[pd.DataFrame, list[str]]:
+    """The split of the used images, and what a user should know about it.
 
     used: path, label, sha256, official (a SplitName or None), group ("" for none), weight. copies: (n,), images with
-    the same number are copies of one. across_splits: data.duplicates.across_splits.
+    the same number are copies of one. The table has COLUMNS, and OPTIONAL_COLUMNS where the source gives them.
     Raises DataError where the source or a class cannot give what `p` asks for.
     """
     unit = _units(copies, used["group"])
     official = used["official"].where(used["official"].notna(), None)
     method = _method(p, list(official))
     notes: list[str] = []
-    across = np.zeros(len(used), bool)
     if method == "official":
-        sides, across = _official(used, official, unit, p, seed, notes)
-        if across_splits == "fail" and across.any():
-            raise DataError(_across_fault(used, official, across))
+        sides = _official(used, official, unit, p, seed, notes)
     else:
         if official.notna().any():
             notes.append(f"the source's official split is not used, since data.split.method is {p.method}")
@@ -71,6 +59,8 @@ def make(used: pd.DataFrame, copies: np.ndarray, p: SplitParams, seed: int, acro
             wanted = p.counts.model_dump()
             sides = _trim(used, sides, unit, ranked, wanted)
             _require_counts(used, sides, wanted)
+        if method == "fractions":
+            notes += _far_from(used, sides, p.fractions.model_dump())
     if method == "counts" and (beyond := int((sides == UNUSED).sum())):
         most = sum(p.counts.model_dump().values())
         notes.append(
@@ -82,9 +72,11 @@ def make(used: pd.DataFrame, copies: np.ndarray, p: SplitParams, seed: int, acro
     table = pd.DataFrame({"path": used["path"], "label": used["label"], "split": sides})
     if (used["weight"] != 1).any():
         table["weight"] = used["weight"]
+        if not used.loc[sides == "train", "weight"].any():
+            raise DataError("data.manifest.columns.weight: must be above 0 for some training images. Got 0 for all.")
     if (used["group"] != "").any():
         table["group"] = used["group"]
-    return Made(table, across, notes + _remarks(table))
+    return table, notes + _remarks(table)
 
 
 def _method(p: SplitParams, official: Sequence[str | None]) -> str:
@@ -124,13 +116,19 @@ def _ranked(used: pd.DataFrame, unit: np.ndarray, seed: int) -> pd.DataFrame:
 
 
 def _take(sizes: Sequence[int], order: Sequence[int], wanted: int, leave: int) -> set[int]:
-    """Positions from `order` until `wanted` images are reached; at least `leave` positions are not taken."""
+    """Positions from `order` until `wanted` images are reached; at least `leave` positions are not taken.
+
+    A unit larger than what is still wanted is passed over; where there are only such, the smallest one is taken.
+    """
     taken: set[int] = set()
     for position in order:
         if wanted <= 0 or len(order) - len(taken) <= leave:
             break
-        taken.add(position)
-        wanted -= sizes[position]
+        if sizes[position] <= wanted:
+            taken.add(position)
+            wanted -= sizes[position]
+    if not taken and wanted > 0 and len(order) > leave:
+        taken.add(min(order, key=lambda position: sizes[position]))
     return taken
 
 
@@ -160,17 +158,30 @@ def _cut(units: pd.DataFrame, fractions: Mapping[str, float]) -> dict[int, str]:
 
 
 def _counts(units: pd.DataFrame, p: SplitParams) -> dict[int, str]:
-    """Units until the counts are reached; what the last one has too much is taken off by `_trim`."""
+    """Units until the counts are reached, whole ones first; `_trim` takes off what one has too much."""
     sides: dict[int, str] = {}
     for _, rows in units.groupby("label", sort=True):
         numbers, sizes = list(rows.index), list(rows["n"])
         sides |= dict.fromkeys(numbers, UNUSED)
         left = list(range(len(numbers)))
         for name, order in (("test", 1), ("validation", -1), ("train", 1)):
-            taken = _take(sizes, left[::order], getattr(p.counts, name), 0)
+            taken = _reach(sizes, left[::order], getattr(p.counts, name))
             sides |= {numbers[position]: name for position in taken}
             left = [position for position in left if position not in taken]
     return sides
+
+
+def _reach(sizes: Sequence[int], order: Sequence[int], wanted: int) -> set[int]:
+    """Positions of units that together have at least `wanted` images, with as few too many as their order allows."""
+    taken = _take(sizes, order, wanted, 0)
+    missing = wanted - sum(sizes[position] for position in taken)
+    rest = [position for position in order if position not in taken]
+    while missing > 0 and rest:
+        smallest = min(rest, key=lambda position: sizes[position])
+        rest.remove(smallest)
+        taken.add(smallest)
+        missing -= sizes[smallest]
+    return taken
 
 
 def _trim(
@@ -196,8 +207,8 @@ def _require_counts(used: pd.DataFrame, sides: pd.Series, wanted: dict[str, int]
     if short:
         raise DataError(
             f"data.split.counts: every class must have {' + '.join(map(str, wanted.values()))} images for "
-            f"{', '.join(wanted)}. Too small: {_listing(short)}. Lower the counts, or leave small classes out with "
-            "data.min_images_per_class."
+            f"{', '.join(wanted)}, and copies and groups stay together. Too small: {listing(short)}. Lower the counts, "
+            "or leave small classes out with data.min_images_per_class."
         )
 
 
@@ -209,7 +220,11 @@ def _folds(units: pd.DataFrame, p: SplitParams) -> dict[int, str]:
     for _, rows in units.groupby("label", sort=True):
         before = rows["n"].cumsum() - rows["n"]
         fold = (before * n // rows["n"].sum()).astype(int)
-        sides |= {number: part.get(f, "train") for number, f in zip(rows.index, fold, strict=True)}
+        of_class = {number: part.get(f, "train") for number, f in zip(rows.index, fold, strict=True)}
+        for held_out in ("validation", "test"):  # a class too small for this fold trains rather than fail it
+            if "train" not in of_class.values():
+                of_class = {number: "train" if side == held_out else side for number, side in of_class.items()}
+        sides |= of_class
     return sides
 
 
@@ -223,7 +238,7 @@ METHODS: dict[str, Callable[[pd.DataFrame, SplitParams], dict[int, str]]] = {
 
 def _official(
     used: pd.DataFrame, official: pd.Series, unit: np.ndarray, p: SplitParams, seed: int, notes: list[str]
-) -> tuple[pd.Series, np.ndarray]:
+) -> pd.Series:
     """The source's split. Held-out parts stay as published: where a unit is in several, only its images in the
     foremost of test, validation, train are used. Parts that the source lacks are cut from train."""
     unplaced = official.isna()
@@ -231,15 +246,13 @@ def _official(
         notes.append(f"{int(unplaced.sum())} images are in no part of the official split: unused")
     order = {name: i for i, name in enumerate(("test", "validation", "train", UNUSED))}
     place = official.where(~unplaced, UNUSED).map(order)
-    foremost = place.groupby(unit).transform("min")
-    across = ((place != foremost) & ~unplaced).groupby(unit).transform("any").to_numpy()
-    back = (place != foremost) & ~unplaced
+    back = (place != place.groupby(unit).transform("min")) & ~unplaced
     sides = official.where(~unplaced & ~back, UNUSED).astype(object)
     if back.any():
         named = ", ".join(f"{n} of {name}" for name, n in official[back].value_counts().items())
         notes.append(
-            f"{int(back.sum())} images have copies (or others of their group) on a side of the official split that is "
-            f"further from training: unused ({named}); duplicates.csv lists them"
+            f"{int(back.sum())} images are copies, or of a group, of images on a side of the official split that is "
+            f"further from training: unused ({named}): {listing(used['path'][back], 5)}"
         )
     missing = [name for name in SPLITS if name not in set(official.dropna())]
     if missing:
@@ -248,16 +261,21 @@ def _official(
         fractions: dict[str, float] = p.fractions.model_dump()
         cut = _cut(_ranked(used[pool], unit[pool], seed), {name: fractions[name] for name in ("train", *missing)})
         sides[pool] = [cut[number] for number in unit[pool]]
-    return sides, across
+    return sides
 
 
-def _across_fault(used: pd.DataFrame, official: pd.Series, across: np.ndarray) -> str:
-    shown = [f"{path} ({side})" for path, side in zip(used["path"][across], official[across], strict=True)]
-    return (
-        f"data.duplicates.across_splits: fail, and {int(across.sum())} images have copies (or others of their group) "
-        f"on another side of the official split: {_listing(shown)}. Remove them, or set it to keep_together. "
-        "duplicates.csv beside the catalogue lists all."
-    )
+def _far_from(used: pd.DataFrame, sides: pd.Series, fractions: dict[str, float]) -> list[str]:
+    """Classes in which large units keep a part from its share."""
+    shares = pd.crosstab(used["label"], sides, normalize="index").reindex(columns=list(fractions), fill_value=0)
+    images = used["label"].value_counts()
+    far = [
+        f"{label} ({', '.join(f'{name} {shares.loc[label, name]:.2f}' for name in fractions)})"
+        for label in shares.index
+        if images[label] >= ENOUGH and (shares.loc[label] - pd.Series(fractions)).abs().max() > FAR
+    ]
+    if not far:
+        return []
+    return [f"far from data.split.fractions, since copies or groups stay together: {listing(far)}"]
 
 
 def _few_shot(used: pd.DataFrame, sides: pd.Series, unit: np.ndarray, n: int, seed: int, notes: list[str]) -> pd.Series:
@@ -270,7 +288,7 @@ def _few_shot(used: pd.DataFrame, sides: pd.Series, unit: np.ndarray, n: int, se
     found = used.loc[(kept == "train").to_numpy(), "label"].value_counts().sort_index()
     short = [f"{label} ({count})" for label, count in found.items() if count < n]
     if short:
-        notes.append(f"fewer than data.split.few_shot: {n} training images in: {_listing(short)}")
+        notes.append(f"fewer than data.split.few_shot: {n} training images in: {listing(short)}")
     return kept
 
 
@@ -281,14 +299,14 @@ def _remarks(table: pd.DataFrame) -> list[str]:
     untrained = counts.index[counts["train"] == 0]
     if len(untrained):
         raise DataError(
-            f"data.path: every class must have training images. None for: {_listing(untrained)}. "
+            f"data.path: every class must have training images. None for: {listing(untrained)}. "
             "Add images, merge classes with data.classes, or drop them there."
         )
     notes = []
     single = counts.index[images == 1]
     if len(single):
         notes.append(
-            f"one image only, which trains and is never tested: {_listing(single)}. Add images, merge with "
+            f"one image only, which trains and is never tested: {listing(single)}. Add images, merge with "
             "data.classes, or set data.min_images_per_class: 3"
         )
     for name in ("validation", "test"):
@@ -297,21 +315,16 @@ def _remarks(table: pd.DataFrame) -> list[str]:
             notes.append(f"no {name} images at all")
         elif len(lacking):
             notes.append(
-                f"no {name} images of: {_listing(lacking)}. Its metrics say nothing of them; add images, merge with "
+                f"no {name} images of: {listing(lacking)}. Its metrics say nothing of them; add images, merge with "
                 "data.classes, or drop them there"
             )
     rare = [f"{label} ({n})" for label, n in images.items() if 1 < n < images.max() / RARE]
     if rare:
         notes.append(
-            f"over {RARE} times rarer than {images.idxmax()} ({images.max()}): {_listing(rare)}. Add images, merge "
+            f"over {RARE} times rarer than {images.idxmax()} ({images.max()}): {listing(rare)}. Add images, merge "
             "with data.classes, set data.max_images_per_class, or weigh with class_weights: balanced"
         )
     return notes
-
-
-def _listing(names: Sequence[object] | pd.Index, most: int = 10) -> str:
-    shown = ", ".join(str(name) for name in names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def write(split: pd.DataFrame, path: Path) -> None:

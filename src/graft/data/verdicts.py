@@ -12,7 +12,7 @@ import simplejpeg
 
 from graft.cache import Database
 
-RULES = f"4 {PIL.__version__} {simplejpeg.__version__}"
+RULES = f"5 {PIL.__version__} {simplejpeg.__version__}"
 """What a verdict depends on beside the bytes. Raise the number when `examine` says something else."""
 
 
@@ -70,8 +70,11 @@ class Store:
 
 
 def _verdict(value: bytes, max_pixels: int) -> Verdict | None:
-    fields = json.loads(value)
-    verdict = Verdict(**{**fields, "perceptual_hash": bytes.fromhex(fields["perceptual_hash"])})
+    try:
+        fields = json.loads(value)
+        verdict = Verdict(**{**fields, "perceptual_hash": bytes.fromhex(fields["perceptual_hash"])})
+    except (ValueError, TypeError, KeyError):  # damaged, or of another time
+        return None
     return verdict if verdict.decoded or verdict.width * verdict.height > max_pixels else None
 
 

@@ -44,19 +44,21 @@ def run(
     if data.duplicates.conflicting_labels == "quarantine":
         quarantine.set_conflicting_aside(table, usable[conflict])
     quarantine.write(table, quarantine_path)
+    found = duplicates.table(usable, usable["official"].fillna("").to_numpy())
+    duplicates.write(found, duplicates_path)
     quarantine.require_good(table, usable[conflict], data)
+    if data.duplicates.across_splits == "fail":
+        duplicates.require_apart(found)
 
     _leave_out(table, data)
     images = catalogue.Catalogue(table)
     catalogue.require_trainable(images)
     used = usable.loc[table.index[table["state"] == catalogue.USED]].reset_index(drop=True)
-    made = split.make(used, used["copies"].to_numpy(), data.split, seed, data.duplicates.across_splits)
+    sides, notes = split.make(used, used["copies"].to_numpy(), data.split, seed)
 
     images.write(catalogue_path)
-    split.write(made.table, split_path)
-    across = pd.Series(made.across, index=used["path"]).reindex(usable["path"], fill_value=False)
-    sides = made.table.set_index("path")["split"].reindex(usable["path"], fill_value="")
-    found = duplicates.table(usable, sides.to_numpy(), across.to_numpy())
+    split.write(sides, split_path)
+    found = duplicates.table(usable, sides.set_index("path")["split"].reindex(usable["path"], fill_value="").to_numpy())
     duplicates.write(found, duplicates_path)
     metrics = {
         "found": len(table),
@@ -66,13 +68,13 @@ def run(
         "used_although": quarantine.counts(table, catalogue.USED),
         "duplicates": duplicates.counts(found),
         "classes": len(images.classes),
-        "split": {name: int((made.table["split"] == name).sum()) for name in (*SPLITS, split.UNUSED)},
+        "split": {name: int((sides["split"] == name).sum()) for name in (*SPLITS, split.UNUSED)},
     }
     metrics_path.parent.mkdir(parents=True, exist_ok=True)
     metrics_path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
 
     say(f"{len(used)} images of {len(images.classes)} classes: {metrics['split']}")
-    for line in [*quarantine.lines(table, quarantine_path), *duplicates.lines(found, duplicates_path), *made.notes]:
+    for line in [*quarantine.lines(table, quarantine_path), *duplicates.lines(found, duplicates_path), *notes]:
         say(f"note: {line}")
 
 

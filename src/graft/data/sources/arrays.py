@@ -38,6 +38,9 @@ class ArrayReader:
         self._parts = parts
         self._pixels: dict[str, np.ndarray] = {}
 
+    def size(self, path: str) -> int:
+        return len(self.read(path))
+
     def read(self, path: str) -> bytes:
         if not self._pixels:
             self._pixels = {part.prefix: part.pixels for part in self._parts()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,21 @@ SPLIT_NAMES: dict[str, SplitName] = {
 }
 """How directories and manifests call the parts of an official split."""
 
+UNWRITABLE = {"Cc", "Cs"}
+"""Unicode categories: control characters, and what stands for bytes that are not UTF-8."""
+
 IGNORED = "ignored"
 QUARANTINED = "quarantined"
 LEFT_OUT = "left out"
+
+
+def plain(text: str) -> str:
+    """The text itself, or in quotes with escapes where it has control characters or bytes that are not UTF-8.
+
+    Such text does not survive a CSV or cannot be written at all.
+    """
+    odd = not text.isprintable() and any(unicodedata.category(character) in UNWRITABLE for character in text)
+    return repr(text) if odd else text
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,7 @@ class Problem:
 class Item:
     """A file or record that a source found.
 
-    path: unique within the source, with forward slashes; `Reader.read` takes it.
+    path: unique within the source, with forward slashes; `Reader.read` takes it where there is no problem.
     label: the class, or "" where none can be told.
     split: the official split it belongs to, or None where the source has none.
     group: items of a group stay on one side of the split; "" for none.
@@ -65,6 +78,9 @@ class Reader(Protocol):
     """
 
     cheap_to_open: bool
+
+    def size(self, path: str) -> int:
+        """Bytes of the file. Raises OSError."""
 
     def read(self, path: str) -> bytes:
         """An image file's bytes. Raises OSError."""

@@ -6,12 +6,13 @@ Whatever is no image file, or lies outside the classes, is listed with the reaso
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.data.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName
 from graft.data.sources.tree import Entry, open_tree
-from graft.errors import DataError
+from graft.errors import DataError, listing
 
 if TYPE_CHECKING:
     from graft.params import DataParams
@@ -29,20 +30,38 @@ OTHER_IMAGE_SUFFIXES = (
 def scan(data: DataParams) -> list[Item]:
     root = Path(data.path)
     entries = open_tree(root).entries()
-    directories = {entry.path.split("/", 1)[0] for entry in entries if "/" in entry.path}
+    images = (entry.path for entry in entries if entry.problem is None and named_as_image(entry.path) is None)
+    directories = {path.split("/", 1)[0] for path in images if "/" in path}
     official = _official(root, sorted(directories))
     items = [_item(entry, official, data.folder.class_depth) for entry in entries]
-    if not any(item.problem is None for item in items):
-        raise DataError(
-            f"data.path: must hold directories of {', '.join(s[1:] for s in IMAGE_SUFFIXES)} images, one per class. "
-            f"Found none in {str(root)!r} ({len(items)} other files)."
-        )
+    require_images(items, root)
     return items
 
 
+def require_images(items: list[Item], root: Path) -> None:
+    """Raises DataError where no item may be an image, with the reasons."""
+    if any(item.problem is None for item in items):
+        return
+    reasons = Counter(item.problem.reason for item in items if item.problem)
+    found = listing(f"{reason} ({n})" for reason, n in reasons.most_common()) or "no file at all"
+    raise DataError(
+        f"data.path: must hold directories of {', '.join(s[1:] for s in IMAGE_SUFFIXES)} images, one per class. "
+        f"Found none in {str(root)!r}, but: {found}."
+    )
+
+
 def _official(root: Path, directories: list[str]) -> bool:
-    """Whether the top directories are the parts of a split. Raises DataError where they seem to be, but are not all."""
+    """Whether the top directories with images are the parts of a split.
+
+    One alone among others is a class (trains, say). Raises DataError where they seem to be a split, but are not all.
+    """
     official = [name for name in directories if name in SPLIT_NAMES]
+    if (
+        len(official) == 1
+        and len(directories) > 1
+        and not any(name.lower() in SPLIT_LIKE - set(official) for name in directories)
+    ):
+        return False
     alike = [name for name in directories if name.lower() in SPLIT_LIKE and name not in SPLIT_NAMES]
     if alike and len(alike) + len(official) > 1:
         raise DataError(

@@ -1,7 +1,7 @@
 """A directory, or an archive that is not unpacked into it, as a tree of files.
 
 A .zip is read in place. A .tar, compressed or not, has no index: it is copied once, member by member, into an
-uncompressed .zip in graft's cache (GRAFT_CACHE_DIR), named by the archive's sha256.
+uncompressed .zip in graft's cache, named by the archive's sha256.
 """
 
 from __future__ import annotations
@@ -13,29 +13,28 @@ import re
 import stat
 import tarfile
 import tempfile
-import unicodedata
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Any, Protocol
 
 from graft.cache import file_stamp, folder_for
-from graft.data.sources.base import IGNORED, QUARANTINED, Problem, Reader
+from graft.data.sources.base import IGNORED, QUARANTINED, Problem, Reader, plain
 from graft.errors import DataError
 from graft.progress import say
 
-UNWRITABLE = {"Cc", "Cs"}
-"""Unicode categories that do not survive a CSV: control characters, and what stands for bytes that are not UTF-8."""
-
 SPECIAL = "a pipe, socket or device"
+UNUSABLE = Problem(QUARANTINED, "unusable name", "control characters, or bytes that are not UTF-8")
 DVC_CACHED = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
 """Where DVC keeps content; with `cache.type symlink` every file of a data set is a link there."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file, or what stands in the place of one. path: relative, with forward slashes."""
+    """A file, or what stands in the place of one. path: relative, with forward slashes; quoted where unusable."""
 
     path: str
     problem: Problem | None = None
@@ -45,7 +44,7 @@ class Tree(Reader, Protocol):
     """Files by their relative paths."""
 
     def entries(self) -> list[Entry]:
-        """Every file, in the order of the paths' parts; hidden ones, links and what is no file with their problem."""
+        """In the order of the paths' parts, those with a problem too; a hidden directory or a link is one entry."""
 
 
 def open_tree(path: Path) -> Tree:
@@ -57,11 +56,9 @@ def open_tree(path: Path) -> Tree:
     raise DataError(f"data.path: must be a directory or an archive (.zip, .tar, .tar.gz). Got {str(path)!r}.")
 
 
-def _unusable_name(path: str) -> Entry | None:
-    if path.isprintable() or not any(unicodedata.category(character) in UNWRITABLE for character in path):
-        return None
-    shown = path.encode("utf-8", "backslashreplace").decode().encode("unicode_escape").decode()
-    return Entry(shown, Problem(QUARANTINED, "unusable name", "control characters, or bytes that are not UTF-8"))
+def _entry(path: str, problem: Problem | None) -> Entry:
+    shown = plain(path)
+    return Entry(path, problem) if shown == path else Entry(shown, UNUSABLE)
 
 
 def _hidden(path: str) -> bool:
@@ -69,7 +66,7 @@ def _hidden(path: str) -> bool:
 
 
 class Directory:
-    """root: an existing directory. Hidden directories and links to directories are one entry each."""
+    """root: an existing directory."""
 
     cheap_to_open = True
 
@@ -78,22 +75,31 @@ class Directory:
         self._real = os.path.realpath(root)
 
     def entries(self) -> list[Entry]:
-        return list(self._walk(""))
+        return list(self._walk())
 
-    def _walk(self, folder: str) -> Iterator[Entry]:
+    def _walk(self) -> Iterator[Entry]:
+        pending = [self._inside("")]
+        while pending:
+            found = next(pending[-1], None)
+            if found is None:
+                pending.pop()
+                continue
+            path, entry = found
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                pending.append(self._inside(path))
+            else:
+                yield _entry(path, self._problem(entry))
+
+    def _inside(self, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         try:
             with os.scandir(self.root / folder) as found:
                 inside = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
             raise DataError(
-                f"data.path: {self.root / folder} must be readable. Got: {error.strerror}. Change its permissions."
+                f"data.path: {plain(str(self.root / folder))} must be readable. Got: {error.strerror}. "
+                "Change its permissions."
             ) from None
-        for entry in inside:
-            path = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-                yield from self._walk(path)
-            else:
-                yield _unusable_name(path) or Entry(path, self._problem(entry))
+        return ((f"{folder}/{entry.name}" if folder else entry.name, entry) for entry in inside)
 
     def _problem(self, entry: os.DirEntry[str]) -> Problem | None:
         if entry.name.startswith("."):
@@ -116,6 +122,9 @@ class Directory:
             return Problem(QUARANTINED, "not a regular file", SPECIAL)
         return None
 
+    def size(self, path: str) -> int:
+        return os.stat(f"{self.root}/{path}").st_size
+
     def read(self, path: str) -> bytes:
         with open(f"{self.root}/{path}", "rb") as file:
             return file.read()
@@ -125,22 +134,26 @@ class Directory:
 
 
 class Archive:
-    """A .zip. A single directory at its top, as most archives have, is not part of the paths."""
+    """A .zip. If all its directories are in one, as in most archives, that one is not part of the paths."""
 
     cheap_to_open = True
 
     def __init__(self, path: Path, stamp: str | None) -> None:
         self._zip = zipfile.ZipFile(path)
         self._stamp = stamp
-        members = [info for info in self._zip.infolist() if not info.is_dir()]
-        tops = {info.filename.split("/", 1)[0] for info in members if not _hidden(info.filename)}
-        inside = all("/" in info.filename for info in members if not _hidden(info.filename))
-        top = f"{tops.pop()}/" if len(tops) == 1 and inside else ""
-        self._members = {info.filename.removeprefix(top): info for info in members}
+        members = [(info.filename.replace("\\", "/"), info) for info in self._zip.infolist() if not info.is_dir()]
+        tops = {name.split("/", 1)[0] for name, _ in members if "/" in name and not _hidden(name)}
+        top = f"{tops.pop()}/" if len(tops) == 1 else ""
+        names = {name for name, _ in members}
+        if any(f"{top}{name}" in names for name in names if "/" not in name):
+            top = ""  # a file beside the directory has the name of one in it
+        self._members = {name.removeprefix(top): info for name, info in members}
+        self._overridden = len(members) - len(self._members)
 
     def entries(self) -> list[Entry]:
         ordered = sorted(self._members, key=lambda path: path.split("/"))
-        return [_unusable_name(path) or Entry(path, self._problem(path)) for path in ordered]
+        earlier = [Entry(f"(earlier member {i + 1})", OVERRIDDEN) for i in range(self._overridden)]
+        return [*(_entry(path, self._problem(path)) for path in ordered), *earlier]
 
     def _problem(self, path: str) -> Problem | None:
         info = self._members[path]
@@ -157,11 +170,19 @@ class Archive:
             return Problem(QUARANTINED, "encrypted", "unpack the archive with its password")
         return None
 
-    def read(self, path: str) -> bytes:
+    def _info(self, path: str) -> zipfile.ZipInfo:
         try:
-            return self._zip.read(self._members[path])
+            return self._members[path]
         except KeyError:
             raise FileNotFoundError(errno.ENOENT, "not in the archive") from None
+
+    def size(self, path: str) -> int:
+        return self._info(path).file_size
+
+    def read(self, path: str) -> bytes:
+        info = self._info(path)
+        try:
+            return self._zip.read(info)
         except Exception as error:  # BadZipFile, zlib.error, LZMAError, NotImplementedError have no common base
             raise OSError(errno.EIO, f"damaged in the archive: {error}") from None
 
@@ -170,49 +191,91 @@ class Archive:
         return self._stamp and f"{self._stamp} {path} {info.CRC} {info.file_size}"
 
 
+OVERRIDDEN = Problem(IGNORED, "overridden by a later member of the same name")
+
+
 def _archive(path: Path) -> Archive:
     try:
         if zipfile.is_zipfile(path):
             return Archive(path, file_stamp(os.path.realpath(path)))
         if tarfile.is_tarfile(path):
-            packed = _repacked(path)
-            return Archive(packed, packed.name)
-    except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        raise DataError(f"data.path: {path} must be a whole archive. Got: {error}. Fetch it again.") from None
-    raise DataError(f"data.path: must be a directory or an archive (.zip, .tar, .tar.gz). {path} is neither.")
+            return _packed(path)
+    except DataError:
+        raise
+    except Exception as error:  # BadZipFile, TarError, zlib.error, LZMAError, UnicodeError have no common base
+        raise DataError(
+            f"data.path: {path} must be a whole archive. Got: {' '.join(str(error).split())}. Fetch it again."
+        ) from None
+    raise DataError(
+        f"data.path: must be a directory or a whole archive (.zip, .tar, .tar.gz). {path} is neither, or is damaged."
+    )
 
 
-def _repacked(path: Path) -> Path:
-    """The tar as an uncompressed zip in the cache, made where it is not there yet."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    packed = folder_for("archives") / f"{digest}.zip"
+def _packed(path: Path) -> Archive:
+    """The tar as an uncompressed zip in the cache, made where it is not there, or not whole."""
+    packed = folder_for("archives") / f"{_sha256(str(path), file_stamp(os.path.realpath(path)))}.zip"
     if packed.exists():
-        return packed
-    say(f"{path}: copying into {packed.parent}, once, since a tar cannot be read at random")
+        try:
+            return Archive(packed, packed.name)
+        except (OSError, zipfile.BadZipFile):
+            say(f"note: {packed} is damaged; made anew")
+    else:
+        say(f"{path}: copying into {packed.parent}, once, since a tar cannot be read at random")
     with tempfile.NamedTemporaryFile(dir=packed.parent, suffix=".part", delete=False) as part:
         try:
-            with tarfile.open(path) as tar, zipfile.ZipFile(part, "w") as out:
+            with tarfile.open(path) as tar, zipfile.ZipFile(part, "w") as out, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a name that comes twice
                 _copy(tar, out)
+                _require_whole(tar, path)
             part.flush()
             os.fsync(part.fileno())
             os.replace(part.name, packed)
         except BaseException:
             os.unlink(part.name)
             raise
-    return packed
+    return Archive(packed, packed.name)
+
+
+@cache
+def _sha256(path: str, stamp: str | None) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _copy(tar: tarfile.TarFile, out: zipfile.ZipFile) -> None:
     for member in tar:
-        name = member.name.removeprefix("./")
         if member.isdir():
             continue
+        name = member.name.removeprefix("./").encode("utf-8", "backslashreplace").decode()
         info = zipfile.ZipInfo(name)
-        source = tar.extractfile(member) if member.isreg() or member.islnk() else None
+        source: IO[bytes] | None = None
+        if member.isreg() or member.islnk():
+            try:
+                source = tar.extractfile(member)
+            except KeyError:  # a link to what is not in the archive
+                source = None
         if source is None:
-            info.external_attr = (stat.S_IFLNK if member.issym() else stat.S_IFIFO) << 16
+            linked = member.issym() or member.islnk()
+            info.external_attr = (stat.S_IFLNK if linked else stat.S_IFIFO) << 16
             out.writestr(info, b"")
         else:
             info.external_attr = (stat.S_IFREG | 0o644) << 16
             out.writestr(info, source.read())
+
+
+def _require_whole(tar: tarfile.TarFile, path: Path) -> None:
+    """tarfile takes a damaged header, or the end of the file, for the end of the archive. Raises DataError."""
+    file: Any = tar.fileobj
+    file.seek(tar.offset)
+    rest = bytearray()
+    while block := file.read(2**20):  # to its end, where a compressed file's checksum is
+        if block.strip(b"\0"):
+            raise DataError(
+                f"data.path: {path} must be a whole archive. Got: a damaged header at byte {tar.offset}, or another "
+                "archive behind the first. Fetch it again, or pack it again as one."
+            )
+        rest += block[: tarfile.BLOCKSIZE]
+    if len(rest) < tarfile.BLOCKSIZE:
+        raise DataError(
+            f"data.path: {path} must be a whole archive. Got: no end after byte {tar.offset}. Fetch it again."
+        )
