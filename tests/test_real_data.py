@@ -135,8 +135,7 @@ def plant(root: Path) -> dict[str, str]:
     for i in range(2):
         path = Path(os.fsdecode(bytes(next(take).parent / f"bad{i}") + b"\xff.jpg"))
         path.write_bytes(b"x")
-        shown = path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
-        planted[shown.encode("unicode_escape").decode()] = "unusable name"
+        planted[repr(path.relative_to(root).as_posix())] = "unusable name"
     (root / "stray").mkdir()
     for i in range(2):
         shutil.copy(next(take), root / "stray" / f"{i}.jpg")

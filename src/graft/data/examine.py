@@ -37,6 +37,9 @@ SAVE_SECONDS = 2.0
 BYTES_PER_PIXEL = 8
 """Of the largest file that is read: no format needs more for 16 bits of four channels."""
 
+METADATA_BYTES = 2**24
+"""Allowed beside the pixels."""
+
 PNG_END = b"IEND\xaeB`\x82"
 MOST_BEHIND_PNG = 2**16
 """Bytes in which a PNG's end is looked for, since some have more behind it."""
@@ -215,7 +218,7 @@ def _examine_chunk(reader: Reader, paths: list[str], max_pixels: int) -> list[Ex
     for i, path in enumerate(paths):
         try:
             n_bytes = reader.size(path)
-            if n_bytes > BYTES_PER_PIXEL * max_pixels:
+            if n_bytes > BYTES_PER_PIXEL * max_pixels + METADATA_BYTES:
                 done.append(Examined("", n_bytes, None, f"{n_bytes} bytes, more than an image of data.max_pixels has"))
                 continue
             data = reader.read(path)
