@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from conftest import PreparedData, data_params, drawing, encoded, write_drawings
-from graft.data import examine, quarantine, verdicts
+from graft.data.checks import examine, quarantine, verdicts
 from graft.data.decode import open_rgb
 from graft.data.sources.tree import Directory
 from graft.errors import DataError
@@ -395,7 +395,7 @@ def test_without_a_place_for_the_cache(tmp_path: Path, prepare: Prepare, monkeyp
 def test_a_cache_cut_short_is_made_anew(tmp_path: Path, own_cache: Path) -> None:
     """Reading beyond its end would kill the process."""
     script = (
-        "from graft.data.verdicts import Store, Verdict\n"
+        "from graft.data.checks.verdicts import Store, Verdict\n"
         "keep = [(None, f'{i:064x}', i, Verdict(1, 1, 'PNG')) for i in range(3000)]\n"
         "Store().keep(keep)\n"
         "found = Store().verdicts([f'{i:064x}' for i in range(3000)], 1)\n"
@@ -422,7 +422,7 @@ def test_verdicts_survive_a_kill_and_are_shared_by_processes(tmp_path: Path, own
     """One process keeps verdicts until it is killed, while another one writes too; what was kept is whole."""
     script = (
         "import os, sys\n"
-        "from graft.data.verdicts import Store, Verdict\n"
+        "from graft.data.checks.verdicts import Store, Verdict\n"
         "store = Store()\n"
         "for i in range(10**9):\n"
         "    store.keep([(f'{sys.argv[1]} {i}', f'{i:064x}', i, Verdict(i + 1, 1, 'PNG'))])\n"

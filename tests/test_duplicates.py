@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from conftest import CLASSES, PreparedData, write_drawings
-from graft.data import duplicates, examine
+from graft.data.checks import duplicates, examine
 from graft.errors import DataError
 
 Prepare = Callable[..., PreparedData]

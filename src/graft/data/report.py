@@ -15,7 +15,8 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from graft.data import catalogue, duplicates, quarantine, split
+from graft.data import catalogue, split
+from graft.data.checks import duplicates, quarantine
 from graft.data.decode import UndecodableError, open_rgb
 from graft.data.sources import SOURCES
 from graft.data.sources.base import SPLITS, Reader

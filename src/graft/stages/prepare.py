@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from graft.data import catalogue, duplicates, labels, quarantine, split
-from graft.data.examine import examine_all
+from graft.data import catalogue, labels, split
+from graft.data.checks import duplicates, quarantine
+from graft.data.checks.examine import examine_all
 from graft.data.sources import SOURCES
 from graft.data.sources.base import IGNORED, LEFT_OUT, QUARANTINED, SPLITS
 from graft.progress import say

@@ -21,10 +21,10 @@ import simplejpeg
 from PIL import Image
 from scipy.fft import dctn
 
+from graft.data.checks.verdicts import Store, Verdict
 from graft.data.decode import UPRIGHT, UndecodableError, exif_orientation, open_lazily, rgb, verdicts
 from graft.data.sources import SOURCES
 from graft.data.sources.base import Reader
-from graft.data.verdicts import Store, Verdict
 from graft.progress import say, track
 
 PROCESSES_FROM = 4000

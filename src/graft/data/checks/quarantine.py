@@ -16,8 +16,8 @@ from graft.data.sources.base import IGNORED, LEFT_OUT, QUARANTINED, Item, plain
 from graft.errors import DataError, listing
 
 if TYPE_CHECKING:
-    from graft.data.examine import Examined
-    from graft.data.verdicts import Verdict
+    from graft.data.checks.examine import Examined
+    from graft.data.checks.verdicts import Verdict
     from graft.params import DataParams
 
 LISTED = ("path", "reason", "detail", "state")
