@@ -102,7 +102,7 @@ def logistic(features: np.ndarray, targets: np.ndarray, scale: bool) -> Method:
 
 def frozen(weights: str, pixels: np.ndarray) -> np.ndarray:
     model = build.feature_model(build.build("MobileNetV2", 0.35, SIDE, weights, 0), "avg")
-    forward = ENGINES["tensorflow"](model)
+    forward = ENGINES["tensorflow"](model, "float32")
     return np.concatenate([forward(pixels[i : i + 64]) for i in range(0, len(pixels), 64)])
 
 

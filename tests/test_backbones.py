@@ -13,6 +13,7 @@ import pytest
 from graft.backbones import build, cuts
 from graft.backbones.table import BACKBONES, Backbone, get
 from graft.errors import BackboneError
+from graft.features.engines import ENGINES
 
 SLOW = {
     "EfficientNetB5",
@@ -40,6 +41,9 @@ SLOW = {
     "EfficientNetV2S",
     "ConvNeXtSmall",
 }
+QUICK = {"MobileNet", "MobileNetV3Small", "ResNet50V2", "EfficientNetB0", "VGG16"}
+"""One of each kind of preprocessing and of operations, for the engines; the others are slow."""
+
 MODULES = {
     "MobileNet": "mobilenet",
     "MobileNetV2": "mobilenet_v2",
@@ -97,6 +101,26 @@ def test_every_row(row: Backbone) -> None:
     features = np.asarray(build.feature_model(loaded, "avg")(pixels))
     assert features.shape == (2, row.feature_dim)
     assert np.isfinite(features).all()
+
+
+ENGINE_TOLERANCE = 1e-4
+"""Largest difference of a feature between engines, as a share of the largest feature."""
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(r, marks=[] if r.name in QUICK else [pytest.mark.slow], id=r.name) for r in BACKBONES.values()]
+)
+def test_engines_agree_on_every_row(row: Backbone) -> None:
+    import keras
+
+    keras.backend.clear_session()
+    side = row.min_input_size
+    model = build.feature_model(build.build(row.name, 1.0 if row.alphas else None, side, "random", 1), "avg")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, side, side, 3)).astype(np.uint8)
+    expected = np.asarray(model(pixels.astype(np.float32)))
+    for name, engine in ENGINES.items():
+        got = engine(model, "float32")(pixels)
+        assert np.abs(got - expected).max() <= ENGINE_TOLERANCE * np.abs(expected).max(), name
 
 
 def test_too_small_is_what_keras_calls_too_small() -> None:

@@ -14,6 +14,7 @@ import pytest
 from conftest import default_params
 from graft.backbones import build
 from graft.errors import BackboneError, GateError, StaleError, TrainingError
+from graft.features import engines
 from graft.features.engines import ENGINES
 from graft.models import assemble, heads, saving
 
@@ -84,15 +85,42 @@ def test_pooled_or_not_a_linear_head_gives_the_same(backbone: build.Loaded, pool
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_engine_agrees_with_the_model(backbone: build.Loaded, name: str) -> None:
     model = build.feature_model(backbone, "avg")
-    forward = ENGINES[name](model)
+    forward = ENGINES[name](model, "float32")
     got = forward(pixels())
     np.testing.assert_allclose(got, np.asarray(model(pixels().astype(np.float32))), rtol=1e-4, atol=1e-4)
     assert got.dtype == np.float32
 
 
+def test_bfloat16_is_another_feature_but_like_it(backbone: build.Loaded) -> None:
+    model = build.feature_model(backbone, "avg")
+    exact, short = (engines.build("openvino", model, kind)[1](pixels()) for kind in ("float32", "bfloat16"))
+    cosine = (exact * short).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(short, axis=1)
+    assert (cosine > 0.99).all()
+    with pytest.raises(BackboneError, match=r"extract\.engine: tensorflow must be able to run features in bfloat16"):
+        engines.build("tensorflow", model, "bfloat16")
+
+
+def test_auto_says_when_openvino_cannot(
+    backbone: build.Loaded, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = build.feature_model(backbone, "avg")
+    assert engines.build("auto", model)[0] == "openvino"
+
+    def refuse(*args: object) -> None:
+        raise RuntimeError("no such operation")
+
+    monkeypatch.setitem(engines.ENGINES, "openvino", refuse)
+    name, forward = engines.build("auto", model)
+    assert name == "tensorflow"
+    assert forward(pixels()).shape == (4, 1280)
+    assert "note: OpenVINO cannot run this network (no such operation); using the tensorflow" in capsys.readouterr().err
+    with pytest.raises(BackboneError, match="Got: no such operation"):
+        engines.build("openvino", model)
+
+
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_feature_does_not_depend_on_its_batch(backbone: build.Loaded, name: str) -> None:
-    forward = ENGINES[name](build.feature_model(backbone, "avg"))
+    forward = ENGINES[name](build.feature_model(backbone, "avg"), "float32")
     together = forward(pixels(9))
     assert np.array_equal(together[7], forward(pixels(9)[7:8])[0])
     assert np.array_equal(together, forward(pixels(9)[::-1].copy())[::-1])

@@ -188,7 +188,7 @@ def test_imagenet_weights_load_offline_and_know_photos(photos: Path, imagenet: N
     used = catalogue.read(prepared.folder / "catalogue.csv").used
     found = used[used["path"].str.startswith("test/")].groupby("label").head(8).reset_index(drop=True)
     loaded = build.build("MobileNetV2", 0.35, 224, "imagenet", 0)
-    forward = ENGINES["tensorflow"](build.feature_model(loaded, "avg"))
+    forward = ENGINES["tensorflow"](build.feature_model(loaded, "avg"), "float32")
     resizing = Resizing(224, "stretch", "bilinear")
     features = np.concatenate([forward(b) for b in pixels.batches("folder", photos, found, resizing, 7)])
     features -= features.mean(0)

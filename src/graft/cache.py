@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -74,6 +74,21 @@ class Database:
         """The value of each key, None where there is none."""
         return self._tried(lambda environment: _get(environment, keys)) or [None] * len(keys)
 
+    @property
+    def usable(self) -> bool:
+        """Whether anything is kept."""
+        return self._environment is not None
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every key and value, as they stand when this begins."""
+        if self._environment is not None:
+            with self._environment.begin() as transaction:
+                yield from transaction.cursor()
+
+    def delete(self, key: bytes) -> None:
+        """Drop a key."""
+        self._tried(lambda environment: _delete(environment, key))
+
     def put(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         """In one transaction, which waits for the disk."""
         self._tried(lambda environment: _put(environment, pairs))
@@ -113,6 +128,11 @@ def _put(environment: lmdb.Environment, pairs: Sequence[tuple[bytes, bytes]]) ->
     with environment.begin(write=True) as transaction:
         for key, value in pairs:
             transaction.put(key, value)
+
+
+def _delete(environment: lmdb.Environment, key: bytes) -> None:
+    with environment.begin(write=True) as transaction:
+        transaction.delete(key)
 
 
 @cache

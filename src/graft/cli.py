@@ -32,6 +32,8 @@ app = typer.Typer(
 data_app = typer.Typer(help="Look at the images.", no_args_is_help=True)
 params_app = typer.Typer(help="Look at params.yaml.", no_args_is_help=True)
 backbones_app = typer.Typer(help="List the backbones and what weights are available here.", invoke_without_command=True)
+cache_app = typer.Typer(help="Look after graft's own cache, which only saves time.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache", rich_help_panel="For you")
 app.add_typer(data_app, name="data", rich_help_panel="For you")
 app.add_typer(params_app, name="params", rich_help_panel="For you")
 app.add_typer(backbones_app, name="backbones", rich_help_panel="For you")
@@ -185,6 +187,34 @@ def data_report(
     )
     report.write(p.data.source, Path(p.data.path), prepared, output)
     print_result(str(output))
+
+
+@cache_app.command("info")
+def cache_info() -> None:
+    """List what the cache holds of which backbones, where it lies, and its limit."""
+    from graft.features import show
+
+    show.cache()
+
+
+@cache_app.command("prune")
+def cache_prune(
+    max_gb: Annotated[float, typer.Option(help="What features may take together, in gigabytes; 0: nothing.", min=0)],
+) -> None:
+    """Remove the features that were not used for longest, until the rest fits."""
+    from graft.features import cache
+
+    for one in cache.prune(max_gb * 1e9):
+        print_result(f"removed {one.n_bytes / 1e6:.0f} MB of {one.what['backbone']} ({one.folder.name})")
+
+
+@cache_app.command("verify")
+def cache_verify() -> None:
+    """Read all features in the cache, and drop those that are damaged; they will be computed again."""
+    from graft.features import cache
+
+    read, dropped = cache.verify()
+    print_result(f"{read} features read, {dropped} damaged and dropped")
 
 
 @params_app.command("check")

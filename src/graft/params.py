@@ -198,7 +198,8 @@ class BackboneParams(Section):
 
 
 class ExtractParams(Section):
-    engine: Literal["tensorflow"]
+    engine: Literal["auto", "tensorflow", "openvino"]
+    precision: Literal["float32", "bfloat16"]
     batch_size: Count
     pooling: Pooling | None
     dtype: Literal["float32", "float16"]
@@ -427,6 +428,11 @@ def _cross_checks(sections: dict[str, Any]) -> list[str]:
     finetune: FinetuneParams | None = sections.get("finetune")
     if backbone is not None:
         faults += _check_backbone(backbone)
+    if extract is not None and extract.engine == "tensorflow" and extract.precision != "float32":
+        faults.append(
+            "extract.precision: must be float32 for extract.engine: tensorflow; openvino computes in bfloat16 too. "
+            f"Got {extract.precision!r}."
+        )
     if extract is not None and train is not None:
         faults += _check_head(extract, train)
     if backbone is not None and backbone.name in BACKBONES and finetune is not None and finetune.enabled:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,10 +34,16 @@ class Meta:
     interpolation: str
     preprocessing: str
     engine: str
+    precision: str
     pooling: str | None
     dtype: str
     shape: tuple[int, ...]
     images_sha256: str
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What one image's features depend on beside its bytes: not the set it is in, nor the weights' name."""
+        return {key: value for key, value in asdict(self).items() if key not in ("weights", "shape", "images_sha256")}
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from graft.data import catalogue, pixels, split
 from graft.data.decode import Resizing
 from graft.data.sources.base import SplitName
 from graft.evaluation import metrics, plots, predictions
-from graft.features import store
-from graft.features.engines import ENGINES
+from graft.features import engines, store
 from graft.models import saving
 from graft.progress import track
 
@@ -53,7 +52,7 @@ def run(
     probabilities = {"head": _on_features(features_path, used, head_path, rows)}
     if "finetune" in curves:
         resizing = Resizing(backbone.input_size, backbone.resize, backbone.interpolation)
-        forward = ENGINES[engine](saving.load(model_path))
+        _, forward = engines.build(engine, saving.load(model_path))
         probabilities["finetuned"] = {
             name: np.concatenate(
                 [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,14 @@ from graft.backbones import build
 from graft.data import catalogue, pixels
 from graft.data.decode import Resizing
 from graft.errors import BackboneError
-from graft.features import store
-from graft.features.engines import ENGINES
+from graft.features import cache, engines, store
 from graft.progress import say, track
 
 if TYPE_CHECKING:
     from graft.params import BackboneParams, DataParams, ExtractParams
+
+LOOK_UP = 1024
+"""Images whose features are looked up at a time."""
 
 
 def run(
@@ -27,18 +30,8 @@ def run(
     loaded = build.build(backbone.name, backbone.alpha, backbone.input_size, backbone.weights, backbone.random_seed)
     say(f"{backbone.name}, weights {backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
     model = build.feature_model(loaded, extract.pooling)
-    forward = ENGINES[extract.engine](model)
-    shape = (len(images), *model.output_shape[1:])
+    engine, forward = engines.build(extract.engine, model, extract.precision)
     resizing = Resizing(backbone.input_size, backbone.resize, backbone.interpolation)
-
-    with store.create(features_path, shape, extract.dtype) as array:
-        done = 0
-        batches = pixels.batches(data.source, Path(data.path), images, resizing, extract.batch_size)
-        for batch in track(batches, len(images), "extracting", len):
-            features = forward(batch)
-            _require_finite(features, backbone.name)
-            array[done : done + len(batch)] = features
-            done += len(batch)
     meta = store.Meta(
         backbone=backbone.name,
         alpha=backbone.alpha,
@@ -48,13 +41,51 @@ def run(
         resize=backbone.resize,
         interpolation=backbone.interpolation,
         preprocessing=loaded.row.preprocessing,
-        engine=extract.engine,
+        engine=engine,
+        precision=extract.precision,
         pooling=extract.pooling,
         dtype=extract.dtype,
-        shape=shape,
+        shape=(len(images), *model.output_shape[1:]),
         images_sha256=store.images_digest(images["sha256"]),
     )
+    known = cache.FeatureCache(meta.fingerprint | _computed_by(engine), meta.shape[1:], extract.dtype)
+
+    with store.create(features_path, meta.shape, extract.dtype) as array:
+        missing = _fill(array, known, list(images["sha256"]))
+        say(f"{len(images) - sum(map(len, missing.values()))} of {len(images)} images have features in the cache")
+        rows = images.loc[[first for first, *_ in missing.values()]]
+        batches = pixels.batches(data.source, Path(data.path), rows, resizing, extract.batch_size)
+        done = 0
+        for batch in track(batches, len(rows), "extracting", len) if len(rows) else ():
+            features = forward(batch).astype(extract.dtype)
+            _require_finite(features, backbone.name)
+            sha256s = list(rows["sha256"].iloc[done : done + len(batch)])
+            known.put(sha256s, features)
+            for sha256, feature in zip(sha256s, features, strict=True):
+                array[missing[sha256]] = feature
+            done += len(batch)
     store.write_meta(features_path, meta)
+    for one in cache.prune(cache.limit_bytes(), keep_last=True):
+        say(f"features of {one.what['backbone']} left the cache ({one.n_bytes / 1e6:.0f} MB), to stay within its limit")
+
+
+def _fill(array: np.ndarray, known: cache.FeatureCache, sha256s: list[str]) -> dict[str, list[int]]:
+    """Write what is known into `array`; returns sha256 -> rows of what is not."""
+    missing: dict[str, list[int]] = {}
+    for start in range(0, len(sha256s), LOOK_UP):
+        wanted = sha256s[start : start + LOOK_UP]
+        for row, features in enumerate(known.get(wanted), start=start):
+            if features is None:
+                missing.setdefault(sha256s[row], []).append(row)
+            else:
+                array[row] = features
+    return missing
+
+
+def _computed_by(engine: str) -> dict[str, str]:
+    """Libraries and processor, since late decimals of a feature depend on them."""
+    packages = {"tensorflow": "tensorflow", "openvino": "openvino"}
+    return {"processor": cache.processor(), "pillow": version("pillow"), engine: version(packages[engine])}
 
 
 def _require_finite(features: np.ndarray, name: str) -> None:

@@ -1,0 +1,143 @@
+"""Features by the content of images: an image goes through a network once, whatever set it is in.
+
+Per fingerprint, which is everything else that a feature depends on, there is a database in graft's cache, keyed by
+the sha256 of the images' bytes. Each value carries a checksum. Deleting any of it costs time, never correctness.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graft.cache import Database, folder_for
+from graft.progress import say
+
+KIND = "features"
+WHAT = "what.json"
+LIMIT_VARIABLE = "GRAFT_CACHE_GB"
+LIMIT_GB = 50.0
+CHECKSUM_BYTES = 4
+
+
+class FeatureCache:
+    """Features of one fingerprint. what: the fingerprint's parts. shape, dtype: of one image's features."""
+
+    def __init__(self, what: dict[str, Any], shape: tuple[int, ...], dtype: str) -> None:
+        text = json.dumps(what | {"shape": shape, "dtype": dtype}, sort_keys=True)
+        self._name = hashlib.sha256(text.encode()).hexdigest()[:24]
+        self._shape, self._dtype = shape, np.dtype(dtype)
+        self._bytes = int(np.prod(shape)) * self._dtype.itemsize
+        self._database = Database.opened(f"{KIND}/{self._name}")
+        if self._database.usable:
+            # Written at each use, so that its time tells which fingerprint has not been used for longest.
+            (folder_for(f"{KIND}/{self._name}") / WHAT).write_text(text + "\n")
+
+    def get(self, sha256s: Sequence[str]) -> list[np.ndarray | None]:
+        """The features of each image, None where they are not known or damaged."""
+        return [self._checked(value) for value in self._database.get([bytes.fromhex(s) for s in sha256s])]
+
+    def put(self, sha256s: Sequence[str], features: np.ndarray) -> None:
+        """Keep (n, *shape) features of images, in one transaction."""
+        values = [np.ascontiguousarray(row, self._dtype).tobytes() for row in features]
+        self._database.put(
+            [(bytes.fromhex(s), _checksum(value) + value) for s, value in zip(sha256s, values, strict=True)]
+        )
+
+    def _checked(self, value: bytes | None) -> np.ndarray | None:
+        if value is None or len(value) != CHECKSUM_BYTES + self._bytes or not _whole(value):
+            return None
+        return np.frombuffer(value, self._dtype, offset=CHECKSUM_BYTES).reshape(self._shape)
+
+
+def processor() -> str:
+    """The instruction sets that decide how numbers are rounded, where the system tells; else the machine's kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return " ".join(
+        [platform.machine(), *sorted(flag for flag in flags if flag.startswith(("avx", "amx", "fma", "sve")))]
+    )
+
+
+def _checksum(value: bytes | memoryview) -> bytes:
+    return zlib.crc32(value).to_bytes(CHECKSUM_BYTES)
+
+
+def _whole(value: bytes) -> bool:
+    return value[:CHECKSUM_BYTES] == _checksum(memoryview(value)[CHECKSUM_BYTES:])
+
+
+@dataclass(frozen=True)
+class Held:
+    """A fingerprint in the cache. n_bytes: on disk. used: seconds since the epoch."""
+
+    folder: Path
+    what: dict[str, Any]
+    n_bytes: int
+    used: float
+
+
+def held() -> list[Held]:
+    """Every fingerprint, the one used last first."""
+    found = []
+    for folder in folder_for(KIND).iterdir():
+        try:
+            what = json.loads((folder / WHAT).read_text())
+            found.append(Held(folder, what, _disk_bytes(folder), (folder / WHAT).stat().st_mtime))
+        except (OSError, ValueError):  # being made or removed by another process
+            continue
+    return sorted(found, key=lambda one: (-one.used, one.folder.name))
+
+
+def _disk_bytes(folder: Path) -> int:
+    return sum(file.stat().st_blocks * 512 for file in folder.iterdir() if file.is_file())
+
+
+def limit_bytes() -> float:
+    """Of all features together, from GRAFT_CACHE_GB."""
+    try:
+        return float(os.environ.get(LIMIT_VARIABLE, LIMIT_GB)) * 1e9
+    except ValueError:
+        say(
+            f"note: {LIMIT_VARIABLE}: must be a number of gigabytes. Got {os.environ[LIMIT_VARIABLE]!r}; "
+            f"using {LIMIT_GB:g}"
+        )
+        return LIMIT_GB * 1e9
+
+
+def prune(most_bytes: float, keep_last: bool = False) -> list[Held]:
+    """Remove the fingerprints not used for longest until the rest fits; returns what was removed.
+
+    keep_last: keep the one used last, however large it is. A process that still reads one goes on reading it.
+    """
+    kept = held()
+    removed = []
+    while kept and sum(one.n_bytes for one in kept) > most_bytes and len(kept) > keep_last:
+        removed.append(kept.pop())
+        shutil.rmtree(removed[-1].folder, ignore_errors=True)
+    return removed
+
+
+def verify() -> tuple[int, int]:
+    """Read everything and drop what is damaged; returns (values read, values dropped)."""
+    read = dropped = 0
+    for one in held():
+        database = Database.opened(f"{KIND}/{one.folder.name}")
+        for key, value in database.items():
+            read += 1
+            if not _whole(value):
+                database.delete(key)
+                dropped += 1
+    return read, dropped
