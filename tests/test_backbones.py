@@ -115,7 +115,12 @@ def test_engines_agree_on_every_row(row: Backbone) -> None:
 
     keras.backend.clear_session()
     side = row.min_input_size
-    model = build.feature_model(build.build(row.name, 1.0 if row.alphas else None, side, "random", 1), "avg")
+    loaded = build.build(row.name, 1.0 if row.alphas else None, side, "random", 1)
+    if row.name == "EfficientNetV2L":  # so deep that random weights amplify the last bit of a sum to the whole feature
+        for layer in loaded.model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.gamma.assign(0.5 * layer.gamma)
+    model = build.feature_model(loaded, "avg")
     pixels = np.random.default_rng(0).integers(0, 256, (3, side, side, 3)).astype(np.uint8)
     expected = np.asarray(model(pixels.astype(np.float32)))
     for name, engine in ENGINES.items():
