@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 from conftest import REPOSITORY, PreparedData, data_params, drawing, encoded, write_drawings
+from graft.backbones import build
 from graft.features import cache, engines
 from graft.params import BackboneParams, ExtractParams
 from graft.stages import extract
@@ -25,24 +28,31 @@ BACKBONE = {
 EXTRACT = {"engine": "auto", "precision": "float32", "batch_size": 8, "pooling": "avg", "dtype": "float32"}
 
 
+BUILT = functools.cache(build.build)
+"""Building a network takes longer than running these images through it."""
+
+
 class Extraction:
     """Runs `prepare` and `extract` on a folder of images, and counts the images that go through the network."""
 
     def __init__(self, root: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self._prepare = root, prepare
         self.forwarded = 0
-        build = engines.build
+        monkeypatch.setattr(extract.build, "build", BUILT)
+        for name, engine in list(engines.ENGINES.items()):
+            monkeypatch.setitem(engines.ENGINES, name, self._counting(engine))
 
-        def counted(*args: Any) -> tuple[str, engines.Forward]:
-            name, forward = build(*args)
+    def _counting(self, engine: engines.Engine) -> engines.Engine:
+        def counted(*args: Any) -> engines.Forward:
+            forward = engine(*args)
 
             def count(pixels: np.ndarray) -> np.ndarray:
                 self.forwarded += len(pixels)
                 return forward(pixels)
 
-            return name, count
+            return count
 
-        monkeypatch.setattr(engines, "build", counted)
+        return counted
 
     def run(
         self,
@@ -125,23 +135,35 @@ def test_a_damaged_value_is_computed_again(extraction: Extraction) -> None:
 
 
 def test_a_stopped_extraction_goes_on_where_it_was(extraction: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = engines.build
+    counted = engines.ENGINES["openvino"]
 
-    def stopping(*args: Any) -> tuple[str, engines.Forward]:
-        name, forward = counted(*args)
+    def stopping(*args: Any) -> engines.Forward:
+        forward = counted(*args)
 
         def stop(pixels: np.ndarray) -> np.ndarray:
             if extraction.forwarded >= 16:
                 raise KeyboardInterrupt
             return forward(pixels)
 
-        return name, stop
+        return stop
 
-    monkeypatch.setattr(engines, "build", stopping)
+    monkeypatch.setitem(engines.ENGINES, "openvino", stopping)
     with pytest.raises(KeyboardInterrupt):
         extraction.run()
-    monkeypatch.setattr(engines, "build", counted)
+    monkeypatch.setitem(engines.ENGINES, "openvino", counted)
     assert extraction.run()[0] == 5
+
+
+def test_an_engine_that_cannot_is_replaced_and_said(
+    extraction: Extraction, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*args: object) -> None:
+        raise RuntimeError("no such operation")
+
+    monkeypatch.setitem(engines.ENGINES, "openvino", refuse)
+    n, _, meta = extraction.run()
+    assert (n, json.loads(meta)["engine"]) == (21, "tensorflow")
+    assert "note: OpenVINO cannot run this network (no such operation); using the tensorflow" in capsys.readouterr().err
 
 
 def test_the_cache_stays_within_its_limit(

@@ -80,25 +80,31 @@ ENGINES: dict[str, Engine] = {
 }
 
 
-def build(wanted: str, model: keras.Model, precision: str = "float32") -> tuple[str, Forward]:
-    """The engine's name and the model on it.
-
-    wanted: a name, or auto: openvino on a CPU, tensorflow where there is a GPU or OpenVINO cannot run the model,
-    which is said. Raises BackboneError where the engine cannot do what is asked.
-    """
+def resolve(wanted: str) -> str:
+    """A name of ENGINES. wanted: one, or auto: openvino on a CPU, tensorflow where there is a GPU."""
     import tensorflow as tf
 
-    name = wanted
-    if wanted == "auto":
-        name = "tensorflow" if tf.config.list_physical_devices("GPU") else "openvino"
+    if wanted != "auto":
+        return wanted
+    return "tensorflow" if tf.config.list_physical_devices("GPU") else "openvino"
+
+
+def instead(wanted: str, failed: str, precision: str, error: RuntimeError) -> str:
+    """The engine to use where `failed` cannot run a network, after a word; raises BackboneError where there is none."""
+    reason = " ".join(str(error).split())[:300]
+    if wanted == "auto" and failed == "openvino" and precision == "float32":
+        say(f"note: OpenVINO cannot run this network ({reason}); using the tensorflow engine")
+        return "tensorflow"
+    raise BackboneError(
+        f"extract.engine: {failed} must be able to run the network in {precision}. Got: {reason}. "
+        "Set extract.engine: tensorflow and extract.precision: float32."
+    ) from None
+
+
+def build(wanted: str, model: keras.Model, precision: str = "float32") -> Forward:
+    """The model on an engine; as `resolve` and `instead` say."""
+    name = resolve(wanted)
     try:
-        return name, ENGINES[name](model, precision)
+        return ENGINES[name](model, precision)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        if wanted == "auto" and name == "openvino" and precision == "float32":
-            say(f"note: OpenVINO cannot run this network ({reason}); using the tensorflow engine")
-            return "tensorflow", tensorflow(model, precision)
-        raise BackboneError(
-            f"extract.engine: {name} must be able to run {model.name} in {precision}. Got: {reason}. "
-            "Set extract.engine: tensorflow and extract.precision: float32."
-        ) from None
+        return ENGINES[instead(wanted, name, precision, error)](model, precision)

@@ -52,7 +52,7 @@ def run(
     probabilities = {"head": _on_features(features_path, used, head_path, rows)}
     if "finetune" in curves:
         resizing = Resizing(backbone.input_size, backbone.resize, backbone.interpolation)
-        _, forward = engines.build(engine, saving.load(model_path))
+        forward = engines.build(engine, saving.load(model_path))
         probabilities["finetuned"] = {
             name: np.concatenate(
                 [

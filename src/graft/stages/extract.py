@@ -16,6 +16,8 @@ from graft.features import cache, engines, store
 from graft.progress import say, track
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from graft.params import BackboneParams, DataParams, ExtractParams
 
 LOOK_UP = 1024
@@ -29,9 +31,26 @@ def run(
     images = catalogue.read(catalogue_path).used
     loaded = build.build(backbone.name, backbone.alpha, backbone.input_size, backbone.weights, backbone.random_seed)
     say(f"{backbone.name}, weights {backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
+    engine = engines.resolve(extract.engine)
+    try:
+        _extract(data.source, Path(data.path), backbone, extract, engine, loaded, images, features_path)
+    except RuntimeError as error:
+        engine = engines.instead(extract.engine, engine, extract.precision, error)
+        _extract(data.source, Path(data.path), backbone, extract, engine, loaded, images, features_path)
+
+
+def _extract(
+    source: str,
+    root: Path,
+    backbone: BackboneParams,
+    extract: ExtractParams,
+    engine: str,
+    loaded: build.Loaded,
+    images: pd.DataFrame,
+    features_path: Path,
+) -> None:
+    """Raises RuntimeError where the engine cannot run the network."""
     model = build.feature_model(loaded, extract.pooling)
-    engine, forward = engines.build(extract.engine, model, extract.precision)
-    resizing = Resizing(backbone.input_size, backbone.resize, backbone.interpolation)
     meta = store.Meta(
         backbone=backbone.name,
         alpha=backbone.alpha,
@@ -49,21 +68,23 @@ def run(
         images_sha256=store.images_digest(images["sha256"]),
     )
     known = cache.FeatureCache(meta.fingerprint | _computed_by(engine), meta.shape[1:], extract.dtype)
-
     with store.create(features_path, meta.shape, extract.dtype) as array:
         missing = _fill(array, known, list(images["sha256"]))
         say(f"{len(images) - sum(map(len, missing.values()))} of {len(images)} images have features in the cache")
-        rows = images.loc[[first for first, *_ in missing.values()]]
-        batches = pixels.batches(data.source, Path(data.path), rows, resizing, extract.batch_size)
-        done = 0
-        for batch in track(batches, len(rows), "extracting", len) if len(rows) else ():
-            features = forward(batch).astype(extract.dtype)
-            _require_finite(features, backbone.name)
-            sha256s = list(rows["sha256"].iloc[done : done + len(batch)])
-            known.put(sha256s, features)
-            for sha256, feature in zip(sha256s, features, strict=True):
-                array[missing[sha256]] = feature
-            done += len(batch)
+        if missing:
+            forward = engines.ENGINES[engine](model, extract.precision)
+            rows = images.loc[[first for first, *_ in missing.values()]]
+            resizing = Resizing(backbone.input_size, backbone.resize, backbone.interpolation)
+            batches = pixels.batches(source, root, rows, resizing, extract.batch_size)
+            done = 0
+            for batch in track(batches, len(rows), "extracting", len):
+                features = forward(batch).astype(extract.dtype)
+                _require_finite(features, backbone.name)
+                sha256s = list(rows["sha256"].iloc[done : done + len(batch)])
+                known.put(sha256s, features)
+                for sha256, feature in zip(sha256s, features, strict=True):
+                    array[missing[sha256]] = feature
+                done += len(batch)
     store.write_meta(features_path, meta)
     for one in cache.prune(cache.limit_bytes(), keep_last=True):
         say(f"features of {one.what['backbone']} left the cache ({one.n_bytes / 1e6:.0f} MB), to stay within its limit")
