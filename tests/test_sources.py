@@ -516,6 +516,14 @@ def test_split_lists(listed: Path, prepare: Prepare) -> None:
     found = prepare(listed, {"manifest.file": None, "manifest.lists": lists}, source="manifest")
     assert found.metrics["split"] == {"train": 12, "validation": 6, "test": 6, "unused": 0}
     assert found.metrics["found"] == 24
+    # as some editors save it
+    for text in ("\ufeffphotos/12.png, circle\n", "\ufeff\n# nothing\nphotos/12.png circle\n"):
+        (listed / "val.txt").write_text(text)
+        items = scan(listed, {"manifest.file": None, "manifest.lists": lists}, "manifest")
+        assert [item.path for item in items if item.split == "validation"] == ["photos/12.png"]
+    (listed / "val.txt").write_bytes(b"photos/caf\xe9.png, circle\n")
+    with pytest.raises(DataError, match=r"val\.txt must be UTF-8 text\. Got: 'utf-8' codec can't decode"):
+        scan(listed, {"manifest.file": None, "manifest.lists": lists}, "manifest")
     (listed / "val.txt").write_text("photos/12.png\n")
     with pytest.raises(DataError, match=r"val\.txt, line 1: must be `path, label`. Got 'photos/12\.png'"):
         scan(listed, {"manifest.file": None, "manifest.lists": lists}, "manifest")

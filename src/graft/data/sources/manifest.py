@@ -41,7 +41,9 @@ def scan(data: DataParams) -> list[Item]:
     if p.file is not None:
         rows = _table(_read(tree, p.file), p.file, p.columns)
     else:
-        rows = [row for split, file in p.lists.given.items() for row in _list(_read(tree, file).decode(), file, split)]
+        rows = [
+            row for split, file in p.lists.given.items() for row in _list(_text(_read(tree, file), file), file, split)
+        ]
     by_path: dict[str, list[Row]] = {}
     for row in rows:
         by_path.setdefault(_file_path(p.root, row.path, p.suffix), []).append(row)
