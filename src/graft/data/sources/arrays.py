@@ -39,18 +39,26 @@ class ArrayReader:
         self._pixels: dict[str, np.ndarray] = {}
 
     def size(self, path: str) -> int:
-        return len(self.read(path))
+        record = self._record(path)
+        return len(_header(record)) + record.nbytes
 
     def read(self, path: str) -> bytes:
+        record = self._record(path)
+        return _header(record) + bytes(record.tobytes())
+
+    def _record(self, path: str) -> np.ndarray:
         if not self._pixels:
             self._pixels = {part.prefix: part.pixels for part in self._parts()}
         prefix, _, name = path.rpartition("/")
-        record = self._pixels[prefix][int(name.partition(".")[0])]
-        kind = b"P5" if record.ndim == 2 else b"P6"
-        return kind + b" %d %d 255\n" % (record.shape[1], record.shape[0]) + bytes(record.tobytes())
+        return np.asarray(self._pixels[prefix][int(name.partition(".")[0])])
 
     def stamp(self, path: str) -> None:
         return None
+
+
+def _header(record: np.ndarray) -> bytes:
+    kind = b"P5" if record.ndim == 2 else b"P6"
+    return kind + b" %d %d 255\n" % (record.shape[1], record.shape[0])
 
 
 def source(name: str, folder: str, parts: Callable[[], list[Part]]) -> Source:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.data.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName
-from graft.data.sources.tree import Entry, open_tree
+from graft.data.sources.tree import open_tree
 from graft.errors import DataError, listing
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ OTHER_IMAGE_SUFFIXES = (
 def scan(data: DataParams) -> list[Item]:
     root = Path(data.path)
     entries = open_tree(root).entries()
-    images = (entry.path for entry in entries if entry.problem is None and named_as_image(entry.path) is None)
-    directories = {path.split("/", 1)[0] for path in images if "/" in path}
+    found = [(entry.path, entry.problem or named_as_image(entry.path)) for entry in entries]
+    directories = {path.split("/", 1)[0] for path, problem in found if problem is None and "/" in path}
     official = _official(root, sorted(directories))
-    items = [_item(entry, official, data.folder.class_depth) for entry in entries]
+    items = [_item(path, problem, official, data.folder.class_depth) for path, problem in found]
     require_images(items, root)
     return items
 
@@ -88,8 +88,9 @@ def named_as_image(path: str) -> Problem | None:
     return Problem(IGNORED, "not the name of an image file")
 
 
-def _item(entry: Entry, official: bool, class_depth: int | None) -> Item:
-    *directories, _ = entry.path.split("/")
+def _item(path: str, problem: Problem | None, official: bool, class_depth: int | None) -> Item:
+    """problem: what stands against the file itself."""
+    *directories, _ = path.split("/")
     split: SplitName | None = None
     outside = False
     if official:
@@ -98,13 +99,12 @@ def _item(entry: Entry, official: bool, class_depth: int | None) -> Item:
         directories = directories[1:]
     depth = class_depth or len(directories)
     label = "/".join(directories[:depth]) if directories and len(directories) >= depth else ""
-    problem = entry.problem or named_as_image(entry.path)
     if problem is None and outside:
         problem = Problem(QUARANTINED, "no label", "outside train, validation and test")
     elif problem is None and not label:
         missing = f"fewer than {depth} directories above it" if depth > 1 else "not in a class directory"
         problem = Problem(QUARANTINED, "no label", missing)
-    return Item(entry.path, label, split, problem)
+    return Item(path, label, split, problem)
 
 
 SOURCE = Source(scan, open_tree)
