@@ -58,8 +58,9 @@ def write(source: str, root: Path, prepared: Prepared, output: Path) -> None:
         raise DataError(f"{', '.join(missing)}: must exist to be reported. Run `dvc repro prepare` or `dvc pull`.")
     try:
         images = catalogue.read(prepared.catalogue)
-        split.read(prepared.split, images.used)
-        used = images.used.assign(split=pd.read_csv(prepared.split, dtype=str, keep_default_na=False)["split"])
+        used = images.used.assign(split=UNUSED)
+        for name, rows in split.read(prepared.split, used).rows.items():
+            used.loc[rows, "split"] = name
         aside = quarantine.read(prepared.quarantine)
         copies = duplicates.read(prepared.duplicates)
         metrics = json.loads(prepared.metrics.read_text())

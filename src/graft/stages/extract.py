@@ -104,9 +104,8 @@ def _fill(array: np.ndarray, known: cache.FeatureCache, sha256s: list[str]) -> d
 
 
 def _computed_by(engine: str) -> dict[str, str]:
-    """Libraries and processor, since late decimals of a feature depend on them."""
-    packages = {"tensorflow": "tensorflow", "openvino": "openvino"}
-    return {"processor": cache.processor(), "pillow": version("pillow"), engine: version(packages[engine])}
+    """Libraries and processor, since late decimals of a feature depend on them. An engine is called as its package."""
+    return {"processor": cache.processor(), "pillow": version("pillow"), engine: version(engine)}
 
 
 def _require_finite(features: np.ndarray, name: str) -> None:

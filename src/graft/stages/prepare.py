@@ -41,13 +41,13 @@ def run(
     usable["copies"] = duplicates.groups(
         list(usable["sha256"]), list(usable["perceptual_hash"]), data.duplicates.near_distance
     )
-    conflict = duplicates.conflicting(usable, usable["copies"].to_numpy())
+    conflicting = usable[duplicates.differing(usable, "label")]
     if data.duplicates.conflicting_labels == "quarantine":
-        quarantine.set_conflicting_aside(table, usable[conflict])
+        quarantine.set_conflicting_aside(table, conflicting)
     quarantine.write(table, quarantine_path)
     found = duplicates.table(usable, usable["official"].fillna("").to_numpy())
     duplicates.write(found, duplicates_path)
-    quarantine.require_good(table, usable[conflict], data)
+    quarantine.require_good(table, conflicting, data)
     if data.duplicates.across_splits == "fail":
         duplicates.require_apart(found)
 

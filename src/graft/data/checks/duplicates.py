@@ -24,18 +24,22 @@ def groups(sha256s: Sequence[str], hashes: Sequence[bytes], distance: int) -> np
     """
     n = len(sha256s)
     _, content = np.unique(np.asarray(sha256s, dtype=object).astype(str), return_inverse=True)
-    first = np.full(content.max(initial=-1) + 1, n)
-    np.minimum.at(first, content, np.arange(n))
+    first = _first(content)
     edges = [np.stack([np.arange(n), first[content]], axis=1)]
     comparable = np.array([i for i in first if hashes[i]], np.int64)
     if len(comparable):
         words = np.frombuffer(b"".join(hashes[i] for i in comparable), np.uint64).reshape(-1, 4)
         distinct, same = np.unique(words, axis=0, return_inverse=True)
         near = _joined(len(distinct), _near(distinct, distance))[same.ravel()]
-        representative = np.full(near.max() + 1, n)
-        np.minimum.at(representative, near, np.arange(len(near)))
-        edges.append(np.stack([comparable, comparable[representative[near]]], axis=1))
+        edges.append(np.stack([comparable, comparable[_first(near)[near]]], axis=1))
     return _joined(n, np.concatenate(edges))
+
+
+def _first(numbers: np.ndarray) -> np.ndarray:
+    """(k,) int64: where each of the numbers 0 to k - 1 stands first."""
+    first = np.full(numbers.max(initial=-1) + 1, len(numbers))
+    np.minimum.at(first, numbers, np.arange(len(numbers)))
+    return first
 
 
 def _joined(n: int, edges: np.ndarray) -> np.ndarray:
@@ -77,22 +81,13 @@ def _near(words: np.ndarray, distance: int) -> np.ndarray:
 def _merged(found: np.ndarray, new: list[np.ndarray], n: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """Edges with the new ones, as few as join the same rows; the component of each row; no new ones."""
     joined = _joined(n, np.concatenate([found, *new]))
-    first = np.full(joined.max(initial=-1) + 1, n)
-    np.minimum.at(first, joined, np.arange(n))
-    edges = np.stack([np.arange(n), first[joined]], axis=1)
+    edges = np.stack([np.arange(n), _first(joined)[joined]], axis=1)
     return edges[edges[:, 0] != edges[:, 1]], joined, []
 
 
-def conflicting(used: pd.DataFrame, group: np.ndarray) -> np.ndarray:
-    """(n,) bool: images with a copy that has another label."""
-    labels = used["label"].groupby(group).transform("nunique")
-    return np.asarray(labels > 1)
-
-
-def across(usable: pd.DataFrame) -> np.ndarray:
-    """(n,) bool: images with a copy on another side of the official split."""
-    sides = usable["official"].groupby(usable["copies"]).transform("nunique")
-    return np.asarray(sides > 1)
+def differing(usable: pd.DataFrame, column: str) -> np.ndarray:
+    """(n,) bool: images with a copy that has another value in `column`: another label, another official side."""
+    return np.asarray(usable.groupby("copies")[column].transform("nunique") > 1)
 
 
 def require_apart(rows: pd.DataFrame) -> None:
@@ -113,13 +108,12 @@ def table(usable: pd.DataFrame, sides: np.ndarray) -> pd.DataFrame:
     usable: path, sha256, label, copies, official. sides: (n,) split of each, "" where it has none.
     finding: conflicting labels, across splits (of an official split), or within a split.
     """
-    rows = usable[["path", "sha256", "label", "copies"]].assign(split=sides, across=across(usable))
+    rows = usable[["path", "sha256", "label", "copies", "official"]].assign(split=sides)
     rows = rows[rows.groupby("copies")["path"].transform("size") > 1]
-    by_group = rows.groupby("copies")
-    conflict = by_group["label"].transform("nunique") > 1
+    across = np.where(differing(rows, "official"), "across splits", "within a split")
     rows = rows.assign(
-        kind=np.where(by_group["sha256"].transform("nunique") == 1, "identical", "near"),
-        finding=np.where(conflict, "conflicting labels", np.where(rows["across"], "across splits", "within a split")),
+        kind=np.where(differing(rows, "sha256"), "near", "identical"),
+        finding=np.where(differing(rows, "label"), "conflicting labels", across),
         group=pd.factorize(rows["copies"])[0] + 1,
     )
     return rows.sort_values("group", kind="stable")[list(COLUMNS)]

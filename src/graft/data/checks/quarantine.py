@@ -31,8 +31,6 @@ EXTENSIONS = {
     "PPM": (".ppm", ".pgm", ".pbm"),
 }
 
-TOO_LARGE = "too many pixels"
-
 Judgement = tuple[str, str, str]
 """state, reason, detail"""
 
@@ -74,7 +72,7 @@ def judged(items: Sequence[Item], examined: Mapping[int, Examined], min_side: in
 def _judge(path: str, verdict: Verdict, min_side: int, max_pixels: int) -> Judgement:
     pixels = verdict.width * verdict.height
     if pixels > max_pixels:  # before all else: without an older verdict it would not even have been decoded
-        return QUARANTINED, TOO_LARGE, f"{pixels}, more than data.max_pixels {max_pixels}"
+        return QUARANTINED, "too many pixels", f"{pixels}, more than data.max_pixels {max_pixels}"
     if verdict.reason:
         return QUARANTINED, verdict.reason, plain(verdict.detail)
     if min(verdict.width, verdict.height) < min_side:
@@ -110,6 +108,11 @@ def counts(table: pd.DataFrame, state: str) -> dict[str, int]:
     return {str(r): int(n) for r, n in sorted(reasons.items(), key=lambda pair: (-pair[1], str(pair[0])))}
 
 
+def _commonest(reasons: Mapping[str, int]) -> str:
+    """The ten commonest, with their numbers. reasons: as `counts` gives them."""
+    return ", ".join(f"{reason} ({n})" for reason, n in list(reasons.items())[:10])
+
+
 def write(table: pd.DataFrame, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     remarkable = (table["state"] == QUARANTINED) | ((table["state"] == USED) & (table["reason"] != ""))
@@ -130,7 +133,7 @@ def require_good(table: pd.DataFrame, conflicting: pd.DataFrame, data: DataParam
             f"{listing(shown, 5)}. Correct the labels, or set it to quarantine or keep."
         )
     bad = table[table["state"] == QUARANTINED]
-    reasons = ", ".join(f"{reason} ({n})" for reason, n in list(counts(table, QUARANTINED).items())[:10])
+    reasons = _commonest(counts(table, QUARANTINED))
     where = "quarantine.csv beside the catalogue lists all."
     if data.on_bad == "fail" and len(bad):
         raise DataError(
@@ -152,15 +155,11 @@ def lines(table: pd.DataFrame, path: Path) -> list[str]:
     for state, what in ((QUARANTINED, "set aside"), (LEFT_OUT, "left out"), (USED, "used all the same")):
         reasons = counts(table, state)
         if reasons:
-            shown = ", ".join(f"{reason} ({n})" for reason, n in list(reasons.items())[:10])
-            told.append(
-                f"{sum(reasons.values())} files {what}: {shown}" + (f"; see {path}" if state != LEFT_OUT else "")
-            )
+            see = f"; see {path}" if state != LEFT_OUT else ""
+            told.append(f"{sum(reasons.values())} files {what}: {_commonest(reasons)}{see}")
     ignored = counts(table, IGNORED)
     if ignored:
-        told.append(
-            f"{sum(ignored.values())} other files ignored: " + ", ".join(f"{r} ({n})" for r, n in ignored.items())
-        )
+        told.append(f"{sum(ignored.values())} other files ignored: {_commonest(ignored)}")
     empty = sorted(set(table["label"]) - set(table.loc[table["state"].isin([USED, LEFT_OUT]), "label"]) - {""})
     if empty:
         told.append(f"no usable image in: {listing(empty)}; not a class")
