@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -90,7 +91,9 @@ def test_every_row(row: Backbone) -> None:
     side = row.min_input_size
     loaded = build.build(row.name, 1.0 if row.alphas else None, side, "random", random_seed=1)
     assert loaded.model.output_shape[-1] == row.feature_dim
-    assert cuts.derive(loaded.model) == cuts.known(row.name)
+    here, known = cuts.derive(loaded.model), cuts.known(row.name)
+    assert here.layers == known.layers
+    assert {name: cut.layers for name, cut in here.points.items()} == {n: c.layers for n, c in known.points.items()}
 
     pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 3)).astype(np.float32)
     inputs = keras.Input((side, side, 3))
@@ -124,7 +127,7 @@ def test_engines_agree_on_every_row(row: Backbone) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, side, side, 3)).astype(np.uint8)
     expected = np.asarray(model(pixels.astype(np.float32)))
     for name, engine in ENGINES.items():
-        got = engine(model, "float32")(pixels)
+        (got,) = engine(model, "float32").run(pixels)
         assert np.abs(got - expected).max() <= ENGINE_TOLERANCE * np.abs(expected).max(), name
 
 
@@ -226,10 +229,10 @@ def test_a_cut_by_name_number_or_fraction(cut: str | int | float, name: str | No
     points = cuts.known("MobileNetV2")
     found = cuts.resolve(points, cut)
     if name == "block_13_project_BN":
-        assert points.points[found] >= 30
-        assert all(n < 30 or n >= points.points[found] for n in points.points.values())
+        layers = [point.layers for point in points.points.values()]
+        assert points.points[found].layers == min(n for n in layers if n >= 30)
     elif name is None:
-        assert points.points[found] >= points.layers / 4
+        assert points.points[found].layers >= points.layers / 4
     else:
         assert found == name
 
@@ -242,10 +245,36 @@ def test_one_tensor_crosses_every_cut() -> None:
     pixels = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
     expected = np.asarray(model(pixels, training=False))
     for name in ("block_3_expand", "block_13_expand", "block_14_expand", "Conv_1"):
-        assert name in cuts.derive(model).points
-        layers = model.layers
-        boundary = layers[next(i for i, layer in enumerate(layers) if layer.name == name)].input
-        below = keras.Model(model.input, boundary)
-        above = keras.Model(boundary, model.output)
+        crossing = cuts.boundary(model, name)
+        assert cuts.derive(model).points[name].shape == crossing.shape[1:]
+        below = keras.Model(model.input, crossing)
+        above = keras.Model(crossing, model.output)
         got = np.asarray(above(below(pixels, training=False), training=False))
         np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_the_compute_below_a_cut_is_what_tensorflow_counts() -> None:
+    """Multiply-adds of the derived table against TensorFlow's own profiler, on networks of different operations."""
+    import keras
+    from tensorflow.python.profiler import model_analyzer, option_builder
+
+    def counted(model: keras.Model) -> float:
+        graph = _graph(model)
+        options = option_builder.ProfileOptionBuilder.float_operation()
+        options["output"] = "none"
+        options["accounted_types"] = ["^(Conv2D|MatMul|DepthwiseConv2dNative)$"]
+        options["trim_name_regexes"] = ["(?!.*(?:Conv2D|MatMul|depthwise)).*"]
+        return float(model_analyzer.profile(graph, options=options).total_float_ops)
+
+    for name, alpha, cut in (("MobileNetV2", 1.0, "block_13_expand"), ("ResNet50V2", None, "conv5_block1_preact_bn")):
+        model = build.build(name, alpha, 224, "random", 0).model
+        share = counted(keras.Model(model.input, cuts.boundary(model, cut))) / counted(model)
+        assert cuts.derive(model).points[cut].below == pytest.approx(share, abs=0.02)
+        assert cuts.known(name).points[cut] == cuts.derive(model).points[cut]
+
+
+def _graph(model: Any) -> Any:
+    import tensorflow as tf
+
+    spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
+    return tf.function(lambda x: model(x, training=False)).get_concrete_function(spec).graph

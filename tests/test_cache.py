@@ -7,17 +7,31 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
-from conftest import REPOSITORY, PreparedData, data_params, drawing, encoded, write_drawings
-from graft.backbones import build
-from graft.features import cache, engines
-from graft.params import BackboneParams, ExtractParams
+from conftest import (
+    REPOSITORY,
+    PreparedData,
+    data_params,
+    default_params,
+    drawing,
+    encoded,
+    tiny_params,
+    write_drawings,
+)
+from graft.backbones import build, cuts
+from graft.data import augment, catalogue
+from graft.data.decode import Resizing, decode
+from graft.errors import BackboneError, StaleError
+from graft.features import cache, engines, store
+from graft.params import BackboneParams, ExtractParams, FinetuneParams
 from graft.stages import extract
 
 Prepare = Callable[..., PreparedData]
@@ -25,7 +39,19 @@ BACKBONE = {
     "name": "MobileNetV2", "alpha": 0.35, "input_size": 32, "resize": "stretch", "interpolation": "bilinear",
     "weights": "bundled", "weights_sha256": None, "random_seed": 0,
 }  # fmt: skip
-EXTRACT = {"engine": "auto", "precision": "float32", "batch_size": 8, "pooling": "avg", "dtype": "float32"}
+AUGMENT = {
+    "rotation_degrees": 10.0, "width_shift": 0.1, "height_shift": 0.1, "zoom": 0.1, "horizontal_flip": True,
+    "brightness": 0.0, "contrast": 0.0, "fill_mode": "nearest", "seed": 0,
+}  # fmt: skip
+EXTRACT = {
+    "engine": "auto", "precision": "float32", "batch_size": 8, "pooling": "avg", "dtype": "float32", "views": 0,
+    "augment": AUGMENT,
+}  # fmt: skip
+
+
+def finetune_params(cut: str | None) -> FinetuneParams:
+    tree = default_params()["finetune"]
+    return FinetuneParams.model_validate(tree | {"enabled": cut is not None, "cut": cut or "Conv_1"})
 
 
 BUILT = functools.cache(build.build)
@@ -38,6 +64,7 @@ class Extraction:
     def __init__(self, root: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self._prepare = root, prepare
         self.forwarded = 0
+        self._lock = threading.Lock()
         monkeypatch.setattr(extract.build, "build", BUILT)
         for name, engine in list(engines.ENGINES.items()):
             monkeypatch.setitem(engines.ENGINES, name, self._counting(engine))
@@ -46,11 +73,12 @@ class Extraction:
         def counted(*args: Any) -> engines.Forward:
             forward = engine(*args)
 
-            def count(pixels: np.ndarray) -> np.ndarray:
-                self.forwarded += len(pixels)
-                return forward(pixels)
+            def count(pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+                with self._lock:
+                    self.forwarded += len(pixels)
+                return forward.run(pixels)
 
-            return count
+            return engines.Forward(count, forward.streams)
 
         return counted
 
@@ -59,9 +87,10 @@ class Extraction:
         changes: dict[str, Any] | None = None,
         backbone: dict[str, Any] | None = None,
         extracting: dict[str, Any] | None = None,
+        cut: str | None = None,
         seed: int = 0,
-    ) -> tuple[int, bytes, bytes]:
-        """(images that went through the network, bytes of the array, bytes of meta.json)"""
+    ) -> tuple[int, dict[str, bytes]]:
+        """(images that went through the network, file -> its bytes)"""
         prepared = self._prepare(self.root, changes, seed=seed)
         before = self.forwarded
         data = data_params({"source": "folder", "path": str(self.root), **(changes or {})})
@@ -69,11 +98,12 @@ class Extraction:
             data,
             BackboneParams.model_validate(BACKBONE | (backbone or {})),
             ExtractParams.model_validate(EXTRACT | (extracting or {})),
+            finetune_params(cut),
             prepared.folder / "catalogue.csv",
             prepared.folder / "features",
         )
-        array, meta = (prepared.folder / "features" / name for name in ("features.npy", "meta.json"))
-        return self.forwarded - before, array.read_bytes(), meta.read_bytes()
+        self.folder = prepared.folder / "features"
+        return self.forwarded - before, {file.name: file.read_bytes() for file in self.folder.iterdir()}
 
 
 @pytest.fixture
@@ -87,7 +117,7 @@ def test_each_change_costs_what_it_changes(extraction: Extraction) -> None:
     """Nothing for a split, a label map, a rename; N for N new images; everything for another network."""
     first = extraction.run()
     assert first[0] == 21
-    assert extraction.run() == (0, *first[1:])
+    assert extraction.run() == (0, first[1])
     assert extraction.run(seed=5)[0] == 0
     assert extraction.run({"split.method": "folds"})[0] == 0
     assert extraction.run({"classes": {"circle": "circle", "other": "*"}})[0] == 0
@@ -105,19 +135,135 @@ def test_each_change_costs_what_it_changes(extraction: Extraction) -> None:
     assert extraction.run()[0] == 0
 
 
+def test_views_cost_one_forward_pass_each(extraction: Extraction) -> None:
+    """More views: the new ones. Other ranges or another seed: the views, not the images. A split: nothing."""
+    first = extraction.run(extracting={"views": 2})
+    assert first[0] == 21 * 3
+    assert extraction.run(extracting={"views": 0})[0] == 0
+    assert extraction.run(extracting={"views": 3}, seed=9)[0] == 21
+    assert extraction.run(extracting={"views": 1, "augment": AUGMENT | {"zoom": 0.3}})[0] == 21
+    assert extraction.run(extracting={"views": 1, "augment": AUGMENT | {"seed": 1}})[0] == 21
+    assert extraction.run(extracting={"views": 2}) == (0, first[1])
+    (extraction.root / "cross" / "new.png").write_bytes(encoded(drawing("cross", 500)))
+    assert extraction.run(extracting={"views": 3})[0] == 4
+
+
+def test_another_cut_extracts_once_more(extraction: Extraction) -> None:
+    assert extraction.run(cut="block_13_expand")[0] == 21
+    assert extraction.run(cut="block_16_expand")[0] == 21
+    assert extraction.run(cut="block_13_expand")[0] == 0
+    assert extraction.run()[0] == 21
+
+
+def test_what_is_stored_is_what_the_network_gives(extraction: Extraction) -> None:
+    """Row by row and view by view: the features, and the activations from which the rest of it gives them again."""
+    import keras
+
+    extraction.run(extracting={"views": 2}, cut="block_13_expand")
+    prepared = catalogue.read(extraction.folder.parent / "catalogue.csv").used
+    features = store.load(extraction.folder, prepared["sha256"])
+    assert features.boundary is not None
+    assert (features.boundary.dtype, features.boundary.shape) == (np.float16, (21, 3, 2, 2, 32))
+    loaded = BUILT("MobileNetV2", 0.35, 32, "bundled", 0)
+    model = build.feature_model(loaded, "avg")
+    above = keras.Model(cuts.boundary(loaded.model, "block_13_expand"), loaded.model.output)
+    for row in (0, 11, 20):
+        path, sha256 = prepared.loc[row, ["path", "sha256"]]
+        plain = decode((extraction.root / path).read_bytes(), Resizing(32, "stretch", "bilinear"))
+        seen = [plain, *(augment.numbered(plain, AUGMENT, sha256, k) for k in (1, 2))]
+        assert not np.array_equal(seen[1], seen[2])
+        expected = np.asarray(model(np.stack(seen).astype(np.float32)))
+        np.testing.assert_allclose(features.array[row], expected, atol=1e-4)
+        again = np.asarray(above(features.boundary[row].astype(np.float32))).mean((1, 2))
+        np.testing.assert_allclose(again, expected, atol=0.02)
+
+
+def test_each_epoch_draws_one_view_of_each_image() -> None:
+    array = np.stack([np.full((50, 2), view) for view in range(4)], axis=1)
+    rows = np.arange(50)
+    first, second = (store.drawn(array, rows, 7, epoch) for epoch in (0, 1))
+    assert not np.array_equal(first, second)
+    assert set(first[:, 0]) == {0, 1, 2, 3}
+    assert np.array_equal(store.drawn(array, rows[::-5], 7, 0), first[::-5]), "whatever batch an image is in"
+    assert not store.plain(array, rows).any()
+
+
+def test_features_that_do_not_fit_the_params_are_refused_by_name(extraction: Extraction) -> None:
+    extraction.run(extracting={"pooling": "max"}, cut="Conv_1")
+    store.require_made_with(extraction.folder, {"pooling": "max", "cut": "Conv_1", "views": 0})
+    with pytest.raises(StaleError) as caught:
+        store.require_made_with(extraction.folder, {"pooling": "avg", "cut": "block_13_expand", "views": 0})
+    assert str(caught.value) == (
+        f"{extraction.folder}/meta.json: must fit params.yaml. pooling is 'max', but params.yaml says 'avg'; "
+        "cut is 'Conv_1', but params.yaml says 'block_13_expand'. Run `dvc repro`."
+    )
+
+
+def test_values_that_float16_cannot_hold(extraction: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
+    def huge(*args: Any) -> engines.Forward:
+        return engines.Forward(lambda pixels: (np.full((len(pixels), 1280), 1e5, np.float32),))
+
+    monkeypatch.setitem(engines.ENGINES, "openvino", huge)
+    with pytest.raises(BackboneError, match=r"values up to 1e\+05, which float16 cannot hold"):
+        extraction.run(extracting={"dtype": "float16"})
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from graft import cli
+from graft.stages import extract
+extract.KEEP_EVERY_SECONDS = 0
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop()), resource.RLIM_INFINITY))
+cli.main()
+"""
+
+
+def test_a_full_disk_is_one_error_and_keeps_what_was_done(tmp_path: Path) -> None:
+    """No file may grow beyond a limit, which is what a full disk looks like to a process."""
+    write_drawings(tmp_path / "images", 60)
+    tree = tiny_params()
+    tree["data"]["path"] = "images"
+    tree["backbone"] |= {"input_size": 64}
+    tree["extract"] |= {"views": 0, "pooling": None}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src"), "GRAFT_CACHE_DIR": str(tmp_path / "cache")}
+
+    def graft(*arguments: str, limit: int = 2**40) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", FULL_DISK, *arguments, str(limit)],
+            env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    names = ("catalogue", "split", "quarantine", "duplicates")
+    options = [part for name in names for part in (f"--{name}", f"{name}.csv")]
+    assert graft("prepare", *options, "--metrics", "metrics.json").returncode == 0
+    extract_it = ("extract", "--catalogue", "catalogue.csv", "--features", "features")
+    done = graft(*extract_it, limit=3_000_000)
+    assert done.returncode == 1
+    assert done.stderr.count("graft: ") == 1, done.stderr
+    assert "features.npy: could not be written: File too large." in done.stderr
+    assert "Traceback" not in done.stderr
+    done = graft(*extract_it)
+    assert done.returncode == 0, done.stderr
+    assert "180 images: 0 of 180" not in done.stderr
+
+
 @pytest.mark.parametrize("engine", engines.ENGINES)
 def test_the_same_bytes_whatever_was_cached(extraction: Extraction, engine: str) -> None:
     """Everything, nothing, or a part; in batches of another size."""
-    whole = extraction.run(extracting={"engine": engine})
+    asked = {"engine": engine, "views": 2}
+    whole = extraction.run(extracting=asked, cut="block_13_expand")
     os.environ["GRAFT_CACHE_DIR"] += "-part"
     for path in sorted(extraction.root.rglob("*.png"))[::3]:
         path.rename(path.with_suffix(".away"))
-    part = extraction.run(extracting={"engine": engine, "batch_size": 3})
-    assert part[0] == 14
+    part = extraction.run(extracting=asked | {"batch_size": 3, "views": 1}, cut="block_13_expand")
+    assert part[0] == 28
     for path in sorted(extraction.root.rglob("*.away")):
         path.rename(path.with_suffix(".png"))
-    rest = extraction.run(extracting={"engine": engine, "batch_size": 5})
-    assert rest == (7, *whole[1:])
+    rest = extraction.run(extracting=asked | {"batch_size": 5}, cut="block_13_expand")
+    assert rest == (35, whole[1])
+    assert set(rest[1]) == {"features.npy", "boundary.npy", "meta.json"}
 
 
 def test_a_damaged_value_is_computed_again(extraction: Extraction) -> None:
@@ -127,11 +273,11 @@ def test_a_damaged_value_is_computed_again(extraction: Extraction) -> None:
     keys = [key for key, _ in database.items()]
     assert len(keys) == 21
     database.put([(keys[0], b"short"), (keys[1], bytes(4 + 1280 * 4 - 1) + b"x")])
-    assert extraction.run() == (2, *first[1:])
+    assert extraction.run() == (2, first[1])
     database.put([(keys[2], b"short")])
     assert cache.verify() == (21, 1)
     assert cache.verify() == (20, 0)
-    assert extraction.run() == (1, *first[1:])
+    assert extraction.run() == (1, first[1])
 
 
 def test_a_stopped_extraction_goes_on_where_it_was(extraction: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,12 +286,12 @@ def test_a_stopped_extraction_goes_on_where_it_was(extraction: Extraction, monke
     def stopping(*args: Any) -> engines.Forward:
         forward = counted(*args)
 
-        def stop(pixels: np.ndarray) -> np.ndarray:
+        def stop(pixels: np.ndarray) -> tuple[np.ndarray, ...]:
             if extraction.forwarded >= 16:
                 raise KeyboardInterrupt
-            return forward(pixels)
+            return forward.run(pixels)
 
-        return stop
+        return engines.Forward(stop, streams=1)
 
     monkeypatch.setitem(engines.ENGINES, "openvino", stopping)
     with pytest.raises(KeyboardInterrupt):
@@ -158,11 +304,11 @@ def test_an_engine_that_cannot_is_replaced_and_said(
     extraction: Extraction, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(*args: object) -> None:
-        raise RuntimeError("no such operation")
+        raise engines.CannotRunError("no such operation")
 
     monkeypatch.setitem(engines.ENGINES, "openvino", refuse)
-    n, _, meta = extraction.run()
-    assert (n, json.loads(meta)["engine"]) == (21, "tensorflow")
+    n, files = extraction.run()
+    assert (n, json.loads(files["meta.json"])["engine"]) == (21, "tensorflow")
     assert "note: OpenVINO cannot run this network (no such operation); using the tensorflow" in capsys.readouterr().err
 
 

@@ -84,44 +84,54 @@ def test_pooled_or_not_a_linear_head_gives_the_same(backbone: build.Loaded, pool
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_engine_agrees_with_the_model(backbone: build.Loaded, name: str) -> None:
-    model = build.feature_model(backbone, "avg")
-    forward = ENGINES[name](model, "float32")
-    got = forward(pixels())
-    np.testing.assert_allclose(got, np.asarray(model(pixels().astype(np.float32))), rtol=1e-4, atol=1e-4)
-    assert got.dtype == np.float32
+    """Features and activations at a cut, each where it belongs."""
+    model = build.feature_model(backbone, "avg", "block_13_expand")
+    got = ENGINES[name](model, "float32").run(pixels())
+    for one, expected in zip(got, model(pixels().astype(np.float32)), strict=True):
+        np.testing.assert_allclose(one, np.asarray(expected), rtol=1e-4, atol=1e-4)
+        assert one.dtype == np.float32
 
 
 def test_bfloat16_is_another_feature_but_like_it(backbone: build.Loaded) -> None:
     model = build.feature_model(backbone, "avg")
-    exact, short = (engines.build("openvino", model, kind)(pixels()) for kind in ("float32", "bfloat16"))
+    exact, short = (engines.openvino(model, kind).run(pixels())[0] for kind in ("float32", "bfloat16"))
     cosine = (exact * short).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(short, axis=1)
     assert (cosine > 0.99).all()
-    with pytest.raises(BackboneError, match=r"extract\.engine: tensorflow must be able to run the network in bfloat16"):
-        engines.build("tensorflow", model, "bfloat16")
+    with pytest.raises(engines.CannotRunError, match="float32 only, not in bfloat16"):
+        engines.tensorflow(model, "bfloat16")
 
 
-def test_auto_says_when_openvino_cannot(
-    backbone: build.Loaded, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model = build.feature_model(backbone, "avg")
+def test_what_to_do_where_an_engine_cannot(capsys: pytest.CaptureFixture[str]) -> None:
+    """auto on a CPU goes on with TensorFlow and says so; an engine that was asked for is an error."""
+    cannot = engines.CannotRunError("no such\n operation")
     assert engines.resolve("auto") == "openvino"
-
-    def refuse(*args: object) -> None:
-        raise RuntimeError("no such operation")
-
-    monkeypatch.setitem(engines.ENGINES, "openvino", refuse)
-    assert engines.build("auto", model)(pixels()).shape == (4, 1280)
+    assert engines.instead("auto", "openvino", "float32", cannot) == "tensorflow"
     assert "note: OpenVINO cannot run this network (no such operation); using the tensorflow" in capsys.readouterr().err
-    with pytest.raises(BackboneError, match="Got: no such operation"):
-        engines.build("openvino", model)
+    for wanted, precision in (("openvino", "float32"), ("auto", "bfloat16")):
+        with pytest.raises(BackboneError, match=r"extract\.engine: openvino must .*Got: no such operation\. Set"):
+            engines.instead(wanted, "openvino", precision, cannot)
+
+
+def test_openvino_refuses_what_it_cannot_convert(backbone: build.Loaded) -> None:
+    """An operation that only TensorFlow has; the error is the one that leads to the other engine."""
+    import keras
+    import tensorflow as tf
+
+    class Odd(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return tf.reshape(tf.math.bessel_i0e(tf.reduce_mean(x, axis=(1, 2))), (-1, 3))
+
+    inputs = keras.Input((32, 32, 3))
+    with pytest.raises(engines.CannotRunError):
+        engines.openvino(keras.Model(inputs, Odd()(inputs)), "float32")
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_feature_does_not_depend_on_its_batch(backbone: build.Loaded, name: str) -> None:
     forward = ENGINES[name](build.feature_model(backbone, "avg"), "float32")
-    together = forward(pixels(9))
-    assert np.array_equal(together[7], forward(pixels(9)[7:8])[0])
-    assert np.array_equal(together, forward(pixels(9)[::-1].copy())[::-1])
+    together = forward.run(pixels(9))[0]
+    assert np.array_equal(together[7], forward.run(pixels(9)[7:8])[0][0])
+    assert np.array_equal(together, forward.run(pixels(9)[::-1].copy())[0][::-1])
 
 
 def test_unfreezing_leaves_batch_norm_and_all_below_frozen(backbone: build.Loaded) -> None:
@@ -150,6 +160,29 @@ def test_training_moves_no_batch_norm_statistic_and_nothing_below_the_cut() -> N
     assert moved == {w.path for w in model.trainable_weights}
     assert any("block_16_project" in path for path in moved)
     assert not any("BN" in path or "bn" in path for path in moved)
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2", "EfficientNetB0"])
+def test_training_above_the_cut_trains_the_classifier(name: str) -> None:
+    """From the activations alone; dropout and BatchNorm inside the backbone stay as in inference."""
+    import keras
+
+    loaded = build.build(name, 0.35 if name == "MobileNetV2" else None, 32, "random", 0)
+    cut = "block_16_expand" if name == "MobileNetV2" else "block6d_expand_conv"
+    whole = assemble.classifier(loaded, "avg", head("linear", (1280,)))
+    above = assemble.above(whole, assemble.unfreeze(loaded, cut))
+    below = build.feature_model(loaded, "avg", cut)
+    x = pixels(8).astype(np.float32)
+    _, boundary = below(x)
+    before = np.asarray(whole(x))
+    np.testing.assert_allclose(np.asarray(above(boundary)), before, atol=1e-5)
+    y = np.eye(4, dtype=np.float32)[[0] * 8]
+    whole.layers[-1].get_layer("dropout").rate = 0.0
+    above.compile(keras.optimizers.Adam(0.01), "categorical_crossentropy")
+    on_boundary = above.train_on_batch(boundary, y)
+    assert on_boundary == pytest.approx(float(-np.log(before[y == 1]).mean()), abs=1e-4), "no dropout in the backbone"
+    assert not np.allclose(np.asarray(whole(x)), before, atol=1e-3)
+    np.testing.assert_allclose(np.asarray(above(below(x)[1])), np.asarray(whole(x)), atol=1e-5)
 
 
 def _weight(model: Any, path: str) -> np.ndarray:

@@ -25,7 +25,7 @@ def faults(path: Path) -> tuple[str, ...]:
 def test_the_default_has_no_fault() -> None:
     loaded = params.load(REPOSITORY / "params.yaml")
     assert loaded.flat()["train.learning_rate"] == loaded.train.learning_rate
-    assert loaded.flat()["finetune.augment.zoom"] == loaded.finetune.augment.zoom
+    assert loaded.flat()["extract.augment.zoom"] == loaded.extract.augment.zoom
 
 
 def test_no_value_is_hidden_in_the_code() -> None:

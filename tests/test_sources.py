@@ -636,8 +636,9 @@ def test_a_changed_image_is_noticed(tmp_path: Path, prepare: Prepare) -> None:
     write_drawings(tmp_path, 3)
     used = catalogue.read(prepare(tmp_path).folder / "catalogue.csv").used
     (tmp_path / "cross" / "001.png").write_bytes(encoded(drawing("cross", 77)))
+    read = catalogue.reader(SOURCES["folder"], tmp_path)
     with pytest.raises(StaleError, match=r"cross/001\.png: changed since `prepare` catalogued it. Run `dvc repro`."):
-        list(catalogue.read_images(SOURCES["folder"], tmp_path, used))
+        [read(path, sha256) for path, sha256 in zip(used["path"], used["sha256"], strict=True)]
 
 
 def test_the_catalogue_survives_its_file(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ Parses, calls, prints. What steers a run stands in params.yaml; the only options
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from graft.params import Params
 
 PARAMS_FILE = Path("params.yaml")
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""How the system says that nothing more fits on a disk, in a quota, or in a file."""
 
 app = typer.Typer(
     help="Give a pretrained network a new head, fit it to your images, and get the same numbers twice.\n\n"
@@ -57,6 +61,12 @@ def load_params() -> Params:
     return params.load(PARAMS_FILE)
 
 
+def require_current(features: Path, p: Params) -> None:
+    from graft.features import current
+
+    current.require(features, p)
+
+
 @app.command(rich_help_panel=STAGE)
 def prepare(
     catalogue: Annotated[Path, Out],
@@ -83,7 +93,7 @@ def extract(catalogue: Catalogue, features: Annotated[Path, Out]) -> None:
     from graft.tracking import dvc
 
     dvc.note_execution("extract")
-    stage.run(p.data, p.backbone, p.extract, catalogue, features)
+    stage.run(p.data, p.backbone, p.extract, p.finetune, catalogue, features)
 
 
 @app.command(rich_help_panel=STAGE)
@@ -96,6 +106,7 @@ def train(
 ) -> None:
     """Train a new head on the cached features."""
     p = load_params()
+    require_current(features, p)
     start_tensorflow()
     from graft.stages import train as stage
     from graft.tracking import mirror
@@ -116,6 +127,7 @@ def finetune(
 ) -> None:
     """Train the backbone's upper layers together with the head; writes the model."""
     p = load_params()
+    require_current(features, p)
     start_tensorflow()
     from graft.stages import finetune as stage
     from graft.tracking import mirror
@@ -146,6 +158,7 @@ def evaluate(
 ) -> None:
     """Judge head-only and fine-tuned model on validation and test; completes the MLflow run."""
     p = load_params()
+    require_current(features, p)
     start_tensorflow()
     from graft.stages import evaluate as stage
     from graft.tracking import mirror
@@ -166,8 +179,7 @@ def evaluate(
     )
     tracking.before_judging("evaluate", p)
     stage.run(
-        p.data, p.backbone, p.extract.engine, p.evaluate, catalogue, split, features, head, model,
-        histories, metrics, confusion, pictures, predictions,
+        p.evaluate, catalogue, split, features, head, model, histories, metrics, confusion, pictures, predictions
     )  # fmt: skip
     tracking.complete(p, outputs, running="evaluate")
 
@@ -238,11 +250,15 @@ def backbones(context: typer.Context) -> None:
 
 
 @backbones_app.command("show")
-def backbones_show(name: Annotated[str, typer.Argument(help="A name of the table.")]) -> None:
-    """List the layers that `finetune.cut` may name for a backbone."""
+def backbones_show(
+    name: Annotated[str, typer.Argument(help="A name of the table.")],
+    alpha: Annotated[float | None, typer.Option(help="Width multiplier; 1 where not given.")] = None,
+    input_size: Annotated[int | None, typer.Option(help="Side in pixels; the usual one where not given.")] = None,
+) -> None:
+    """List the layers that `finetune.cut` may name for a backbone, what is stored there, and the compute below."""
     from graft.backbones import show
 
-    show.cut_points(name)
+    show.cut_points(name, alpha, input_size)
 
 
 @app.command(rich_help_panel=ACTION)
@@ -283,8 +299,19 @@ def main() -> None:
     try:
         app()
     except GraftError as error:
-        typer.secho(f"graft: {error}", err=True, fg="red" if sys.stderr.isatty() else None)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _fail(
+            f"{error.filename or 'a file'}: could not be written: {error.strerror}. Make room, or let GRAFT_CACHE_DIR "
+            "and `dvc cache dir` name another disk, and run again: finished stages and computed features are kept."
+        )
+
+
+def _fail(message: str) -> NoReturn:
+    typer.secho(f"graft: {message}", err=True, fg="red" if sys.stderr.isatty() else None)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -197,12 +197,32 @@ class BackboneParams(Section):
     random_seed: Annotated[int, Field(ge=0, lt=2**31)]
 
 
+class Augmentation(Section):
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)]
+    width_shift: Fraction
+    height_shift: Fraction
+    zoom: Fraction
+    horizontal_flip: bool
+    brightness: Fraction
+    contrast: Fraction
+    fill_mode: FillMode
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+
+    @property
+    def active(self) -> bool:
+        """Whether any image would be changed."""
+        ranges = (self.rotation_degrees, self.width_shift, self.height_shift, self.zoom)
+        return self.horizontal_flip or any((*ranges, self.brightness, self.contrast))
+
+
 class ExtractParams(Section):
     engine: Literal["auto", "tensorflow", "openvino"]
     precision: Literal["float32", "bfloat16"]
     batch_size: Count
     pooling: Pooling | None
     dtype: Literal["float32", "float16"]
+    views: Annotated[int, Field(ge=0, le=1000)]
+    augment: Augmentation
 
 
 class LinearHead(Section):
@@ -255,31 +275,12 @@ class TrainParams(Optimization):
     heads: Heads
 
 
-class Augmentation(Section):
-    rotation_degrees: Annotated[float, Field(ge=0, le=180)]
-    width_shift: Fraction
-    height_shift: Fraction
-    zoom: Fraction
-    horizontal_flip: bool
-    brightness: Fraction
-    contrast: Fraction
-    fill_mode: FillMode
-
-    @property
-    def active(self) -> bool:
-        """Whether any image would be changed."""
-        ranges = (self.rotation_degrees, self.width_shift, self.height_shift, self.zoom)
-        return self.horizontal_flip or any((*ranges, self.brightness, self.contrast))
-
-
 class FinetuneParams(Optimization):
     enabled: bool
     cut: str | int | float
-    augment: Augmentation
 
 
 class EvaluateParams(Section):
-    batch_size: Count
     top_k: Annotated[int, Field(ge=2)]
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
@@ -432,6 +433,10 @@ def _cross_checks(sections: dict[str, Any]) -> list[str]:
         faults.append(
             "extract.precision: must be float32 for extract.engine: tensorflow; openvino computes in bfloat16 too. "
             f"Got {extract.precision!r}."
+        )
+    if extract is not None and extract.views and not extract.augment.active:
+        faults.append(
+            f"extract.views: must be 0 where extract.augment changes nothing (all 0 and false). Got {extract.views}."
         )
     if extract is not None and train is not None:
         faults += _check_head(extract, train)

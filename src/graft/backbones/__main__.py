@@ -19,7 +19,10 @@ def main() -> None:
             include_top=False, weights=None, input_shape=(row.default_input_size, row.default_input_size, 3)
         )
         points = cuts.derive(model)
-        table[name] = {"layers": points.layers, "points": points.points}
+        table[name] = {
+            "layers": points.layers,
+            "points": {cut: [point.layers, point.shape, point.below] for cut, point in points.points.items()},
+        }
     lines = [f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in table.items()]
     cuts.FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graft.backbones import cuts
 from graft.backbones.table import Backbone, get, keras_models
 from graft.errors import BackboneError
 
@@ -148,17 +149,24 @@ def preprocess(row: Backbone, x: Any) -> Any:
     return layers.Normalization(mean=list(CAFFE_BGR_MEAN), variance=[1.0] * 3, name="preprocess")(bgr)
 
 
-def feature_model(backbone: Loaded, pooling: str | None) -> keras.Model:
+def feature_model(backbone: Loaded, pooling: str | None, cut: str | None = None) -> keras.Model:
     """Pixels (n, side, side, 3) in [0, 255] -> features (n, c) for pooling avg or max, (n, h, w, c) for None.
 
+    cut: a cut point; then the second output is the activations (n, h, w, c) that cross there.
     Always in inference mode: no BatchNorm statistic moves, no dropout or stochastic depth is drawn.
     """
     import keras
 
     inputs = keras.Input(backbone.model.input_shape[1:], name="pixels")
-    x = backbone.model(preprocess(backbone.row, inputs), training=False)
+    pixels = preprocess(backbone.row, inputs)
+    crossing = []
+    if cut is None:
+        x = backbone.model(pixels, training=False)
+    else:
+        both = keras.Model(backbone.model.input, [backbone.model.output, cuts.boundary(backbone.model, cut)])
+        x, *crossing = both(pixels, training=False)
     if pooling == "avg":
         x = keras.layers.GlobalAveragePooling2D(name="pooled")(x)
     elif pooling == "max":
         x = keras.layers.GlobalMaxPooling2D(name="pooled")(x)
-    return keras.Model(inputs, x, name="features")
+    return keras.Model(inputs, [x, *crossing] if crossing else x, name="features")

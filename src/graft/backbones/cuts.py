@@ -24,11 +24,20 @@ FILE = Path(__file__).parent / "cuts.json"
 
 
 @dataclass(frozen=True)
-class CutPoints:
-    """layers: number of layers of the backbone. points: cut layer name -> layers from it on."""
+class Cut:
+    """layers: from the cut on. shape: (h, w, c) of what crosses. below: share of the compute below it, 0 to 1."""
 
     layers: int
-    points: dict[str, int]
+    shape: tuple[int, ...]
+    below: float
+
+
+@dataclass(frozen=True)
+class CutPoints:
+    """layers: number of layers of the backbone. points: cut layer -> what is cut there, from the input on."""
+
+    layers: int
+    points: dict[str, Cut]
 
 
 @cache
@@ -38,9 +47,12 @@ def _table() -> dict[str, Any]:
 
 
 def known(backbone: str) -> CutPoints:
-    """The cut points of a row of the table, from `cuts.json`."""
+    """The cut points of a row of the table, from `cuts.json`: at its usual input size and full width."""
     entry = _table()[backbone]
-    return CutPoints(entry["layers"], dict(entry["points"]))
+    return CutPoints(
+        entry["layers"],
+        {name: Cut(layers, tuple(shape), below) for name, (layers, shape, below) in entry["points"].items()},
+    )
 
 
 def resolve(cut_points: CutPoints, cut: str | int | float) -> str:
@@ -57,15 +69,15 @@ def resolve(cut_points: CutPoints, cut: str | int | float) -> str:
         if cut not in points:
             raise ValueError(f"a layer name {unknown(cut, points)} `graft backbones show NAME` lists them all.")
         return cut
+    most = max(point.layers for point in points.values())
     if isinstance(cut, bool) or cut <= 0 or (isinstance(cut, float) and cut >= 1):
         raise ValueError(
-            f"must be a layer's name, a number of layers from 1 to {max(points.values())}, "
-            f"or a fraction between 0 and 1. Got {cut!r}."
+            f"must be a layer's name, a number of layers from 1 to {most}, or a fraction between 0 and 1. Got {cut!r}."
         )
     wanted = math.ceil(cut * cut_points.layers) if isinstance(cut, float) else cut
-    enough = {name: n for name, n in points.items() if n >= wanted}
+    enough = {name: point.layers for name, point in points.items() if point.layers >= wanted}
     if not enough:
-        raise ValueError(f"must leave at most {max(points.values())} layers to train. Got {cut!r}, {wanted} layers.")
+        raise ValueError(f"must leave at most {most} layers to train. Got {cut!r}, {wanted} layers.")
     return min(enough, key=lambda name: enough[name])
 
 
@@ -74,23 +86,50 @@ def _trains(layer: Any) -> bool:
     return bool(getattr(layer, "weights", None)) and type(layer).__name__ != "BatchNormalization"
 
 
-def derive(backbone: keras.Model) -> CutPoints:
-    """Cut points of a built functional network, nearest the input first.
+def multiply_adds(layer: Any) -> int:
+    """Multiplications of weights with activations for one image: the size of every kernel times output positions.
 
-    A tensor crosses before layer i if a layer before i makes it and layer i or a later one reads it.
-    Points from which nothing could be trained are left out.
+    Vectors (biases, normalisation) are not counted, nor what has no weights.
     """
-    layers = backbone.operations
+    kernels = sum(math.prod(weight.shape) for weight in getattr(layer, "weights", []) if len(weight.shape) > 1)
+    return kernels * math.prod(layer.output.shape[1:-1]) if kernels else 0
+
+
+def _crossing(layers: list[Any], output: Any) -> dict[str, Any]:
+    """Cut layer name -> the one tensor made before it and read at it or later, by it or another layer."""
     made: dict[int, int] = {}
-    read: dict[int, int] = {id(backbone.outputs[0]): len(layers)}
+    read: dict[int, int] = {id(output): len(layers)}
+    tensors: dict[int, Any] = {}
     for i, layer in enumerate(layers):
         node = layer._inbound_nodes[0]
         made |= {id(tensor): i for tensor in node.outputs}
+        tensors |= {id(tensor): tensor for tensor in node.outputs}
         read |= {id(tensor): i for tensor in node.input_tensors if read.get(id(tensor), -1) < i}
-    last_weighted = max(i for i, layer in enumerate(layers) if _trains(layer))
-    points = {}
-    for i in range(1, last_weighted + 1):
+    found = {}
+    for i in range(1, len(layers)):
         crossing = [tensor for tensor, maker in made.items() if maker < i <= read.get(tensor, -1)]
         if len(crossing) == 1:
-            points[layers[i].name] = len(layers) - i
+            found[layers[i].name] = tensors[crossing[0]]
+    return found
+
+
+def boundary(backbone: keras.Model, cut: str) -> Any:
+    """The Keras tensor (n, h, w, c) that crosses at a cut point of a built functional network."""
+    return _crossing(backbone.operations, backbone.outputs[0])[cut]
+
+
+def derive(backbone: keras.Model) -> CutPoints:
+    """Cut points of a built functional network, nearest the input first.
+
+    Points from which nothing could be trained are left out.
+    """
+    layers = backbone.operations
+    crossing = _crossing(layers, backbone.outputs[0])
+    last_weighted = max(i for i, layer in enumerate(layers) if _trains(layer))
+    costs = [multiply_adds(layer) for layer in layers]
+    points = {
+        layer.name: Cut(len(layers) - i, tuple(crossing[layer.name].shape[1:]), round(sum(costs[:i]) / sum(costs), 4))
+        for i, layer in enumerate(layers[: last_weighted + 1])
+        if layer.name in crossing
+    }
     return CutPoints(len(layers), points)

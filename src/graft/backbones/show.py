@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.console import Console
 from rich.table import Table
 
 from graft.backbones import cuts
 from graft.backbones.table import BACKBONES, Backbone, get, keras_models
+from graft.start import start_tensorflow
+
+BOUNDARY_BYTES = 2
+"""Of a float16."""
 
 WIDTH = 120
 """Columns the table needs; a narrower terminal wraps lines rather than words."""
@@ -40,14 +46,30 @@ def table() -> None:
     console.print(f"ImageNet weights are looked for in {keras_models()} and downloaded there by Keras.")
 
 
-def cut_points(name: str) -> None:
-    """The layers that `finetune.cut` may name, nearest the input first."""
-    get(name)
+def cut_points(name: str, alpha: float | None, input_size: int | None) -> None:
+    """The layers that `finetune.cut` may name, nearest the input first, and what is stored and saved there.
+
+    alpha, input_size: None for full width and the usual size, which need no TensorFlow.
+    """
+    row = get(name)
+    side = input_size or row.default_input_size
     points = cuts.known(name)
+    if alpha is not None or input_size is not None:
+        start_tensorflow()
+        from graft.backbones import build
+
+        points = cuts.derive(build.build(name, alpha or (1.0 if row.alphas else None), side, "random", 0).model)
     shown = Table(box=None, header_style="bold")
     shown.add_column("finetune.cut")
-    shown.add_column("layers from it on", justify="right")
-    for layer, count in points.points.items():
-        shown.add_row(layer, str(count))
-    Console().print(f"{name}: {points.layers} layers, {len(points.points)} cut points")
-    Console().print(shown)
+    for column in ("layers from it on", "activations", "bytes per image", "compute below"):
+        shown.add_column(column, justify="right")
+    for layer, point in points.points.items():
+        stored = math.prod(point.shape) * BOUNDARY_BYTES
+        shape = "x".join(map(str, point.shape))
+        shown.add_row(layer, str(point.layers), shape, f"{stored:,}", f"{point.below:.1%}")
+    width = f", alpha {alpha or 1:g}" if row.alphas else ""
+    console = Console(width=max(WIDTH, Console().width))
+    console.print(
+        f"{name} at {side} px{width}: {points.layers} layers, {len(points.points)} cut points", highlight=False
+    )
+    console.print(shown)

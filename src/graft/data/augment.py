@@ -1,6 +1,6 @@
-"""Random views of a training image: rotation, shift, zoom, flip, brightness, contrast.
+"""Random views of an image: rotation, shift, zoom, flip, brightness, contrast.
 
-A view depends on the seed, the epoch and the image alone, never on order or batch.
+A view depends on its seed, its number and the image's content alone, never on order or batch.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ from PIL import Image, ImageEnhance
 PAD_MODES = {"nearest": "edge", "reflect": "reflect"}
 
 
+def numbered(pixels: np.ndarray, augmentation: Mapping[str, Any], sha256: str, number: int) -> np.ndarray:
+    """View `number` of the image whose file has this sha256; augmentation: params.yaml `extract.augment`."""
+    return view(pixels, augmentation, np.random.default_rng([augmentation["seed"], number, int(sha256, 16)]))
+
+
 def view(pixels: np.ndarray, ranges: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
     """One view of (side, side, 3) uint8 pixels, same shape and type.
 
-    ranges: the keys of params.yaml `finetune.augment`; angles in degrees, shifts as a share of the
+    ranges: the keys of params.yaml `extract.augment`; angles in degrees, shifts as a share of the
     side, zoom, brightness and contrast as the largest departure from 1.
     """
     side = pixels.shape[0]

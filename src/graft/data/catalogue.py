@@ -7,9 +7,7 @@ features, as they are.
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,17 +51,16 @@ def read(path: Path) -> Catalogue:
     return Catalogue(pd.read_csv(path, dtype=text, keep_default_na=False))
 
 
-def read_images(source: Source, root: Path, rows: pd.DataFrame) -> Iterator[bytes]:
-    """The bytes of the images in `rows`, in order, read ahead on all cores.
+def reader(source: Source, root: Path) -> Callable[[str, str], bytes]:
+    """(path, sha256) -> the bytes of an image of the catalogue; several threads may call it.
 
-    Raises StaleError where a file is gone or its content is not what the catalogue holds.
+    It raises StaleError where a file is gone or its content is not what the catalogue holds.
     """
-    reader = source.open(root)
+    opened = source.open(root)
 
-    def one(entry: tuple[str, str]) -> bytes:
-        path, expected = entry
+    def read(path: str, expected: str) -> bytes:
         try:
-            data = reader.read(path)
+            data = opened.read(path)
         except OSError as error:
             raise StaleError(
                 f"{root / path}: must be readable, as it was for `prepare`. Got: {error.strerror}. Run `dvc repro`."
@@ -72,10 +69,7 @@ def read_images(source: Source, root: Path, rows: pd.DataFrame) -> Iterator[byte
             raise StaleError(f"{root / path}: changed since `prepare` catalogued it. Run `dvc repro`.")
         return data
 
-    entries = list(zip(rows["path"], rows["sha256"], strict=True))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(entries), 256):
-            yield from pool.map(one, entries[start : start + 256])
+    return read
 
 
 def require_trainable(catalogue: Catalogue) -> None:

@@ -14,13 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import simplejpeg
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM")
 Image.MAX_IMAGE_PIXELS = None  # the limit is data.max_pixels, checked before anything is decoded
 PngImagePlugin.MAX_TEXT_CHUNK = 2**26  # a picture is no worse for a long comment
 EXIF_ORIENTATION = 0x0112
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"RIFF", b"P4", b"P5", b"P6")
+JPEG_START = b"\xff\xd8\xff"
+SIGNATURES = (JPEG_START, b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"RIFF", b"P4", b"P5", b"P6")
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -120,8 +122,9 @@ def decode(data: bytes, resizing: Resizing) -> np.ndarray:
     """(side, side, 3) uint8 RGB. Shrinking is antialiased. Raises UndecodableError.
 
     stretch: both sides to `side`. crop: the largest centred square. pad: whole image, black bars.
+    A large JPEG is decoded at the smallest n/8 of its size at which no side is below `side`, then resized.
     """
-    image = open_rgb(data)
+    image = _scaled_jpeg(data, resizing.side) or open_rgb(data)
     size = (resizing.side, resizing.side)
     resampling = RESAMPLING[resizing.interpolation]
     if resizing.method == "crop":
@@ -131,3 +134,20 @@ def decode(data: bytes, resizing: Resizing) -> np.ndarray:
     else:
         image = image.resize(size, resampling)
     return np.asarray(image)
+
+
+def _scaled_jpeg(data: bytes, side: int) -> Image.Image | None:
+    """A colour JPEG, upright, at the smallest n/8 of its size with no side below `side`; None for anything else."""
+    if not data.startswith(JPEG_START):
+        return None
+    with verdicts():
+        header = open_lazily(data)
+        if header.mode != "RGB":
+            return None
+        try:
+            pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=side, min_width=side, min_factor=1)
+        except ValueError:  # some harmless disorder in it, which Pillow reads over and `examine` let pass
+            return None
+        image = Image.fromarray(pixels)
+        orientation = exif_orientation(header)
+        return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image

@@ -1,19 +1,21 @@
 """Features by the content of images: an image goes through a network once, whatever set it is in.
 
 Per fingerprint, which is everything else that a feature depends on, there is a database in graft's cache, keyed by
-the sha256 of the images' bytes. Each value carries a checksum. Deleting any of it costs time, never correctness.
+the sha256 of the images' bytes and the number of the view. Each value carries a checksum. Deleting any of it costs
+time, never correctness.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,36 +29,64 @@ WHAT = "what.json"
 LIMIT_VARIABLE = "GRAFT_CACHE_GB"
 LIMIT_GB = 50.0
 CHECKSUM_BYTES = 4
+VIEW_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the arrays that an image has. shape, dtype: of it."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def n_bytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+Key = tuple[str, int]
+"""(sha256 of the image's file, view)"""
 
 
 class FeatureCache:
-    """Features of one fingerprint. what: the fingerprint's parts. shape, dtype: of one image's features."""
+    """What a fingerprint gives for images. what: the fingerprint's parts. parts: the arrays that each image has."""
 
-    def __init__(self, what: dict[str, Any], shape: tuple[int, ...], dtype: str) -> None:
-        text = json.dumps(what | {"shape": shape, "dtype": dtype}, sort_keys=True)
+    def __init__(self, what: dict[str, Any], parts: Sequence[Part]) -> None:
+        text = json.dumps(what | {"parts": [asdict(part) for part in parts]}, sort_keys=True)
         self._name = hashlib.sha256(text.encode()).hexdigest()[:24]
-        self._shape, self._dtype = shape, np.dtype(dtype)
-        self._bytes = int(np.prod(shape)) * self._dtype.itemsize
+        self._parts = tuple(parts)
+        self._bytes = sum(part.n_bytes for part in parts)
         self._database = Database.opened(f"{KIND}/{self._name}")
         if self._database.usable:
             # Written at each use, so that its time tells which fingerprint has not been used for longest.
             (folder_for(f"{KIND}/{self._name}") / WHAT).write_text(text + "\n")
 
-    def get(self, sha256s: Sequence[str]) -> list[np.ndarray | None]:
-        """The features of each image, None where they are not known or damaged."""
-        return [self._checked(value) for value in self._database.get([bytes.fromhex(s) for s in sha256s])]
+    def get(self, keys: Sequence[Key]) -> list[tuple[np.ndarray, ...] | None]:
+        """The arrays of each image, None where they are not known or damaged."""
+        return [self._checked(value) for value in self._database.get([_key(key) for key in keys])]
 
-    def put(self, sha256s: Sequence[str], features: np.ndarray) -> None:
-        """Keep (n, *shape) features of images, in one transaction."""
-        values = [np.ascontiguousarray(row, self._dtype).tobytes() for row in features]
-        self._database.put(
-            [(bytes.fromhex(s), _checksum(value) + value) for s, value in zip(sha256s, values, strict=True)]
-        )
+    def put(self, values: Sequence[tuple[Key, tuple[np.ndarray, ...]]]) -> None:
+        """Keep the arrays of images, in one transaction. Each has its part's shape and dtype."""
+        pairs = []
+        for key, arrays in values:
+            value = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+            pairs.append((_key(key), _checksum(value) + value))
+        self._database.put(pairs)
 
-    def _checked(self, value: bytes | None) -> np.ndarray | None:
+    def _checked(self, value: bytes | None) -> tuple[np.ndarray, ...] | None:
         if value is None or len(value) != CHECKSUM_BYTES + self._bytes or not _whole(value):
             return None
-        return np.frombuffer(value, self._dtype, offset=CHECKSUM_BYTES).reshape(self._shape)
+        arrays, start = [], CHECKSUM_BYTES
+        for part in self._parts:
+            flat = np.frombuffer(value, part.dtype, math.prod(part.shape), start)
+            arrays.append(flat.reshape(part.shape))
+            start += part.n_bytes
+        return tuple(arrays)
+
+
+def _key(key: Key) -> bytes:
+    sha256, view = key
+    return bytes.fromhex(sha256) + view.to_bytes(VIEW_BYTES)
 
 
 def processor() -> str:

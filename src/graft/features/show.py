@@ -10,13 +10,13 @@ from rich.table import Table
 from graft.cache import folder_for
 from graft.features import cache as features
 
-WIDTH = 130
+WIDTH = 160
 
 
 def cache() -> None:
     """Print a row per fingerprint, the one used last first."""
     table = Table(box=None, pad_edge=False)
-    for name in ("backbone", "weights", "input", "engine", "features", "MB", "used"):
+    for name in ("backbone", "weights", "input", "engine", "kept for each image", "cut", "of", "MB", "used"):
         table.add_column(name, justify="right" if name == "MB" else "left")
     held = features.held()
     for one in held:
@@ -27,7 +27,9 @@ def cache() -> None:
             what["weights_sha256"][:12],
             f"{what['input_size']} {what['resize']} {what['interpolation']}",
             f"{what['engine']} {what['precision']}",
-            f"{'x'.join(map(str, what['shape']))} {what['dtype']} {what['pooling'] or 'unpooled'}",
+            " + ".join(f"{'x'.join(map(str, part['shape']))} {part['dtype']}" for part in what["parts"]),
+            what["cut"] or "-",
+            "views" if what["augment"] else "plain",
             f"{one.n_bytes / 1e6:.0f}",
             time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used)),
         )

@@ -24,6 +24,14 @@ def classifier(backbone: Loaded, pooling: str | None, head: keras.Model) -> kera
     return keras.Model(features.inputs[0], head(features.outputs[0]), name="classifier")
 
 
+def cut_name(backbone: Loaded, cut: str | int | float) -> str:
+    """The layer that `finetune.cut` means. Raises BackboneError."""
+    try:
+        return cuts.resolve(cuts.derive(backbone.model), cut)
+    except ValueError as error:
+        raise BackboneError(f"finetune.cut: {error}") from None
+
+
 def unfreeze(backbone: Loaded, cut: str | int | float) -> str:
     """Make the layers from `cut` on trainable, all below frozen; returns the cut layer's name.
 
@@ -32,13 +40,27 @@ def unfreeze(backbone: Loaded, cut: str | int | float) -> str:
     """
     import keras
 
-    try:
-        name = cuts.resolve(cuts.derive(backbone.model), cut)
-    except ValueError as error:
-        raise BackboneError(f"finetune.cut: {error}") from None
+    name = cut_name(backbone, cut)
     reached = False
     backbone.model.trainable = True
     for layer in backbone.model.layers:
         reached = reached or layer.name == name
         layer.trainable = reached and not isinstance(layer, keras.layers.BatchNormalization)
     return name
+
+
+def above(classifier: keras.Model, cut: str) -> keras.Model:
+    """The part of a classifier from `cut` on: activations (n, h, w, c) float32 -> probabilities (n, n_classes).
+
+    Shares the classifier's weights: training one trains the other.
+    """
+    import keras
+
+    layers = classifier.layers
+    place = next(i for i, layer in enumerate(layers) if isinstance(layer, keras.Model))
+    crossing = cuts.boundary(layers[place], cut)
+    inputs = keras.Input(crossing.shape[1:], name="boundary")
+    x = keras.Model(crossing, layers[place].outputs[0])(inputs, training=False)
+    for layer in layers[place + 1 :]:
+        x = layer(x)
+    return keras.Model(inputs, x, name="above")

@@ -9,24 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from graft.data import catalogue, pixels, split
-from graft.data.decode import Resizing
+from graft.data import catalogue, split
 from graft.data.sources.base import SplitName
+from graft.errors import StaleError
 from graft.evaluation import metrics, plots, predictions
-from graft.features import engines, store
-from graft.models import saving
-from graft.progress import track
+from graft.features import store
+from graft.models import assemble, saving
 
 if TYPE_CHECKING:
-    from graft.params import BackboneParams, DataParams, EvaluateParams
+    import keras
+
+    from graft.params import EvaluateParams
+
+AT_A_TIME = 64
+"""Images in one forward pass."""
 
 JUDGED: tuple[SplitName, ...] = ("validation", "test")
 
 
 def run(
-    data: DataParams,
-    backbone: BackboneParams,
-    engine: str,
     evaluate: EvaluateParams,
     catalogue_path: Path,
     split_path: Path,
@@ -49,24 +50,13 @@ def run(
     curves = {stage: pd.read_csv(path) for stage, path in histories.items()}
     curves = {stage: history for stage, history in curves.items() if len(history)}
 
-    probabilities = {"head": _on_features(features_path, used, head_path, rows)}
+    features = store.load(features_path, used["sha256"])
+    probabilities = {"head": _predicted(saving.load(head_path), features.array, rows)}
     if "finetune" in curves:
-        resizing = Resizing(backbone.input_size, backbone.resize, backbone.interpolation)
-        forward = engines.build(engine, saving.load(model_path))
-        probabilities["finetuned"] = {
-            name: np.concatenate(
-                [
-                    forward(batch)
-                    for batch in track(
-                        pixels.batches(data.source, Path(data.path), used.iloc[chosen], resizing, evaluate.batch_size),
-                        len(chosen),
-                        f"predicting {name}",
-                        len,
-                    )
-                ]
-            )
-            for name, chosen in rows.items()
-        }
+        if features.boundary is None or features.meta.cut is None:
+            raise StaleError(f"{features_path}: holds no activations at finetune.cut. Run `dvc repro`.")
+        above = assemble.above(saving.load(model_path), features.meta.cut)
+        probabilities["finetuned"] = _predicted(above, features.boundary, rows)
 
     judged = {
         model: {
@@ -102,14 +92,15 @@ def run(
         plots.save(draw(curves, on_shown), pictures_path / f"{picture}.png")
 
 
-def _on_features(
-    features_path: Path, used: pd.DataFrame, head_path: Path, rows: dict[SplitName, np.ndarray]
-) -> dict[SplitName, np.ndarray]:
-    """The head alone, on cached features: no forward pass of the backbone."""
-    features = store.load(features_path, used["sha256"]).array
-    head = saving.load(head_path)
+def _predicted(model: keras.Model, array: np.ndarray, rows: dict[SplitName, np.ndarray]) -> dict[SplitName, np.ndarray]:
+    """What a model says of the images as they are, on cached features or activations: no image is decoded again."""
     return {
-        name: np.asarray(head.predict(np.asarray(features[chosen], np.float32), batch_size=1024, verbose=0))
+        name: np.concatenate(
+            [
+                model.predict_on_batch(store.plain(array, chosen[start : start + AT_A_TIME]))
+                for start in range(0, len(chosen), AT_A_TIME)
+            ]
+        )
         for name, chosen in rows.items()
     }
 

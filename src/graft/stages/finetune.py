@@ -1,4 +1,4 @@
-"""The upper layers of the backbone are trained together with the head; the result is the model."""
+"""The upper layers of the backbone are trained with the head, on cached activations; the result is the model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from graft.backbones import build
-from graft.data import augment, catalogue, pixels, split
+from graft.data import catalogue, pixels, split
 from graft.data.decode import Resizing
 from graft.errors import StaleError
 from graft.features import store
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 GATE_IMAGES = 32
 GATE_TOLERANCE = {"float32": 1e-3, "float16": 2e-2}
-"""Largest difference of a probability between head on cached features and model on pixels."""
+"""Largest difference of a probability between head on cached features and model on pixels, by extract.dtype."""
+
+LOOSE = 0.3
+"""The same where features were computed in bfloat16, while the model computes in float32."""
 
 
 def run(
@@ -57,49 +60,61 @@ def run(
     source, root = data.source, Path(data.path)
 
     sample = rows["train"][:GATE_IMAGES]
-    sample_pixels = next(pixels.batches(source, root, used.iloc[sample], resizing, GATE_IMAGES))
+    _, sample_pixels = next(pixels.batches(source, root, used.iloc[sample], resizing, GATE_IMAGES))
+    sample_pixels = sample_pixels.astype(np.float32)
+    tolerance = LOOSE if features.meta.precision != "float32" else GATE_TOLERANCE[features.meta.dtype]
     saving.compare(
         "the head on cached features",
-        np.asarray(saving.load(head_path)(np.asarray(features.array[sample], np.float32), training=False)),
+        np.asarray(saving.load(head_path)(store.plain(features.array, sample), training=False)),
         "the assembled model on pixels",
-        np.asarray(model(sample_pixels.astype(np.float32), training=False)),
-        GATE_TOLERANCE[features.meta.dtype],
+        np.asarray(model(sample_pixels, training=False)),
+        tolerance,
     )
 
     history = pd.DataFrame(columns=list(COLUMNS))
     if finetune.enabled:
+        boundary = _boundary(features, loaded, finetune.cut, features_path)
         cut = assemble.unfreeze(loaded, finetune.cut)
-        trained = sum(w.numpy().size for w in model.trainable_weights)
+        above = assemble.above(model, cut)
+        trained = sum(w.numpy().size for w in above.trainable_weights)
         say(f"training from {cut} on: {trained:,} of {model.count_params():,} parameters")
-        chosen = np.sort(np.concatenate([rows["train"], rows["validation"]]))
-        with pixels.decoded(source, root, used.iloc[chosen], resizing) as decoded:
-            place = np.zeros(len(used), np.int64)
-            place[chosen] = np.arange(len(chosen))
-            ranges = finetune.augment.model_dump()
 
-            def plain(wanted: np.ndarray, epoch: int) -> np.ndarray:
-                return np.asarray(decoded[place[wanted]], np.float32)
+        def drawn(chosen: np.ndarray, epoch: int) -> np.ndarray:
+            return store.drawn(boundary, chosen, seed, epoch)
 
-            def augmented(wanted: np.ndarray, epoch: int) -> np.ndarray:
-                views = [
-                    augment.view(decoded[place[row]], ranges, np.random.default_rng([seed, epoch, row]))
-                    for row in wanted
-                ]
-                return np.stack(views).astype(np.float32)
+        def plain(chosen: np.ndarray, epoch: int) -> np.ndarray:
+            return store.plain(boundary, chosen)
 
-            history = fit(
-                model,
-                finetune,
-                seed,
-                len(images.classes),
-                Examples(rows["train"], targets[rows["train"]], sides.weights[rows["train"]]),
-                augmented if finetune.augment.active else plain,
-                Examples(rows["validation"], targets[rows["validation"]], sides.weights[rows["validation"]]),
-                plain,
-                on_epoch,
-            )
+        history = fit(
+            above,
+            finetune,
+            seed,
+            len(images.classes),
+            Examples(rows["train"], targets[rows["train"]], sides.weights[rows["train"]]),
+            drawn,
+            Examples(rows["validation"], targets[rows["validation"]], sides.weights[rows["validation"]]),
+            plain,
+            on_epoch,
+        )
+        saving.compare(
+            f"the layers from {cut} on, on cached activations",
+            np.asarray(above(plain(sample, 0), training=False)),
+            "the fine-tuned model on pixels",
+            np.asarray(model(sample_pixels, training=False)),
+            max(tolerance, GATE_TOLERANCE["float16"]),
+        )
     else:
         say("finetune.enabled is false: the model is the frozen backbone with the trained head")
-    saving.save(model, model_path, sample_pixels.astype(np.float32))
+    saving.save(model, model_path, sample_pixels)
     history_path.parent.mkdir(parents=True, exist_ok=True)
     history.to_csv(history_path, index=False, lineterminator="\n")
+
+
+def _boundary(features: store.Features, loaded: build.Loaded, cut: str | int | float, path: Path) -> np.ndarray:
+    """The activations at the cut. Raises StaleError where those on disk are of another one."""
+    wanted = assemble.cut_name(loaded, cut)
+    if features.boundary is None or features.meta.cut != wanted:
+        raise StaleError(
+            f"{path}: holds activations at {features.meta.cut}, but finetune.cut is {wanted}. Run `dvc repro`."
+        )
+    return features.boundary

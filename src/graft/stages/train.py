@@ -31,13 +31,16 @@ def run(
     sides = split.read(split_path, images.used)
     rows = sides.rows
     targets = split.targets(images.used, images.classes)
-    features = store.load(features_path, images.used["sha256"]).array
+    features = store.load(features_path, images.used["sha256"])
 
     values = getattr(train.heads, train.head).model_dump()
-    head = heads.build(train.head, values, features.shape[1:], len(images.classes), seed)
+    head = heads.build(train.head, values, features.meta.shape[2:], len(images.classes), seed)
 
-    def fetch(chosen: np.ndarray, epoch: int) -> np.ndarray:
-        return np.asarray(features[chosen], np.float32)
+    def drawn(chosen: np.ndarray, epoch: int) -> np.ndarray:
+        return store.drawn(features.array, chosen, seed, epoch)
+
+    def plain(chosen: np.ndarray, epoch: int) -> np.ndarray:
+        return store.plain(features.array, chosen)
 
     history = fit(
         head,
@@ -45,11 +48,11 @@ def run(
         seed,
         len(images.classes),
         Examples(rows["train"], targets[rows["train"]], sides.weights[rows["train"]]),
-        fetch,
+        drawn,
         Examples(rows["validation"], targets[rows["validation"]], sides.weights[rows["validation"]]),
-        fetch,
+        plain,
         on_epoch,
     )
-    saving.save(head, head_path, fetch(rows["train"][:32], 0))
+    saving.save(head, head_path, store.plain(features.array, rows["train"][:32]))
     history_path.parent.mkdir(parents=True, exist_ok=True)
     history.to_csv(history_path, index=False, lineterminator="\n")
