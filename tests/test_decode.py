@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from conftest import drawing, encoded
 from graft.data.decode import Resizing, UndecodableError, decode, open_rgb
@@ -142,3 +142,36 @@ def test_enlarging_agrees_with_tensorflow() -> None:
     expected = tf.image.resize(small, (96, 96), method="bilinear").numpy()
     got = decode(encoded(small), Resizing(96, "stretch", "bilinear"))
     assert abs(got - expected).max() <= 1.0
+
+
+def photo(width: int, height: int, seed: int = 0) -> np.ndarray:
+    """Smooth shapes and some grain, as a camera sees."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 7, 3), np.uint8)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
+    return np.clip(np.asarray(coarse, np.int16) + rng.integers(-6, 7, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("size", [(400, 534), (150, 190), (60, 50), (1600, 1000), (97, 4000)])
+@pytest.mark.parametrize("method", ["stretch", "crop", "pad"])
+def test_a_jpeg_decoded_small_looks_like_one_decoded_in_full(size: tuple[int, int], method: str) -> None:
+    """Large and small, wide and narrow, turned by EXIF or not: within what a viewer could see."""
+    for orientation in (1, 6):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        data = encoded(photo(*size), "JPEG", quality=92, exif=exif)
+        got = decode(data, Resizing(96, method, "bilinear")).astype(int)
+        whole = open_rgb(data)
+        resize = {"crop": ImageOps.fit, "pad": ImageOps.pad, "stretch": Image.Image.resize}[method]
+        expected = np.asarray(resize(whole, (96, 96), Image.Resampling.BILINEAR), int)
+        assert got.shape == (96, 96, 3)
+        assert abs(got - expected).mean() < 4
+
+
+def test_a_grey_or_disordered_jpeg_is_pillows() -> None:
+    grey = encoded(photo(300, 200)[..., 0], "JPEG")
+    assert (decode(grey, Resizing(64, "stretch", "bilinear")).std(axis=-1) == 0).all()
+    disordered = encoded(photo(300, 200), "JPEG")[:-2] + b"\x00\x00\xff\xd9"
+    expected = np.asarray(open_rgb(disordered).resize((64, 64), Image.Resampling.BILINEAR), int)
+    assert abs(decode(disordered, Resizing(64, "stretch", "bilinear")) - expected).mean() < 4

@@ -6,10 +6,13 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from graft.progress import say
+
+T = TypeVar("T")
 
 UNUSED = ("matplotlib.pyplot", "sklearn")
 """What Keras imports, if it is there, for plots and wrappers that graft does not use: a quarter of its start."""
@@ -28,7 +31,33 @@ def _hidden(names: Sequence[str]) -> Iterator[None]:
 
 
 def start_tensorflow() -> None:
-    """Import TensorFlow without what its C++ parts print before logging can be set; failures are shown."""
+    """Import TensorFlow, look for devices, say which."""
+    devices = _quietly(_devices)
+    import tensorflow as tf
+
+    names = " and ".join(sorted({device.device_type for device in devices}))
+    say(f"TensorFlow {tf.__version__} on {names}")
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow and leave the devices alone."""
+    _quietly(_import)
+
+
+def _import() -> None:
+    with _hidden(UNUSED):
+        import tensorflow  # noqa: F401
+
+
+def _devices() -> list[Any]:
+    _import()
+    import tensorflow as tf
+
+    return list(tf.config.list_physical_devices())
+
+
+def _quietly(action: Callable[[], T]) -> T:
+    """Without what TensorFlow's C++ parts print before logging can be set; failures are shown."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("absl").setLevel(logging.ERROR)
     sys.stderr.flush()
@@ -36,10 +65,7 @@ def start_tensorflow() -> None:
     with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 2)
         try:
-            with _hidden(UNUSED):
-                import tensorflow as tf
-
-            devices = tf.config.list_physical_devices()
+            return action()
         except BaseException:
             said.seek(0)
             os.write(kept, said.read())
@@ -47,5 +73,3 @@ def start_tensorflow() -> None:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-    names = " and ".join(sorted({device.device_type for device in devices}))
-    say(f"TensorFlow {tf.__version__} on {names}")

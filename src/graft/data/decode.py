@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -122,10 +124,22 @@ def decode(data: bytes, resizing: Resizing) -> np.ndarray:
     """(side, side, 3) uint8 RGB. Shrinking is antialiased. Raises UndecodableError.
 
     stretch: both sides to `side`. crop: the largest centred square. pad: whole image, black bars.
-    A large JPEG is decoded at the smallest n/8 of its size at which no side is below `side`, then resized.
+
+    A colour JPEG is decoded at the smallest n/8 of its size at which no side is below `side`; libjpeg scales among
+    frequencies. Where that leaves less than a factor of 2 to a bilinear stretch, every pixel counts without
+    antialiasing too, and OpenCV does it in a fifth of the time; all else is Pillow's
+    (benchmarks/RESULTS.md has the decoders that this was chosen from).
     """
-    image = _scaled_jpeg(data, resizing.side) or open_rgb(data)
-    size = (resizing.side, resizing.side)
+    side = resizing.side
+    pixels = _scaled_jpeg(data, side)
+    if (
+        pixels is not None
+        and (resizing.method, resizing.interpolation) == ("stretch", "bilinear")
+        and max(pixels.shape[:2]) < 2 * side
+    ):
+        return _opencv().resize(pixels, (side, side))  # type: ignore[no-any-return]
+    image = open_rgb(data) if pixels is None else Image.fromarray(pixels)
+    size = (side, side)
     resampling = RESAMPLING[resizing.interpolation]
     if resizing.method == "crop":
         image = ImageOps.fit(image, size, resampling)
@@ -136,8 +150,8 @@ def decode(data: bytes, resizing: Resizing) -> np.ndarray:
     return np.asarray(image)
 
 
-def _scaled_jpeg(data: bytes, side: int) -> Image.Image | None:
-    """A colour JPEG, upright, at the smallest n/8 of its size with no side below `side`; None for anything else."""
+def _scaled_jpeg(data: bytes, side: int) -> np.ndarray | None:
+    """(h, w, 3) uint8, upright, at the smallest n/8 of its size with no side below `side`; None if no colour JPEG."""
     if not data.startswith(JPEG_START):
         return None
     with verdicts():
@@ -148,6 +162,14 @@ def _scaled_jpeg(data: bytes, side: int) -> Image.Image | None:
             pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=side, min_width=side, min_factor=1)
         except ValueError:  # some harmless disorder in it, which Pillow reads over and `examine` let pass
             return None
-        image = Image.fromarray(pixels)
         orientation = exif_orientation(header)
-        return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+        return np.asarray(Image.fromarray(pixels).transpose(UPRIGHT[orientation])) if orientation in UPRIGHT else pixels
+
+
+@cache
+def _opencv() -> Any:
+    """Imported where it is used; as one thread among many it must not start its own."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    return cv2

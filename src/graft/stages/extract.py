@@ -199,7 +199,7 @@ def _fill(arrays: _Arrays, known: _Known, sha256s: list[str], n_views: int) -> d
 
 def _computed_by(engine: str) -> dict[str, str]:
     """Libraries and processor, since late decimals of a feature depend on them. An engine is called as its package."""
-    libraries = {name: version(name) for name in ("pillow", "simplejpeg", engine)}
+    libraries = {name: version(name) for name in ("pillow", "simplejpeg", "opencv-python-headless", engine)}
     return {"processor": cache.processor(), **libraries}
 
 

@@ -20,7 +20,7 @@ from graft.training.fit import COLUMNS, Examples, OnEpoch, fit
 if TYPE_CHECKING:
     from graft.params import BackboneParams, DataParams, FinetuneParams
 
-GATE_IMAGES = 32
+GATE_IMAGES = 4
 GATE_TOLERANCE = {"float32": 1e-3, "float16": 2e-2}
 """Largest difference of a probability between head on cached features and model on pixels, by extract.dtype."""
 

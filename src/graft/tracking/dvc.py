@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ from graft.errors import TrackingError
 NOTES = Path(".graft/executed.json")
 LOCK = Path("dvc.lock")
 PIPELINE = Path("dvc.yaml")
+PROCESS = "GRAFT_DVC_PROCESS"
+"""In the environment of a stage that `graft.warm` forked: the `dvc` process, which is not among its ancestors."""
+
 STAGES = ("prepare", "extract", "train", "finetune", "evaluate")
 
 
@@ -123,16 +128,27 @@ def _notes() -> dict[str, str]:
 
 def _session() -> str:
     """Names the nearest `dvc` process above this one, or the shell where a stage is started by hand."""
+    above = process_above()
+    if above is not None:
+        return f"dvc {above.pid} {above.create_time()}"
     ancestors = psutil.Process().parents()
-    for process in ancestors:
+    first = ancestors[0] if ancestors else psutil.Process()
+    return f"shell {first.pid} {first.create_time()}"
+
+
+def process_above() -> psutil.Process | None:
+    """The `dvc` process that started this one."""
+    if PROCESS in os.environ:
+        with suppress(psutil.Error, ValueError):
+            return psutil.Process(int(os.environ[PROCESS]))
+    for process in psutil.Process().parents():
         try:
             command = process.cmdline()
         except psutil.Error:
             continue
         if any(Path(part).name in ("dvc", "dvc.exe") for part in command[:2]) or "dvc" in command[1:3]:
-            return f"dvc {process.pid} {process.create_time()}"
-    first = ancestors[0] if ancestors else psutil.Process()
-    return f"shell {first.pid} {first.create_time()}"
+            return process
+    return None
 
 
 def _md5(path: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,19 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from graft.data import report
-from graft.tracking import dvc
+from graft.data import catalogue, report
+from graft.tracking import dvc, model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from graft.params import Params
-
-REQUIREMENTS = ("keras", "tensorflow", "numpy")
-"""What a logged model needs; MLflow would take seconds to infer them."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,8 @@ def log(tracked: Tracked, params: Params, outputs: Outputs, running: str | None)
     _log_data(tracked, params, outputs)
     _log_dataset(tracked, outputs.inputs)
     _log_stages(tracked, outputs, running)
-    _log_model(tracked, outputs)
+    n_classes = len(catalogue.read(outputs.inputs.catalogue).classes)
+    model.log(tracked.run_id, outputs.model, params.backbone.input_size, n_classes)
 
 
 def _log_metrics(tracked: Tracked, outputs: Outputs) -> None:
@@ -162,27 +158,3 @@ def _log_stages(tracked: Tracked, outputs: Outputs, running: str | None) -> None
         tracked.client.set_tag(tracked.run_id, f"graft.stage.{stage}", f"{how} {state.md5}")
     listing = {stage: {"executed": state.executed, "md5": state.md5s} for stage, state in states.items()}
     tracked.client.log_dict(tracked.run_id, listing, "stages.json")
-
-
-def _log_model(tracked: Tracked, outputs: Outputs) -> None:
-    """The final model, with its signature and a blank image as input example."""
-    from importlib.metadata import version
-
-    import keras
-    import mlflow
-    from mlflow.models import infer_signature
-
-    keras.config.disable_interactive_logging()  # MLflow tries the example with a progress bar
-    model = keras.models.load_model(outputs.model, compile=False)
-    example = np.zeros((1, *model.input_shape[1:]), np.float32)
-    signature = infer_signature(example, np.asarray(model(example, training=False)))
-    os.environ.pop("MLFLOW_RUN_ID", None)  # would beat the run named here
-    with mlflow.start_run(run_id=tracked.run_id):
-        # mlflow.keras.log_model cannot take an input example: it writes it into a folder that is not there yet.
-        mlflow.tensorflow.log_model(
-            model,
-            name="model",
-            signature=signature,
-            input_example=example,
-            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
-        )

@@ -34,6 +34,16 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 """(epoch from 1, its metrics) -> nothing; called as each epoch ends."""
 
 
+Batch = tuple[np.ndarray, ...]
+"""inputs (b, ...), targets (b, n_classes), weights (b,): all float32."""
+
+MOST_BATCHES, MOST_BYTES = 16, 2**24
+"""That are made at a time."""
+
+MOST_STEPS = 20
+"""That Keras takes without coming back to Python."""
+
+
 class FitValues(optimizers.OptimizerValues, Protocol):
     """The part of a training section that is read here."""
 
@@ -92,21 +102,32 @@ def fit(
     total_steps = p.steps if p.steps is not None else (p.epochs or 0) * steps_per_epoch
     epochs = math.ceil(total_steps / steps_per_epoch)
 
+    at_once = _steps_at_once(steps_per_epoch, total_steps)
+
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     model.compile(
         optimizer=optimizers.build(p, total_steps),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=p.label_smoothing),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        steps_per_execution=at_once,
     )
     weights = _class_weights(p.class_weights, train.targets, n_classes)
-    keeper = _keep_best(p, total_steps, epochs, on_epoch)
+    keeper = _keep_best(p, total_steps, epochs, at_once, on_epoch)
+    example = fetch_train(train.rows[:1], 0)[0]
     held_out = None
     if len(validation.rows):
         n_batches = math.ceil(len(validation.rows) / p.batch_size)
-        held_out = _dataset(lambda: _once(validation, fetch_validation, p.batch_size, n_classes), n_batches)
+        held_out = _dataset(
+            p.batch_size, n_batches, example, lambda size: _once(validation, fetch_validation, size, n_classes)
+        )
     model.fit(
-        _dataset(_endless(train, fetch_train, p.batch_size, n_classes, weights, seed), tf.data.INFINITE_CARDINALITY),
+        _dataset(
+            p.batch_size,
+            tf.data.INFINITE_CARDINALITY,
+            example,
+            lambda size: _endless(train, fetch_train, size, n_classes, weights, seed),
+        ),
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         validation_data=held_out,
@@ -127,10 +148,10 @@ def _class_weights(how: str, targets: np.ndarray, n_classes: int) -> np.ndarray:
 
 def _endless(
     examples: Examples, fetch: Fetch, size: int, n_classes: int, weights: np.ndarray, seed: int
-) -> Callable[[], Iterator[tuple[np.ndarray, ...]]]:
-    """Batches (inputs, one-hot targets, weights), epoch after epoch, each in an order of its own."""
+) -> Callable[[], Iterator[Batch]]:
+    """`size` or less of (inputs, one-hot targets, weights), epoch after epoch, each in an order of its own."""
 
-    def batches() -> Iterator[tuple[np.ndarray, ...]]:
+    def parts() -> Iterator[Batch]:
         one_hot = np.eye(n_classes, dtype=np.float32)
         epoch = 0
         while True:
@@ -141,30 +162,43 @@ def _endless(
                 yield fetch(examples.rows[chosen], epoch), one_hot[target], weights[target] * examples.weights[chosen]
             epoch += 1
 
-    return batches
+    return parts
 
 
-def _once(examples: Examples, fetch: Fetch, size: int, n_classes: int) -> Iterator[tuple[np.ndarray, ...]]:
-    one_hot = np.eye(n_classes, dtype=np.float32)
-    for start in range(0, len(examples.rows), size):
-        target = examples.targets[start : start + size]
-        yield (
-            fetch(examples.rows[start : start + size], 0),
-            one_hot[target],
-            examples.weights[start : start + size],
-        )
+def _once(examples: Examples, fetch: Fetch, size: int, n_classes: int) -> Callable[[], Iterator[Batch]]:
+    def parts() -> Iterator[Batch]:
+        one_hot = np.eye(n_classes, dtype=np.float32)
+        for start in range(0, len(examples.rows), size):
+            rows, target = examples.rows[start : start + size], examples.targets[start : start + size]
+            yield fetch(rows, 0), one_hot[target], examples.weights[start : start + size]
+
+    return parts
 
 
-def _dataset(batches: Callable[[], Iterator[tuple[np.ndarray, ...]]], n_batches: int) -> Any:
+def _dataset(
+    batch_size: int, n_batches: int, example: np.ndarray, parts: Callable[[int], Callable[[], Iterator[Batch]]]
+) -> Any:
+    """Batches of at most `batch_size`. example: one input. parts: number of examples -> as many at a time.
+
+    Several batches come from Python at a time, since each crossing costs as much as a step of a small head.
+    """
     import tensorflow as tf
 
-    first = next(batches())
-    signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in first)
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    at_a_time = max(1, min(MOST_BATCHES, MOST_BYTES // (batch_size * example.nbytes)))
+    source = parts(batch_size * at_a_time)
+    signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in next(source()))
+    dataset = tf.data.Dataset.from_generator(source, output_signature=signature)
+    dataset = dataset.flat_map(lambda *part: tf.data.Dataset.from_tensors(part).rebatch(batch_size))
     return dataset.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2)
 
 
-def _keep_best(p: FitValues, total_steps: int, epochs: int, on_epoch: OnEpoch) -> Any:
+def _steps_at_once(steps_per_epoch: int, total_steps: int) -> int:
+    """The most steps, up to MOST_STEPS, that fit into an epoch and into the whole without a rest."""
+    together = math.gcd(steps_per_epoch, total_steps)
+    return max(n for n in range(1, MOST_STEPS + 1) if together % n == 0)
+
+
+def _keep_best(p: FitValues, total_steps: int, epochs: int, at_once: int, on_epoch: OnEpoch) -> Any:
     """The one callback: counts steps, keeps the best weights, stops, reports."""
     import keras
 
@@ -183,8 +217,8 @@ def _keep_best(p: FitValues, total_steps: int, epochs: int, on_epoch: OnEpoch) -
             self.best_weights: list[np.ndarray] = []
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            self.steps += 1
-            bar.update(p.batch_size)
+            self.steps += at_once
+            bar.update(at_once * p.batch_size)
             if self.steps >= total_steps:
                 self.model.stop_training = True
 

@@ -1,0 +1,284 @@
+"""The stages of one `dvc repro` share one start of Python's libraries.
+
+Importing TensorFlow, MLflow and the like takes longer than most stages compute. So the first stage that DVC starts
+brings up a server beside it, which imports those libraries and nothing of graft. Each later stage is a process forked
+from it: it has the arguments, environment, folder and files of the `graft` command that DVC started, reads graft's
+code anew, and ends with its exit code. The server ends with the `dvc` process. Without one a stage imports for itself.
+
+On Linux only: elsewhere a process with these libraries cannot be forked safely. GRAFT_WARM=0 switches it off.
+"""
+
+from __future__ import annotations
+
+import array
+import atexit
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import traceback
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from graft.tracking import dvc
+
+if TYPE_CHECKING:
+    import psutil
+
+VARIABLE = "GRAFT_WARM"
+FOLLOWED = ("prepare", "extract", "train", "finetune")
+"""Stages that others follow: these bring up a server, all stages use it."""
+
+WAITING = ("extract", "train", "finetune")
+"""Stages that would import TensorFlow too, and so wait for the server where they have just brought it up."""
+
+LIBRARIES = (
+    "pandas",
+    "pydantic",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "sklearn.metrics",
+    "scipy.stats",
+    "matplotlib.figure",
+    "mlflow.pyfunc",
+    "pyarrow.parquet",
+)
+"""What is imported after TensorFlow, one by one as long as no stage is asked for.
+
+Not openvino, which starts a thread as it is imported.
+"""
+
+LONGEST_REQUEST = 2**20
+
+
+def run_there() -> None:
+    """Run this command in a warm process and exit with its code; or bring up a server, and return."""
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if (
+        sys.platform != "linux"
+        or os.environ.get(VARIABLE) == "0"
+        or dvc.PROCESS in os.environ
+        or command not in (*FOLLOWED, "evaluate")
+    ):
+        return
+    above = dvc.process_above()
+    address = _address(above) if above else None
+    if above is None or address is None:
+        return
+    code = _ask(address)
+    if code is None and command in FOLLOWED:
+        _start(address, above)
+        code = _ask(address) if command in WAITING else None
+    if code is not None:
+        os._exit(code)
+
+
+def _address(above: psutil.Process) -> Path | None:
+    """Of the socket, in a folder that only this user may enter; None where there can be none.
+
+    One for each `dvc` process, Python and checkout: no stage runs with other libraries than its own.
+    """
+    folder = Path(tempfile.gettempdir()) / f"graft-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError:
+        return None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != 0o700:
+        return None
+    python = f"{sys.executable}{os.environ.get('PYTHONPATH')}{os.environ.get('KERAS_HOME')}"
+    name = f"{above.pid}-{above.create_time():.2f}-{zlib.crc32(os.fsencode(python)):x}"
+    return folder / name
+
+
+# the command that DVC started
+
+
+def _ask(address: Path) -> int | None:
+    """The exit code of this command, run by the server; None where there is no server or it has failed."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(address))
+            request = {"argv": sys.argv, "environment": dict(os.environ), "folder": os.getcwd(), "umask": _umask()}
+            data = json.dumps(request).encode()
+            if len(data) > LONGEST_REQUEST:
+                return None
+            files = array.array("i", [0, 1, 2])
+            connection.sendmsg([len(data).to_bytes(4)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+            connection.sendall(data)
+            # An interrupt from the terminal reaches the stage itself: this process waits for how it ends.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            worker = _received(connection, 4)
+            if worker is None:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                return None
+            pid = int.from_bytes(worker)
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, lambda number, _: os.kill(pid, number))
+            code = _received(connection, 4)
+            return 1 if code is None else int.from_bytes(code)
+        except OSError:
+            return None
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _received(connection: socket.socket, n: int) -> bytes | None:
+    """Exactly n bytes, or None where the other side has closed."""
+    data = b""
+    while len(data) < n:
+        part = connection.recv(n - len(data))
+        if not part:
+            return None
+        data += part
+    return data
+
+
+def _start(address: Path, above: psutil.Process) -> None:
+    """Bring up the server in the background; it answers as soon as it has imported."""
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        address.unlink(missing_ok=True)
+        listener.bind(str(address))
+        listener.listen()
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "graft.warm", str(address), str(above.pid), str(listener.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+        )
+    except OSError:
+        address.unlink(missing_ok=True)
+    finally:
+        listener.close()
+
+
+# the server
+
+
+def serve(address: Path, dvc_pid: int, listener: socket.socket) -> None:
+    """Fork a stage for each request, until the `dvc` process has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries the children
+    try:
+        ended = os.pidfd_open(dvc_pid)
+    except OSError:
+        address.unlink(missing_ok=True)
+        return
+    _import_tensorflow()
+    libraries = list(LIBRARIES)
+    while True:
+        ready, _, _ = select.select([listener.fileno(), ended], [], [], 0 if libraries else None)
+        if ended in ready:
+            address.unlink(missing_ok=True)
+            return
+        if ready:
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                os.close(ended)
+                listener.close()
+                _mind(connection, dvc_pid)
+            connection.close()
+        elif libraries:
+            _import(libraries.pop(0))
+
+
+def _import_tensorflow() -> None:
+    """And nothing of graft's stays: a stage reads its own code when it starts."""
+    from graft.start import import_tensorflow
+
+    gc.disable()
+    import_tensorflow()
+    gc.freeze()
+    gc.enable()
+    for name in [name for name in sys.modules if name.startswith("graft.")]:
+        del sys.modules[name]
+
+
+def _import(library: str) -> None:
+    gc.disable()
+    importlib.import_module(library)
+    gc.freeze()
+    gc.enable()
+
+
+def _mind(connection: socket.socket, dvc_pid: int) -> NoReturn:
+    """Start the stage and tell how it ends; it ends with the command that asked for it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        head, ancillary, _, _ = connection.recvmsg(4, socket.CMSG_SPACE(3 * array.array("i").itemsize))
+        files = array.array("i")
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                files.frombytes(data)
+        body = _received(connection, int.from_bytes(head))
+        if body is None or len(files) != 3:
+            os._exit(1)
+        request = json.loads(body)
+        worker = os.fork()
+        if worker == 0:
+            connection.close()
+            _become(request, list(files), dvc_pid)
+            os._exit(_run())
+        for file in files:
+            os.close(file)
+        connection.sendall(worker.to_bytes(4))
+        watched = os.pidfd_open(worker)
+        ready, _, _ = select.select([watched, connection.fileno()], [], [])
+        if watched not in ready:  # the command that asked for it was killed
+            os.kill(worker, signal.SIGKILL)
+        _, status = os.waitpid(worker, 0)
+        with suppress(OSError):
+            connection.sendall((os.waitstatus_to_exitcode(status) % 256).to_bytes(4))
+    except Exception:
+        os._exit(1)
+    os._exit(0)
+
+
+def _become(request: dict[str, Any], files: list[int], dvc_pid: int) -> None:
+    """Take over what a process has from the one that starts it."""
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.umask(request["umask"])
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"] | {dvc.PROCESS: str(dvc_pid)})
+    sys.argv = request["argv"]
+    sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _run() -> int:
+    """The exit code of the command in `sys.argv`. What would be done at the end of the process is done."""
+    from graft import cli
+
+    code: Any = 0
+    try:
+        cli.run()
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    atexit._run_exitfuncs()  # the rest of an interpreter's end would copy every page that is shared with the server
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code if isinstance(code, int) else int(code is not None)
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]), int(sys.argv[2]), socket.socket(fileno=int(sys.argv[3])))
