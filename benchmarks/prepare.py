@@ -11,47 +11,18 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-import yaml
 from PIL import Image
 
+from common import PREPARE, make_photos, make_small, timed, write_params
 from record import keep
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 CHUNK = 64
-
-
-def make_photos(folder: Path, n: int) -> None:
-    """JPEGs of 400 x 534 pixels and about 30 KB, as the photos of a shop are."""
-    rng = np.random.default_rng(0)
-    for i in range(n):
-        coarse = Image.fromarray(rng.integers(0, 256, (12, 9, 3), np.uint8))
-        picture = np.asarray(coarse.resize((400, 534), Image.Resampling.BICUBIC), np.int16)
-        noisy = np.clip(picture + rng.integers(-9, 10, picture.shape), 0, 255).astype(np.uint8)
-        target = folder / f"class{i % 10}" / f"{i:05d}.jpg"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(noisy).save(target, quality=80)
-
-
-def make_small(folder: Path, n: int) -> None:
-    """PNGs of 28 x 28 grey pixels, all in one directory of a class or the other."""
-    rng = np.random.default_rng(1)
-    for k in range(2):
-        (folder / f"class{k}").mkdir(parents=True)
-    for i in range(n):
-        coarse = Image.fromarray(rng.integers(0, 256, (7, 7), np.uint8))
-        out = io.BytesIO()
-        coarse.resize((28, 28), Image.Resampling.BICUBIC).save(out, "PNG")
-        (folder / f"class{i % 2}" / f"{i:06d}.png").write_bytes(out.getvalue())
 
 
 def decode(paths: list[str]) -> int:
@@ -88,25 +59,6 @@ def examined(root: Path, paths: list[str]) -> float:
         return len(paths) / (time.perf_counter() - began)
 
 
-def prepare(project: Path, cache: Path) -> tuple[float, float]:
-    """Seconds and peak memory in GB of the whole command, its processes included."""
-    paths = {
-        "catalogue": "catalogue.csv",
-        "split": "split.csv",
-        "quarantine": "quarantine.csv",
-        "duplicates": "duplicates.csv",
-        "metrics": "prepare.json",
-    }
-    options = [part for name, path in paths.items() for part in (f"--{name}", path)]
-    began = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "graft.cli", "prepare", *options],
-        cwd=project, env=os.environ | {"GRAFT_CACHE_DIR": str(cache)}, check=True,
-    )  # fmt: skip
-    seconds = time.perf_counter() - began
-    return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-
-
 def best(rounds: int, *ways: Callable[[], float]) -> list[float]:
     results = [[way() for way in ways] for _ in range(rounds)]
     return [max(values) for values in zip(*results, strict=True)]
@@ -132,11 +84,9 @@ def main() -> None:
         make_small(Path(folder) / "small", options.small)
         small = sorted(str(path) for path in (Path(folder) / "small").rglob("*.png"))
         small_bare = bare(small)
-        params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-        params["data"] |= {"source": "folder", "path": str(Path(folder) / "small")}
-        (project / "params.yaml").write_text(yaml.safe_dump(params))
-        first, _ = prepare(project, Path(folder) / "cache")
-        second, memory = prepare(project, Path(folder) / "cache")
+        write_params(project, {"data.source": "folder", "data.path": str(Path(folder) / "small")})
+        first, _ = timed(PREPARE, project, Path(folder) / "cache")
+        second, memory = timed(PREPARE, project, Path(folder) / "cache")
         keep(
             {
                 "prepare.photos_per_second": graft_rate,

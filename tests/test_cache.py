@@ -51,7 +51,7 @@ EXTRACT = {
 
 def finetune_params(cut: str | None) -> FinetuneParams:
     tree = default_params()["finetune"]
-    return FinetuneParams.model_validate(tree | {"enabled": cut is not None, "cut": cut or "Conv_1"})
+    return FinetuneParams.model_validate(tree | {"enabled": cut is not None, "cut": cut})
 
 
 BUILT = functools.cache(build.build)

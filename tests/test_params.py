@@ -15,6 +15,8 @@ from conftest import REPOSITORY
 from graft import params
 from graft.errors import ParamsError
 
+SIZES = ("rotation_degrees", "width_shift", "height_shift", "zoom", "brightness", "contrast")
+
 
 def faults(path: Path) -> tuple[str, ...]:
     with pytest.raises(ParamsError) as caught:
@@ -60,9 +62,20 @@ def test_every_key_of_the_default_file_is_explained() -> None:
         ({"train.learning_rate": "fast"}, "train.learning_rate: must be a valid number. Got 'fast'."),
         ({"seed": "42"}, "seed: must be a valid integer. Got '42'."),
         (
+            {"finetune.cut": [1]},
+            "finetune.cut: must be a valid string. Got [1]. Or: must be a valid integer. Got [1]. "
+            "Or: must be a valid number. Got [1].",
+        ),
+        (
             {"finetune.cut": None},
-            "finetune.cut: must be a valid string. Got null. Or: must be a valid integer. Got null. "
-            "Or: must be a valid number. Got null.",
+            "finetune.cut: must name where fine-tuning starts, or finetune.enabled be false. Got null.",
+        ),
+        (
+            {
+                "extract.augment": dict.fromkeys(SIZES, 0.0)
+                | {"horizontal_flip": False, "fill_mode": "nearest", "seed": 0}
+            },
+            "extract.views: must be 0 where extract.augment changes nothing (all 0 and false). Got 5.",
         ),
         (
             {"train.schedule": "exponential"},
@@ -148,7 +161,7 @@ def test_every_key_of_the_default_file_is_explained() -> None:
             "Got 0.36.",
         ),
         (
-            {"backbone.name": "ResNet50", "backbone.weights": "random", "finetune.enabled": False},
+            {"backbone.name": "ResNet50", "backbone.weights": "random", "finetune.cut": 1},
             "backbone.alpha: must be null, since ResNet50 has no width multiplier. Got 0.35.",
         ),
         (
@@ -212,8 +225,8 @@ def test_a_weights_file_is_pinned_by_its_content(params_with: Callable[..., Path
     )
 
 
-def test_a_cut_is_not_checked_where_it_is_not_used(params_with: Callable[..., Path]) -> None:
-    assert not params.load(params_with({"finetune.cut": "nowhere", "finetune.enabled": False})).finetune.enabled
+def test_no_cut_where_nothing_is_fine_tuned(params_with: Callable[..., Path]) -> None:
+    assert params.load(params_with({"finetune.cut": None, "finetune.enabled": False})).finetune.cut is None
 
 
 def test_all_faults_at_once(params_with: Callable[..., Path]) -> None:

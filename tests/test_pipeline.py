@@ -50,7 +50,7 @@ def test_a_cold_pass_runs_all_stages_quietly(cold: tuple[Project, str]) -> None:
     assert project.executed(output) == ALL
     for noise in ("Warning", "absl", "Traceback", "oneDNN", "\x1b", "━"):
         assert noise not in output
-    assert "extracting: 60 images in" in output
+    assert "extracting: 360 images in" in output
     assert "images/s" in output
 
 
@@ -109,7 +109,7 @@ def test_features_say_what_made_them(project: Project) -> None:
     )
     assert len(meta["weights_sha256"]) == 64
     array = np.load(project.folder / "data" / "features" / "features.npy", mmap_mode="r")
-    assert array.shape == tuple(meta["shape"]) == (60, 1280)
+    assert array.shape == tuple(meta["shape"]) == (60, 6, 1280)
 
 
 def test_the_run_holds_all_that_the_files_say(project: Project, first_run: Any, tmp_path: Path) -> None:

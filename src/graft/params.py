@@ -277,7 +277,7 @@ class TrainParams(Optimization):
 
 class FinetuneParams(Optimization):
     enabled: bool
-    cut: str | int | float
+    cut: str | int | float | None
 
 
 class EvaluateParams(Section):
@@ -440,7 +440,9 @@ def _cross_checks(sections: dict[str, Any]) -> list[str]:
         )
     if extract is not None and train is not None:
         faults += _check_head(extract, train)
-    if backbone is not None and backbone.name in BACKBONES and finetune is not None and finetune.enabled:
+    if finetune is not None and finetune.cut is None and finetune.enabled:
+        faults.append("finetune.cut: must name where fine-tuning starts, or finetune.enabled be false. Got null.")
+    if backbone is not None and backbone.name in BACKBONES and finetune is not None and finetune.cut is not None:
         try:
             cuts.resolve(cuts.known(backbone.name), finetune.cut)
         except ValueError as error:

@@ -19,14 +19,12 @@ import os
 import select
 import signal
 import socket
-import stat
+import struct
 import subprocess
 import sys
-import tempfile
 import traceback
 import zlib
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from graft.tracking import dvc
@@ -70,9 +68,9 @@ def run_there() -> None:
     ):
         return
     above = dvc.process_above()
-    address = _address(above) if above else None
-    if above is None or address is None:
+    if above is None:
         return
+    address = _address(above)
     code = _ask(address)
     if code is None and command in FOLLOWED:
         _start(address, above)
@@ -81,32 +79,33 @@ def run_there() -> None:
         os._exit(code)
 
 
-def _address(above: psutil.Process) -> Path | None:
-    """Of the socket, in a folder that only this user may enter; None where there can be none.
+def _address(above: psutil.Process) -> str:
+    """Of the socket, in Linux's abstract namespace: it is gone with the process that listens.
 
     One for each `dvc` process, Python and checkout: no stage runs with other libraries than its own.
     """
-    folder = Path(tempfile.gettempdir()) / f"graft-{os.getuid()}"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        status = folder.lstat()
-    except OSError:
-        return None
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != 0o700:
-        return None
     python = f"{sys.executable}{os.environ.get('PYTHONPATH')}{os.environ.get('KERAS_HOME')}"
-    name = f"{above.pid}-{above.create_time():.2f}-{zlib.crc32(os.fsencode(python)):x}"
-    return folder / name
+    return f"\0graft-{above.pid}-{above.create_time():.2f}-{zlib.crc32(os.fsencode(python)):x}"
+
+
+def _same_user(connection: socket.socket) -> bool:
+    """Whether the other side is a process of this user; anyone can name an abstract socket."""
+    _, user, _ = struct.unpack(
+        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    )
+    return bool(user == os.getuid())
 
 
 # the command that DVC started
 
 
-def _ask(address: Path) -> int | None:
+def _ask(address: str) -> int | None:
     """The exit code of this command, run by the server; None where there is no server or it has failed."""
     with socket.socket(socket.AF_UNIX) as connection:
         try:
-            connection.connect(str(address))
+            connection.connect(address)
+            if not _same_user(connection):
+                return None
             request = {"argv": sys.argv, "environment": dict(os.environ), "folder": os.getcwd(), "umask": _umask()}
             data = json.dumps(request).encode()
             if len(data) > LONGEST_REQUEST:
@@ -146,48 +145,40 @@ def _received(connection: socket.socket, n: int) -> bytes | None:
     return data
 
 
-def _start(address: Path, above: psutil.Process) -> None:
-    """Bring up the server in the background; it answers as soon as it has imported."""
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        address.unlink(missing_ok=True)
-        listener.bind(str(address))
+def _start(address: str, above: psutil.Process) -> None:
+    """Bring up the server in the background; it answers as soon as it has imported TensorFlow."""
+    with socket.socket(socket.AF_UNIX) as listener, suppress(OSError):
+        listener.bind(address)
         listener.listen()
         subprocess.Popen(
-            [sys.executable, "-P", "-m", "graft.warm", str(address), str(above.pid), str(listener.fileno())],
+            [sys.executable, "-P", "-m", "graft.warm", str(above.pid), str(listener.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             pass_fds=[listener.fileno()],
         )
-    except OSError:
-        address.unlink(missing_ok=True)
-    finally:
-        listener.close()
 
 
 # the server
 
 
-def serve(address: Path, dvc_pid: int, listener: socket.socket) -> None:
+def serve(dvc_pid: int, listener: socket.socket) -> None:
     """Fork a stage for each request, until the `dvc` process has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries the children
     try:
         ended = os.pidfd_open(dvc_pid)
-    except OSError:
-        address.unlink(missing_ok=True)
+    except OSError:  # it has ended
         return
     _import_tensorflow()
     libraries = list(LIBRARIES)
     while True:
         ready, _, _ = select.select([listener.fileno(), ended], [], [], 0 if libraries else None)
         if ended in ready:
-            address.unlink(missing_ok=True)
             return
         if ready:
             connection, _ = listener.accept()
-            if os.fork() == 0:
+            if _same_user(connection) and os.fork() == 0:
                 os.close(ended)
                 listener.close()
                 _mind(connection, dvc_pid)
@@ -281,4 +272,4 @@ def _run() -> int:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), int(sys.argv[2]), socket.socket(fileno=int(sys.argv[3])))
+    serve(int(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])))

@@ -55,7 +55,7 @@ def known(backbone: str) -> CutPoints:
     )
 
 
-def resolve(cut_points: CutPoints, cut: str | int | float) -> str:
+def resolve(cut_points: CutPoints, cut: str | int | float | None) -> str:
     """The name of the layer to train from.
 
     cut: a layer's name; or a number of layers n >= 1, or a fraction of them in (0, 1), counted from
@@ -70,7 +70,7 @@ def resolve(cut_points: CutPoints, cut: str | int | float) -> str:
             raise ValueError(f"a layer name {unknown(cut, points)} `graft backbones show NAME` lists them all.")
         return cut
     most = max(point.layers for point in points.values())
-    if isinstance(cut, bool) or cut <= 0 or (isinstance(cut, float) and cut >= 1):
+    if cut is None or isinstance(cut, bool) or cut <= 0 or (isinstance(cut, float) and cut >= 1):
         raise ValueError(
             f"must be a layer's name, a number of layers from 1 to {most}, or a fraction between 0 and 1. Got {cut!r}."
         )

@@ -19,7 +19,7 @@ def require(folder: Path, p: Params) -> None:
         **{key: getattr(p.backbone, key) for key in ("alpha", "weights", "input_size", "resize", "interpolation")},
         **{key: getattr(p.extract, key) for key in ("precision", "pooling", "dtype", "views")},
         "augment": p.extract.augment.model_dump() if p.extract.views else None,
-        "cut": cuts.resolve(cuts.known(p.backbone.name), p.finetune.cut) if p.finetune.enabled else None,
+        "cut": cuts.resolve(cuts.known(p.backbone.name), p.finetune.cut) if p.finetune.cut is not None else None,
     }
     if p.extract.engine != "auto":
         expected["engine"] = p.extract.engine

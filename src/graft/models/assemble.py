@@ -24,7 +24,7 @@ def classifier(backbone: Loaded, pooling: str | None, head: keras.Model) -> kera
     return keras.Model(features.inputs[0], head(features.outputs[0]), name="classifier")
 
 
-def cut_name(backbone: Loaded, cut: str | int | float) -> str:
+def cut_name(backbone: Loaded, cut: str | int | float | None) -> str:
     """The layer that `finetune.cut` means. Raises BackboneError."""
     try:
         return cuts.resolve(cuts.derive(backbone.model), cut)
@@ -32,7 +32,7 @@ def cut_name(backbone: Loaded, cut: str | int | float) -> str:
         raise BackboneError(f"finetune.cut: {error}") from None
 
 
-def unfreeze(backbone: Loaded, cut: str | int | float) -> str:
+def unfreeze(backbone: Loaded, cut: str | int | float | None) -> str:
     """Make the layers from `cut` on trainable, all below frozen; returns the cut layer's name.
 
     BatchNorm layers stay frozen, and so in inference mode (`BatchNormalization.trainable = False`):

@@ -37,11 +37,11 @@ def run(
     catalogue_path: Path,
     features_path: Path,
 ) -> None:
-    """Write features of the catalogue's used images in its order, and the activations at `finetune.cut`."""
+    """Write the features of the catalogue's used images in its order, and what crosses at `finetune.cut`, if any."""
     images = catalogue.read(catalogue_path).used
     loaded = build.build(backbone.name, backbone.alpha, backbone.input_size, backbone.weights, backbone.random_seed)
     say(f"{backbone.name}, weights {backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
-    cut = cuts.resolve(cuts.derive(loaded.model), finetune.cut) if finetune.enabled else None
+    cut = None if finetune.cut is None else cuts.resolve(cuts.derive(loaded.model), finetune.cut)
     engine = engines.resolve(extract.engine)
     try:
         _extract(data.source, Path(data.path), backbone, extract, cut, engine, loaded, images, features_path)

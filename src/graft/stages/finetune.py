@@ -110,7 +110,7 @@ def run(
     history.to_csv(history_path, index=False, lineterminator="\n")
 
 
-def _boundary(features: store.Features, loaded: build.Loaded, cut: str | int | float, path: Path) -> np.ndarray:
+def _boundary(features: store.Features, loaded: build.Loaded, cut: str | int | float | None, path: Path) -> np.ndarray:
     """The activations at the cut. Raises StaleError where those on disk are of another one."""
     wanted = assemble.cut_name(loaded, cut)
     if features.boundary is None or features.meta.cut != wanted:

@@ -1,0 +1,99 @@
+"""An epoch of fine-tuning: from cached activations at the cut, against the whole network in the loop.
+
+    python benchmarks/finetune.py                          # photos made on the spot
+    python benchmarks/finetune.py --photos some/directory  # a directory per class, or train/, ... above
+
+Both train the same layers of MobileNetV2 1.0 at 224 pixels on the same images with graft's own `fit`, and both see
+augmented images: here a view that was kept, there a view drawn anew from images that are decoded already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from common import make_photos, write_params
+from graft.start import start_tensorflow
+from record import keep
+
+CUT = "block_13_expand"
+SIDE = 224
+CLASSES = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, help="directory of photos; made on the spot where not given")
+    parser.add_argument("--images", type=int, default=1024, help="of which an epoch is made")
+    options = parser.parse_args()
+    start_tensorflow()
+    with tempfile.TemporaryDirectory() as folder:
+        photos = options.photos or Path(folder) / "photos"
+        if options.photos is None:
+            make_photos(photos, options.images)
+        files = sorted(photos.rglob("*.jpg"))[: options.images]
+        keep({f"finetune.{name}": value for name, value in epochs(files, Path(folder)).items()})
+
+
+def epochs(files: list[Path], folder: Path) -> dict[str, float]:
+    """Seconds of the second epoch of each way, the first having traced the graphs."""
+    from graft import params
+    from graft.backbones import build
+    from graft.data import augment
+    from graft.data.decode import Resizing, decode
+    from graft.features import engines, store
+    from graft.models import assemble, heads
+    from graft.training.fit import Examples, fit
+
+    write_params(folder, {"finetune.epochs": 3, "finetune.monitor": "loss"})
+    p = params.load(folder / "params.yaml")
+    ranges = p.extract.augment.model_dump()
+    pixels = np.stack([decode(file.read_bytes(), Resizing(SIDE, "stretch", "bilinear")) for file in files])
+    targets = np.arange(len(files)) % CLASSES
+    rows = np.arange(len(files))
+    train = Examples(rows, targets, np.ones(len(rows), np.float32))
+    nothing = Examples(rows[:0], targets[:0], np.ones(0, np.float32))
+
+    def drawn_anew(chosen: np.ndarray, epoch: int) -> np.ndarray:
+        views = [augment.view(pixels[row], ranges, np.random.default_rng([epoch, row])) for row in chosen]
+        return np.stack(views).astype(np.float32)
+
+    loaded = build.build("MobileNetV2", 1.0, SIDE, "random", 0)
+    values = p.train.heads.linear.model_dump()
+    whole = assemble.classifier(loaded, "avg", heads.build("linear", values, (1280,), CLASSES, 0))
+    below = engines.openvino(build.feature_model(loaded, "avg", CUT), "float32")
+    boundary = np.lib.format.open_memmap(
+        folder / "boundary.npy", mode="w+", dtype=np.float16, shape=(len(files), 2, *below.run(pixels[:1])[1].shape[1:])
+    )
+    for view in (0, 1):
+        for start in range(0, len(files), 16):
+            some = rows[start : start + 16]
+            boundary[some, view] = below.run(drawn_anew(some, view).astype(np.uint8))[1]
+    assemble.unfreeze(loaded, CUT)
+    above = assemble.above(whole, CUT)
+
+    def kept(chosen: np.ndarray, epoch: int) -> np.ndarray:
+        return store.drawn(boundary, chosen, 0, epoch)
+
+    seconds = {}
+    for name, model, fetch in (("whole_network", whole, drawn_anew), ("activations", above, kept)):
+        ends: list[float] = []
+        fit(
+            model, p.finetune, 0, CLASSES, train, fetch, nothing, fetch,
+            lambda epoch, metrics, ends=ends: ends.append(time.perf_counter()),
+        )  # fmt: skip
+        seconds[name] = min(b - a for a, b in itertools.pairwise(ends))
+    return {
+        "whole_network_images_per_second": len(files) / seconds["whole_network"],
+        "activations_images_per_second": len(files) / seconds["activations"],
+        "epoch_vs_whole_network": seconds["whole_network"] / seconds["activations"],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The whole job against the tutorial's way (`tutorial.py`): cold, and with another learning rate of the head.
+
+    python benchmarks/pipeline.py photos        # train/, validation/ and test/, with a directory per class each
+
+Both train a linear head on a frozen MobileNetV2 1.0 at 224 pixels with ImageNet weights (KERAS_HOME has them, or they
+are downloaded). The tutorial decodes, augments and computes every image in each of its ten epochs. Commands are timed
+as a whole: process starts, `dvc`, the MLflow run. Takes ten minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from common import make_project, timed
+from record import keep
+
+EPOCHS = 10
+PROTOCOL = {
+    "data.source": "folder", "data.duplicates.conflicting_labels": "keep",
+    "backbone.alpha": 1.0, "backbone.input_size": 224, "backbone.weights": "imagenet",
+    "extract.views": 0, "train.learning_rate": 0.001, "train.epochs": EPOCHS,
+    "finetune.enabled": False, "finetune.cut": None,
+}  # fmt: skip
+EDITS = (0.002, 0.0005, 0.003)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--rounds", type=int, default=3, help="of graft; the tutorial's way runs once")
+    options = parser.parse_args()
+    photos = options.photos.resolve()
+    with tempfile.TemporaryDirectory() as name:
+        here = Path(name)
+        cold, edited, accuracies = [], [], []
+        for k in range(options.rounds):
+            project = here / f"project{k}"
+            make_project(project, PROTOCOL | {"data.path": str(photos)})
+            cold.append(timed(["dvc", "repro"], project, here / f"cache{k}")[0])
+            metrics = json.loads((project / "metrics" / "evaluate.json").read_text())
+            accuracies.append(metrics["head"]["test"]["accuracy"])
+            params = project / "params.yaml"
+            before = "learning_rate: 0.001\n"
+            params.write_text(params.read_text().replace(before, f"learning_rate: {EDITS[k % len(EDITS)]}\n", 1))
+            edited.append(timed(["dvc", "repro"], project, here / f"cache{k}")[0])
+            print(f"cold {cold[-1]:.1f} s, edited {edited[-1]:.1f} s, test accuracy {accuracies[-1]:.4f}", flush=True)
+        tutorial = [sys.executable, str(Path(__file__).with_name("tutorial.py")), str(photos), str(EPOCHS)]
+        accuracy_file = here / "accuracy"
+        seconds, _ = timed([*tutorial, str(accuracy_file)], here, here / "none")
+        keep(
+            {
+                "pipeline.tutorial_seconds": seconds,
+                "pipeline.tutorial_test_accuracy": float(accuracy_file.read_text()),
+                "pipeline.cold_seconds": statistics.median(cold),
+                "pipeline.head_edit_seconds": statistics.median(edited),
+                "pipeline.test_accuracy": accuracies[0],
+                "pipeline.cold_vs_tutorial": seconds / statistics.median(cold),
+                "pipeline.head_edit_vs_tutorial": seconds / statistics.median(edited),
+            }
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Stages that share one start of Python's libraries: what a forked stage has, how it ends, and when the server does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from conftest import REPOSITORY
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks such a process safely")
+
+DVC = """
+import json, subprocess, sys
+for line in sys.stdin:
+    command, folder, word = json.loads(line)
+    import os
+    started = subprocess.Popen(command, cwd=folder, env=os.environ | {"WORD": word})
+    print(started.pid, flush=True)
+    print(started.wait(), flush=True)
+"""
+CLI = '''
+"""In place of graft's: tells what it finds."""
+import os, sys, time
+from graft import warm
+
+def main():
+    warm.run_there()
+    run()
+
+def run():
+    from graft.tracking import dvc
+    words = [os.environ["WORD"], os.getcwd(), dvc.process_above().pid, os.getpid(), "tensorflow" in sys.modules]
+    print(*words, VERSION)
+    print("to standard error", file=sys.stderr)
+    sys.stdout.flush()
+    open("began", "w").write(str(os.getpid()))
+    try:
+        time.sleep(float(sys.argv[3]))
+    except KeyboardInterrupt:
+        print("interrupted")
+        sys.exit(3)
+    sys.exit(int(sys.argv[2]))
+
+VERSION = 1
+if __name__ == "__main__":
+    main()
+'''
+
+
+class FakeDvc:
+    """A process called `dvc` that starts stages one after the other."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        shutil.copytree(REPOSITORY / "src" / "graft", folder / "src" / "graft")
+        self.cli = folder / "src" / "graft" / "cli.py"
+        self.cli.write_text(CLI)
+        (folder / "dvc").write_text(DVC)
+        self.out, self.err = folder / "out", folder / "err"
+        with self.err.open("w") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, str(folder / "dvc")],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, text=True, cwd=folder,
+                env=os.environ | {"PYTHONPATH": str(folder / "src")} | environment,
+            )  # fmt: skip
+
+    def begin(self, stage: str, code: int = 0, seconds: float = 0, word: str = "word", where: str = ".") -> int:
+        """Start a stage; returns the process that DVC sees."""
+        folder = self.folder / where
+        folder.mkdir(exist_ok=True)
+        (folder / "began").unlink(missing_ok=True)
+        shell = f"exec {sys.executable} -m graft.cli {stage} {code} {seconds} > {self.out}"
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps([["sh", "-c", shell], str(folder), word]) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def ended(self) -> int:
+        """The exit code of the stage that was begun."""
+        assert self.process.stdout
+        return int(self.process.stdout.readline())
+
+    def ran(self, stage: str, code: int = 0, word: str = "word", where: str = ".") -> tuple[list[str], int, int]:
+        """(what the stage told, its exit code, the process that DVC saw)"""
+        seen = self.begin(stage, code, word=word, where=where)
+        ended = self.ended()
+        return self.out.read_text().split(), ended, seen
+
+    def worker(self) -> psutil.Process:
+        """The process that really runs the stage that was begun."""
+        file = self.folder / "began"
+        until(lambda: file.exists() and file.read_text() != "")
+        return psutil.Process(int(file.read_text()))
+
+    def close(self) -> None:
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe
+            pipe.close()
+        until(lambda: not self._warm())
+
+    def server(self) -> psutil.Process:
+        """What others are forked from: the oldest."""
+        return min(self._warm(), key=lambda process: process.create_time())
+
+    def _warm(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            command = process.info["cmdline"] or []
+            if "graft.warm" in command and str(self.process.pid) in command:
+                found.append(process)
+        return found
+
+
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def dvc(tmp_path: Path) -> Iterator[FakeDvc]:
+    fake = FakeDvc(tmp_path)
+    yield fake
+    fake.close()
+
+
+def test_a_stage_has_what_it_would_have_had(dvc: FakeDvc) -> None:
+    """Arguments, environment, folder, files, exit code; and code that was edited meanwhile."""
+    told, code, seen = dvc.ran("prepare", word="first")
+    assert told == ["first", str(dvc.folder), str(dvc.process.pid), str(seen), "False", "1"], (
+        "prepare needs no libraries"
+    )
+    assert code == 0
+    dvc.cli.write_text(CLI.replace("VERSION = 1", "VERSION = 2"))
+    told, code, seen = dvc.ran("train", code=7, word="other", where="sub")
+    assert told[:3] == ["other", str(dvc.folder / "sub"), str(dvc.process.pid)]
+    assert told[3] != str(seen), "another process than the one that DVC started"
+    assert told[4:] == ["True", "2"]
+    assert code == 7
+    assert dvc.err.read_text() == "to standard error\n" * 2
+
+
+def test_the_server_ends_with_dvc(dvc: FakeDvc) -> None:
+    assert dvc.ran("train")[1] == 0
+    server = dvc.server()
+    assert dvc.process.stdin
+    dvc.process.stdin.close()
+    server.wait(timeout=30)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stage_ends_with_the_command_that_dvc_started(dvc: FakeDvc, number: signal.Signals) -> None:
+    seen = dvc.begin("train", seconds=600)
+    worker = dvc.worker()
+    assert worker.pid != seen
+    os.kill(seen, number)
+    assert dvc.ended() != 0
+    worker.wait(timeout=30)
+
+
+def test_an_interrupt_reaches_the_stage_and_dvc_learns_how_it_ended(dvc: FakeDvc) -> None:
+    """As from a terminal: every process of the group gets it, and the one that DVC started waits."""
+    seen = dvc.begin("train", seconds=600)
+    worker = dvc.worker()
+    server = dvc.server()
+    for pid in (seen, server.pid, worker.pid):
+        os.kill(pid, signal.SIGINT)
+    assert dvc.ended() == 3
+    assert dvc.out.read_text().endswith("interrupted\n")
+    assert dvc.ran("finetune")[0][4] == "True", "and the server goes on"
+
+
+def test_a_server_that_dies_costs_only_time(dvc: FakeDvc) -> None:
+    dvc.ran("prepare")
+    server = dvc.server()
+    server.kill()
+    server.wait()
+    told, code, seen = dvc.ran("evaluate")
+    assert (told[3], told[4], code) == (str(seen), "False", 0)
+
+
+def test_it_can_be_switched_off(tmp_path: Path) -> None:
+    fake = FakeDvc(tmp_path, GRAFT_WARM="0")
+    told, code, seen = fake.ran("train")
+    assert (told[3], told[4], code) == (str(seen), "False", 0)
+    assert fake._warm() == []
+    fake.close()
