@@ -46,8 +46,11 @@ format: $(INSTALLED)  ## Format the code
 	ruff check --fix .
 	ruff format .
 
-bench: $(INSTALLED)  ## Measure what stages cost; figures go to benchmarks/results.json (two minutes)
-	python benchmarks/prepare.py
+bench: $(INSTALLED)  ## Measure what stages cost, into benchmarks/results.json (PHOTOS=data/clothing TORCH=python: all, 25 min)
+	python benchmarks/prepare.py $(if $(PHOTOS),--photos $(PHOTOS))
+	python benchmarks/extract.py $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(TORCH),--torch $(TORCH))
+	python benchmarks/finetune.py $(if $(PHOTOS),--photos $(PHOTOS))
+	$(if $(PHOTOS),python benchmarks/pipeline.py $(PHOTOS),@echo "PHOTOS is not set: the tutorial's way is not measured")
 
 pretrain: $(INSTALLED)  ## Pretrain the bundled backbone anew (about 45 minutes on two cores)
 	python pretrain/train.py pretrain/out

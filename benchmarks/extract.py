@@ -29,6 +29,9 @@ from record import keep
 SIDE = 224
 SIZES = (1_000, 10_000, 50_000)
 NEW_SHARE = 0.01
+TORCH_IMAGES = 512
+"""For each of its settings, of which the best counts."""
+
 MOBILENET = {
     "data.source": "folder", "backbone.alpha": 1.0, "backbone.input_size": SIDE, "backbone.weights": "random",
     "extract.views": 0, "finetune.enabled": False, "finetune.cut": None,
@@ -92,7 +95,7 @@ def rates(photos: Path, images: int, rounds: int, torch_python: str | None) -> d
             found[name].append(done / (time.perf_counter() - began))
         if torch_python:
             command = [torch_python, str(Path(__file__).with_name("torch_extract.py")), str(photos), str(SIDE)]
-            found["pytorch"].append(float(subprocess.check_output([*command, str(images)], text=True)))
+            found["pytorch"].append(float(subprocess.check_output([*command, str(TORCH_IMAGES)], text=True)))
     shutil.rmtree(here)
     return {name: max(values) for name, values in found.items() if values}
 
@@ -160,7 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, help="directory of photos; made on the spot where not given")
     parser.add_argument("--torch", help="a Python that has torch and timm")
-    parser.add_argument("--images", type=int, default=1600, help="photos in one round")
+    parser.add_argument("--images", type=int, default=3200, help="photos in one round")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     start_tensorflow()

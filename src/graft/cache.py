@@ -93,6 +93,17 @@ class Database:
         """In one transaction, which waits for the disk."""
         self._tried(lambda environment: _put(environment, pairs))
 
+    def release(self) -> None:
+        """Give back the pages that were read or written: mapped, they count as this process's memory."""
+        environment, self._environment = self._environment, None
+        if environment is not None:
+            folder = Path(environment.path())
+            environment.close()
+            try:
+                self._environment = _open_whole(folder)
+            except (lmdb.Error, OSError) as error:
+                say(f"note: graft's cache cannot be used ({error}); going on without")
+
     def _tried(self, action: Callable[[lmdb.Environment], T]) -> T | None:
         """A full disk costs time only."""
         environment = self._environment

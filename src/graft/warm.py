@@ -102,30 +102,37 @@ def _same_user(connection: socket.socket) -> bool:
 def _ask(address: str) -> int | None:
     """The exit code of this command, run by the server; None where there is no server or it has failed."""
     with socket.socket(socket.AF_UNIX) as connection:
-        try:
-            connection.connect(address)
-            if not _same_user(connection):
-                return None
-            request = {"argv": sys.argv, "environment": dict(os.environ), "folder": os.getcwd(), "umask": _umask()}
-            data = json.dumps(request).encode()
-            if len(data) > LONGEST_REQUEST:
-                return None
-            files = array.array("i", [0, 1, 2])
-            connection.sendmsg([len(data).to_bytes(4)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
-            connection.sendall(data)
-            # An interrupt from the terminal reaches the stage itself: this process waits for how it ends.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            worker = _received(connection, 4)
-            if worker is None:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-                return None
-            pid = int.from_bytes(worker)
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, lambda number, _: os.kill(pid, number))
-            code = _received(connection, 4)
-            return 1 if code is None else int.from_bytes(code)
-        except OSError:
+        worker = _requested(connection, address)
+        if worker is None:
             return None
+        # An interrupt from the terminal reaches the stage itself: this process waits for how it ends.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda number, _: _pass_on(number, worker))
+        code = _received(connection, 4)
+        return 1 if code is None else int.from_bytes(code)
+
+
+def _requested(connection: socket.socket, address: str) -> int | None:
+    """The process that runs this command; None where none does."""
+    request = {"argv": sys.argv, "environment": dict(os.environ), "folder": os.getcwd(), "umask": _umask()}
+    data = json.dumps(request).encode()
+    files = array.array("i", [0, 1, 2])
+    try:
+        connection.connect(address)
+        if not _same_user(connection) or len(data) > LONGEST_REQUEST:
+            return None
+        connection.sendmsg([len(data).to_bytes(4)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+        connection.sendall(data)
+    except OSError:
+        return None
+    worker = _received(connection, 4)
+    return None if worker is None else int.from_bytes(worker)
+
+
+def _pass_on(number: int, process: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(process, number)
 
 
 def _umask() -> int:
@@ -138,7 +145,10 @@ def _received(connection: socket.socket, n: int) -> bytes | None:
     """Exactly n bytes, or None where the other side has closed."""
     data = b""
     while len(data) < n:
-        part = connection.recv(n - len(data))
+        try:
+            part = connection.recv(n - len(data))
+        except ConnectionError:
+            return None
         if not part:
             return None
         data += part

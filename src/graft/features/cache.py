@@ -30,6 +30,7 @@ LIMIT_VARIABLE = "GRAFT_CACHE_GB"
 LIMIT_GB = 50.0
 CHECKSUM_BYTES = 4
 VIEW_BYTES = 4
+RELEASE_BYTES = 2**27
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class FeatureCache:
         self._name = hashlib.sha256(text.encode()).hexdigest()[:24]
         self._parts = tuple(parts)
         self._bytes = sum(part.n_bytes for part in parts)
+        self._touched = 0
         self._database = Database.opened(f"{KIND}/{self._name}")
         if self._database.usable:
             # Written at each use, so that its time tells which fingerprint has not been used for longest.
@@ -63,7 +65,9 @@ class FeatureCache:
 
     def get(self, keys: Sequence[Key]) -> list[tuple[np.ndarray, ...] | None]:
         """The arrays of each image, None where they are not known or damaged."""
-        return [self._checked(value) for value in self._database.get([_key(key) for key in keys])]
+        found = [self._checked(value) for value in self._database.get([_key(key) for key in keys])]
+        self._touch(len(keys))
+        return found
 
     def put(self, values: Sequence[tuple[Key, tuple[np.ndarray, ...]]]) -> None:
         """Keep the arrays of images, in one transaction. Each has its part's shape and dtype."""
@@ -72,6 +76,14 @@ class FeatureCache:
             value = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
             pairs.append((_key(key), _checksum(value) + value))
         self._database.put(pairs)
+        self._touch(len(pairs))
+
+    def _touch(self, n_values: int) -> None:
+        """Memory stays flat however much is read and written."""
+        self._touched += n_values * self._bytes
+        if self._touched > RELEASE_BYTES:
+            self._database.release()
+            self._touched = 0
 
     def _checked(self, value: bytes | None) -> tuple[np.ndarray, ...] | None:
         if value is None or len(value) != CHECKSUM_BYTES + self._bytes or not _whole(value):

@@ -7,5 +7,6 @@ dvc.py     what `dvc.lock` holds, which stages ran under this `dvc` process
 git.py     commit, dirty flag, diff
 run.py     the pass's run: opened by the first training stage, completed by `evaluate`
 mirror.py  what a complete run is given, from the files
+model.py   the final model as MLflow's flavor, the very file that DVC has
 dataset.py the catalogue as MLflow's dataset
 """
