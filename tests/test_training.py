@@ -138,14 +138,13 @@ def test_every_example_once_an_epoch_in_a_new_order() -> None:
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(5, None), (None, 20)])
-def test_steps_and_batches_at_a_time_change_nothing(
+def test_batches_at_a_time_change_nothing(
     epochs: int | None, steps: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Several steps for each call of Keras, several batches for each of the generator: the same to the last bit."""
+    """Several batches for each call of the generator: the same to the last bit."""
     p = values(epochs=epochs, steps=steps, batch_size=3, learning_rate=0.1, schedule="cosine")
     together, alone = head(), head()
     first = train(p, together)
-    monkeypatch.setattr("graft.training.fit.MOST_STEPS", 1)
     monkeypatch.setattr("graft.training.fit.MOST_BATCHES", 1)
     assert train(p, alone).equals(first)
     for one, other in zip(together.weights, alone.weights, strict=True):

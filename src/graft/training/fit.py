@@ -40,9 +40,6 @@ Batch = tuple[np.ndarray, ...]
 MOST_BATCHES, MOST_BYTES = 16, 2**24
 """That are made at a time."""
 
-MOST_STEPS = 20
-"""That Keras takes without coming back to Python."""
-
 
 class FitValues(optimizers.OptimizerValues, Protocol):
     """The part of a training section that is read here."""
@@ -102,18 +99,15 @@ def fit(
     total_steps = p.steps if p.steps is not None else (p.epochs or 0) * steps_per_epoch
     epochs = math.ceil(total_steps / steps_per_epoch)
 
-    at_once = _steps_at_once(steps_per_epoch, total_steps)
-
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     model.compile(
         optimizer=optimizers.build(p, total_steps),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=p.label_smoothing),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        steps_per_execution=at_once,
     )
     weights = _class_weights(p.class_weights, train.targets, n_classes)
-    keeper = _keep_best(p, total_steps, epochs, at_once, on_epoch)
+    keeper = _keep_best(p, total_steps, epochs, on_epoch)
     example = fetch_train(train.rows[:1], 0)[0]
     held_out = None
     if len(validation.rows):
@@ -192,13 +186,7 @@ def _dataset(
     return dataset.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2)
 
 
-def _steps_at_once(steps_per_epoch: int, total_steps: int) -> int:
-    """The most steps, up to MOST_STEPS, that fit into an epoch and into the whole without a rest."""
-    together = math.gcd(steps_per_epoch, total_steps)
-    return max(n for n in range(1, MOST_STEPS + 1) if together % n == 0)
-
-
-def _keep_best(p: FitValues, total_steps: int, epochs: int, at_once: int, on_epoch: OnEpoch) -> Any:
+def _keep_best(p: FitValues, total_steps: int, epochs: int, on_epoch: OnEpoch) -> Any:
     """The one callback: counts steps, keeps the best weights, stops, reports."""
     import keras
 
@@ -217,8 +205,8 @@ def _keep_best(p: FitValues, total_steps: int, epochs: int, at_once: int, on_epo
             self.best_weights: list[np.ndarray] = []
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            self.steps += at_once
-            bar.update(at_once * p.batch_size)
+            self.steps += 1
+            bar.update(p.batch_size)
             if self.steps >= total_steps:
                 self.model.stop_training = True
 
