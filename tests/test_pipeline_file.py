@@ -75,7 +75,7 @@ def parameters_read(stage: str) -> set[str]:
     signature = inspect.signature(module.run)
     sections = [name for name in signature.parameters if name in params.Params.model_fields]
     tree = ast.parse(inspect.getsource(module.run))
-    read: set[str] = {"extract.engine"} if "engine" in signature.parameters else set()
+    read: set[str] = set()
     for section in sections:
         whole = section == "seed"
         keys = set()

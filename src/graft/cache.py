@@ -59,9 +59,11 @@ class Database:
 
     def __init__(self, kind: str) -> None:
         self._environment: lmdb.Environment | None = None
+        self._open(lambda: folder_for(kind))
+
+    def _open(self, find: Callable[[], Path]) -> None:
         try:
-            folder = folder_for(kind)
-            self._environment = _open_whole(folder)
+            self._environment = _open_whole(find())
         except (lmdb.Error, OSError, DataError) as error:
             say(f"note: graft's cache cannot be used ({error}); going on without")
 
@@ -99,10 +101,7 @@ class Database:
         if environment is not None:
             folder = Path(environment.path())
             environment.close()
-            try:
-                self._environment = _open_whole(folder)
-            except (lmdb.Error, OSError) as error:
-                say(f"note: graft's cache cannot be used ({error}); going on without")
+            self._open(lambda: folder)
 
     def _tried(self, action: Callable[[lmdb.Environment], T]) -> T | None:
         """A full disk costs time only."""

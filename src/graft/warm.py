@@ -24,10 +24,9 @@ import subprocess
 import sys
 import traceback
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
-
-from graft.tracking import dvc
 
 if TYPE_CHECKING:
     import psutil
@@ -60,14 +59,11 @@ LONGEST_REQUEST = 2**20
 def run_there() -> None:
     """Run this command in a warm process and exit with its code; or bring up a server, and return."""
     command = sys.argv[1] if len(sys.argv) > 1 else ""
-    if (
-        sys.platform != "linux"
-        or os.environ.get(VARIABLE) == "0"
-        or dvc.PROCESS in os.environ
-        or command not in (*FOLLOWED, "evaluate")
-    ):
+    if sys.platform != "linux" or os.environ.get(VARIABLE) == "0" or command not in (*FOLLOWED, "evaluate"):
         return
-    above = dvc.process_above()
+    from graft.tracking import dvc
+
+    above = None if dvc.PROCESS in os.environ else dvc.process_above()
     if above is None:
         return
     address = _address(above)
@@ -194,26 +190,27 @@ def serve(dvc_pid: int, listener: socket.socket) -> None:
                 _mind(connection, dvc_pid)
             connection.close()
         elif libraries:
-            _import(libraries.pop(0))
+            with _importing():
+                importlib.import_module(libraries.pop(0))
+
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    """Nothing is collected meanwhile, and what was made is left alone from then on."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
 
 
 def _import_tensorflow() -> None:
     """And nothing of graft's stays: a stage reads its own code when it starts."""
     from graft.start import import_tensorflow
 
-    gc.disable()
-    import_tensorflow()
-    gc.freeze()
-    gc.enable()
+    with _importing():
+        import_tensorflow()
     for name in [name for name in sys.modules if name.startswith("graft.")]:
         del sys.modules[name]
-
-
-def _import(library: str) -> None:
-    gc.disable()
-    importlib.import_module(library)
-    gc.freeze()
-    gc.enable()
 
 
 def _mind(connection: socket.socket, dvc_pid: int) -> NoReturn:
@@ -251,6 +248,8 @@ def _mind(connection: socket.socket, dvc_pid: int) -> NoReturn:
 
 def _become(request: dict[str, Any], files: list[int], dvc_pid: int) -> None:
     """Take over what a process has from the one that starts it."""
+    from graft.tracking import dvc
+
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)

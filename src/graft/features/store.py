@@ -158,18 +158,18 @@ def load(folder: Path, sha256s: Iterable[str]) -> Features:
     meta = _read_meta(folder)
     if meta.images_sha256 != images_digest(sha256s):
         raise StaleError(f"{folder}: holds the features of other images than the catalogue lists. Run `dvc repro`.")
-    arrays: list[np.ndarray | None] = []
-    for name, shape in ((ARRAY, meta.shape), (BOUNDARY, meta.boundary_shape)):
-        if shape is None:
-            arrays.append(None)
-            continue
-        try:
-            array = np.load(folder / name, mmap_mode="r")
-        except (OSError, ValueError) as error:
-            raise _unreadable(folder, error) from None
-        if array.shape != shape:
-            raise StaleError(f"{folder}: {name} is {array.shape}, but {META} says {shape}. Run `dvc repro`.")
-        arrays.append(array)
-    features, boundary = arrays
-    assert features is not None  # noqa: S101  # shape is never None
-    return Features(features, boundary, meta)
+    return Features(
+        _opened(folder, ARRAY, meta.shape),
+        None if meta.boundary_shape is None else _opened(folder, BOUNDARY, meta.boundary_shape),
+        meta,
+    )
+
+
+def _opened(folder: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(folder / name, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder, error) from None
+    if array.shape != shape:
+        raise StaleError(f"{folder}: {name} is {array.shape}, but {META} says {shape}. Run `dvc repro`.")
+    return array

@@ -24,14 +24,6 @@ def classifier(backbone: Loaded, pooling: str | None, head: keras.Model) -> kera
     return keras.Model(features.inputs[0], head(features.outputs[0]), name="classifier")
 
 
-def cut_name(backbone: Loaded, cut: str | int | float | None) -> str:
-    """The layer that `finetune.cut` means. Raises BackboneError."""
-    try:
-        return cuts.resolve(cuts.derive(backbone.model), cut)
-    except ValueError as error:
-        raise BackboneError(f"finetune.cut: {error}") from None
-
-
 def unfreeze(backbone: Loaded, cut: str | int | float | None) -> str:
     """Make the layers from `cut` on trainable, all below frozen; returns the cut layer's name.
 
@@ -40,7 +32,10 @@ def unfreeze(backbone: Loaded, cut: str | int | float | None) -> str:
     """
     import keras
 
-    name = cut_name(backbone, cut)
+    try:
+        name = cuts.resolve(cuts.derive(backbone.model), cut)
+    except ValueError as error:
+        raise BackboneError(f"finetune.cut: {error}") from None
     reached = False
     backbone.model.trainable = True
     for layer in backbone.model.layers:

@@ -15,10 +15,12 @@ from graft.errors import StaleError
 from graft.features import store
 from graft.models import assemble, saving
 from graft.progress import say
-from graft.training.fit import COLUMNS, Examples, OnEpoch, fit
+from graft.training.fit import COLUMNS
+from graft.training.views import fit_to
 
 if TYPE_CHECKING:
     from graft.params import BackboneParams, DataParams, FinetuneParams
+    from graft.training.fit import OnEpoch
 
 GATE_IMAGES = 4
 GATE_TOLERANCE = {"float32": 1e-3, "float16": 2e-2}
@@ -45,7 +47,6 @@ def run(
     images = catalogue.read(catalogue_path)
     used = images.used
     sides = split.read(split_path, used)
-    rows = sides.rows
     targets = split.targets(used, images.classes)
     features = store.load(features_path, used["sha256"])
 
@@ -55,17 +56,18 @@ def run(
             f"{features_path}: was made with weights {features.meta.weights_sha256[:12]}, but backbone.weights now "
             f"gives {loaded.weights_sha256[:12]}. Run `dvc repro --force extract`."
         )
-    model = assemble.classifier(loaded, features.meta.pooling, saving.load(head_path))
+    head = saving.load(head_path)
+    model = assemble.classifier(loaded, features.meta.pooling, head)
     resizing = Resizing(backbone.input_size, backbone.resize, backbone.interpolation)
     source, root = data.source, Path(data.path)
 
-    sample = rows["train"][:GATE_IMAGES]
+    sample = sides.rows["train"][:GATE_IMAGES]
     _, sample_pixels = next(pixels.batches(source, root, used.iloc[sample], resizing, GATE_IMAGES))
     sample_pixels = sample_pixels.astype(np.float32)
     tolerance = LOOSE if features.meta.precision != "float32" else GATE_TOLERANCE[features.meta.dtype]
     saving.compare(
         "the head on cached features",
-        np.asarray(saving.load(head_path)(store.plain(features.array, sample), training=False)),
+        np.asarray(head(store.plain(features.array, sample), training=False)),
         "the assembled model on pixels",
         np.asarray(model(sample_pixels, training=False)),
         tolerance,
@@ -73,32 +75,19 @@ def run(
 
     history = pd.DataFrame(columns=list(COLUMNS))
     if finetune.enabled:
-        boundary = _boundary(features, loaded, finetune.cut, features_path)
-        cut = assemble.unfreeze(loaded, finetune.cut)
+        cut, boundary = assemble.unfreeze(loaded, finetune.cut), features.boundary
+        if boundary is None or features.meta.cut != cut:
+            raise StaleError(
+                f"{features_path}: holds activations at {features.meta.cut}, but finetune.cut is {cut}. "
+                "Run `dvc repro`."
+            )
         above = assemble.above(model, cut)
         trained = sum(w.numpy().size for w in above.trainable_weights)
         say(f"training from {cut} on: {trained:,} of {model.count_params():,} parameters")
-
-        def drawn(chosen: np.ndarray, epoch: int) -> np.ndarray:
-            return store.drawn(boundary, chosen, seed, epoch)
-
-        def plain(chosen: np.ndarray, epoch: int) -> np.ndarray:
-            return store.plain(boundary, chosen)
-
-        history = fit(
-            above,
-            finetune,
-            seed,
-            len(images.classes),
-            Examples(rows["train"], targets[rows["train"]], sides.weights[rows["train"]]),
-            drawn,
-            Examples(rows["validation"], targets[rows["validation"]], sides.weights[rows["validation"]]),
-            plain,
-            on_epoch,
-        )
+        history = fit_to(boundary, sides, targets, above, finetune, seed, len(images.classes), on_epoch)
         saving.compare(
             f"the layers from {cut} on, on cached activations",
-            np.asarray(above(plain(sample, 0), training=False)),
+            np.asarray(above(store.plain(boundary, sample), training=False)),
             "the fine-tuned model on pixels",
             np.asarray(model(sample_pixels, training=False)),
             max(tolerance, GATE_TOLERANCE["float16"]),
@@ -108,13 +97,3 @@ def run(
     saving.save(model, model_path, sample_pixels)
     history_path.parent.mkdir(parents=True, exist_ok=True)
     history.to_csv(history_path, index=False, lineterminator="\n")
-
-
-def _boundary(features: store.Features, loaded: build.Loaded, cut: str | int | float | None, path: Path) -> np.ndarray:
-    """The activations at the cut. Raises StaleError where those on disk are of another one."""
-    wanted = assemble.cut_name(loaded, cut)
-    if features.boundary is None or features.meta.cut != wanted:
-        raise StaleError(
-            f"{path}: holds activations at {features.meta.cut}, but finetune.cut is {wanted}. Run `dvc repro`."
-        )
-    return features.boundary

@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from graft.data import catalogue, split
 from graft.features import store
 from graft.models import heads, saving
-from graft.training.fit import Examples, OnEpoch, fit
+from graft.training.views import fit_to
 
 if TYPE_CHECKING:
     from graft.params import TrainParams
+    from graft.training.fit import OnEpoch
 
 
 def run(
@@ -29,30 +28,13 @@ def run(
     """Write the head (its best epoch) and the history."""
     images = catalogue.read(catalogue_path)
     sides = split.read(split_path, images.used)
-    rows = sides.rows
     targets = split.targets(images.used, images.classes)
     features = store.load(features_path, images.used["sha256"])
 
     values = getattr(train.heads, train.head).model_dump()
     head = heads.build(train.head, values, features.meta.shape[2:], len(images.classes), seed)
 
-    def drawn(chosen: np.ndarray, epoch: int) -> np.ndarray:
-        return store.drawn(features.array, chosen, seed, epoch)
-
-    def plain(chosen: np.ndarray, epoch: int) -> np.ndarray:
-        return store.plain(features.array, chosen)
-
-    history = fit(
-        head,
-        train,
-        seed,
-        len(images.classes),
-        Examples(rows["train"], targets[rows["train"]], sides.weights[rows["train"]]),
-        drawn,
-        Examples(rows["validation"], targets[rows["validation"]], sides.weights[rows["validation"]]),
-        plain,
-        on_epoch,
-    )
-    saving.save(head, head_path, store.plain(features.array, rows["train"][:32]))
+    history = fit_to(features.array, sides, targets, head, train, seed, len(images.classes), on_epoch)
+    saving.save(head, head_path, store.plain(features.array, sides.rows["train"][:32]))
     history_path.parent.mkdir(parents=True, exist_ok=True)
     history.to_csv(history_path, index=False, lineterminator="\n")

@@ -8,8 +8,9 @@ bytes. What is written here is what `mlflow.tensorflow.load_model` and `mlflow.p
 from __future__ import annotations
 
 import os
+import platform
 import shutil
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,9 @@ def log(run_id: str, file: Path, input_size: int, n_classes: int) -> None:
     from mlflow.types.schema import Schema, TensorSpec
 
     shape = (input_size, input_size, 3)
-    pixel, probability = np.dtype(np.float32), np.dtype(np.float32)
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(pixel, (-1, *shape))]),
-        outputs=Schema([TensorSpec(probability, (-1, n_classes))]),
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *shape))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, n_classes))]),
     )
     os.environ.pop("MLFLOW_RUN_ID", None)  # would beat the run named here
     with mlflow.start_run(run_id=run_id):
@@ -83,10 +83,7 @@ class _KerasFile:
 
 def _write_environment(folder: Path) -> None:
     """What to install, in the three forms that MLflow knows."""
-    import platform
-
-    required = ["mlflow", *REQUIREMENTS]
-    pins = [f"{name}=={version(name)}" for name in required]
+    pins = [f"{name}=={version(name)}" for name in ("mlflow", *REQUIREMENTS)]
     python = platform.python_version()
     (folder / "requirements.txt").write_text("\n".join(pins))
     tools = [f"{name}=={version(name)}" for name in ("pip", "setuptools", "wheel") if _installed(name)]
@@ -107,8 +104,6 @@ def _write_environment(folder: Path) -> None:
 
 
 def _installed(name: str) -> bool:
-    from importlib.metadata import PackageNotFoundError
-
     try:
         version(name)
     except PackageNotFoundError:
