@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from graft.ahead import ahead
 from graft.data import augment, catalogue
 from graft.data.decode import Resizing, decode
 from graft.data.sources import SOURCES
@@ -45,7 +44,7 @@ def batches(
         return [((i, k), plain if k == 0 else augment.numbered(plain, augmentation or {}, sha256, k)) for k in views[i]]
 
     batch: list[tuple[Wanted, np.ndarray]] = []
-    for group in _ahead(seen, len(entries), 2 * size):
+    for group in ahead(seen, range(len(entries)), os.cpu_count(), 2 * size):
         for one in group:
             batch.append(one)
             if len(batch) == size:
@@ -53,19 +52,3 @@ def batches(
                 batch = []
     if batch:
         yield [which for which, _ in batch], np.stack([pixels for _, pixels in batch])
-
-
-def _ahead(work: Any, n: int, most: int) -> Iterator[Any]:
-    """work(0), work(1), ... work(n - 1), at most `most` of them begun before they are asked for."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        begun: deque[Future[Any]] = deque()
-        try:
-            for i in range(n):
-                begun.append(pool.submit(work, i))
-                if len(begun) >= most:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
-        finally:
-            for future in begun:
-                future.cancel()

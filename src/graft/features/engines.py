@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from graft.ahead import ahead
 from graft.errors import BackboneError
 from graft.progress import say
 
@@ -132,12 +131,9 @@ def instead(wanted: str, failed: str, precision: str, error: CannotRunError) -> 
 
 def mapped(forward: Forward, batches: Iterable[tuple[T, np.ndarray]]) -> Iterator[tuple[T, tuple[np.ndarray, ...]]]:
     """The outputs for each batch of pixels, in order, as many batches at a time as the engine has streams."""
-    with ThreadPoolExecutor(forward.streams) as pool:
-        begun: deque[tuple[T, Future[tuple[np.ndarray, ...]]]] = deque()
-        for what, pixels in batches:
-            begun.append((what, pool.submit(forward.run, pixels)))
-            if len(begun) > forward.streams:
-                first, future = begun.popleft()
-                yield first, future.result()
-        for what, future in begun:
-            yield what, future.result()
+
+    def run(batch: tuple[T, np.ndarray]) -> tuple[T, tuple[np.ndarray, ...]]:
+        what, pixels = batch
+        return what, forward.run(pixels)
+
+    return ahead(run, batches, forward.streams, forward.streams + 1)
