@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from conftest import default_params
-from graft.backbones import build
+from graft.backbones import build, cuts
 from graft.errors import BackboneError, GateError, StaleError, TrainingError
 from graft.features import engines
 from graft.features.engines import ENGINES
 from graft.models import assemble, heads, saving
+from graft.models.fold import fold
 
 VALUES: dict[str, Any] = default_params()["train"]["heads"]
 
@@ -185,6 +186,48 @@ def test_training_above_the_cut_trains_the_classifier(name: str) -> None:
     np.testing.assert_allclose(np.asarray(above(below(x)[1])), np.asarray(whole(x)), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "alpha", "side", "cut", "left"),
+    [
+        ("MobileNetV2", 0.35, 32, "block_14_expand", 0),
+        ("ResNet50", None, 32, "conv5_block2_1_conv", 0),  # convolutions with a bias
+        ("InceptionV3", None, 75, 30, 0),  # BatchNorm without a scale
+        ("Xception", None, 71, "block14_sepconv1", 2),  # separable convolutions stay as they are
+    ],
+)
+def test_folding_batch_norm_changes_no_output_and_no_gradient(
+    name: str, alpha: float | None, side: int, cut: str | int, left: int
+) -> None:
+    import keras
+    import tensorflow as tf
+
+    loaded = build.build(name, alpha, side, "random", 0)
+    crossing = cuts.boundary(loaded.model, assemble.unfreeze(loaded, cut))
+    plain = keras.Model(crossing, loaded.model.outputs[0])
+    norms = [layer for layer in plain.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    rng = np.random.default_rng(0)
+    for norm in norms:
+        for variable in norm.weights:
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+    folded = fold(plain)
+    assert sum(isinstance(layer, keras.layers.BatchNormalization) for layer in folded.layers) == left
+    assert len(norms) >= max(left, 1)
+    assert {id(v) for v in folded.trainable_variables} == {id(v) for v in plain.trainable_variables}
+
+    x = tf.constant(rng.random((3, *crossing.shape[1:]), np.float32))
+    found = []
+    for model in (plain, folded):
+        with tf.GradientTape() as tape:
+            y = model(x, training=False)
+            loss = tf.reduce_mean(tf.square(y))
+        variables = plain.trainable_variables
+        found.append([y, *tape.gradient(loss, [v.value for v in variables])])
+    for before, after in zip(*found, strict=True):
+        scale = float(np.abs(before).max())
+        assert scale > 0
+        np.testing.assert_allclose(after, before, atol=1e-4 * scale)
+
+
 def _weight(model: Any, path: str) -> np.ndarray:
     return next(w.numpy() for w in model.weights if w.path == path)
 
@@ -192,8 +235,9 @@ def _weight(model: Any, path: str) -> np.ndarray:
 SAVE = """
 import sys, numpy as np
 from pathlib import Path
-from graft.backbones import build
+from graft.backbones import build, cuts
 from graft.models import assemble, heads, saving
+from graft.models.fold import fold
 if sys.argv[2] == "noise":
     import keras
     keras.layers.Dense(3)(np.ones((1, 2))); np.ones(10_000)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from graft.backbones import cuts
 from graft.backbones.build import Loaded, feature_model
 from graft.errors import BackboneError
+from graft.models.fold import fold
 
 if TYPE_CHECKING:
     import keras
@@ -47,7 +48,7 @@ def unfreeze(backbone: Loaded, cut: str | int | float | None) -> str:
 def above(classifier: keras.Model, cut: str) -> keras.Model:
     """The part of a classifier from `cut` on: activations (n, h, w, c) float32 -> probabilities (n, n_classes).
 
-    Shares the classifier's weights: training one trains the other.
+    Shares the classifier's weights: training one trains the other. The backbone's BatchNorm is in inference mode.
     """
     import keras
 
@@ -55,7 +56,7 @@ def above(classifier: keras.Model, cut: str) -> keras.Model:
     place = next(i for i, layer in enumerate(layers) if isinstance(layer, keras.Model))
     crossing = cuts.boundary(layers[place], cut)
     inputs = keras.Input(crossing.shape[1:], name="boundary")
-    x = keras.Model(crossing, layers[place].outputs[0])(inputs, training=False)
+    x = fold(keras.Model(crossing, layers[place].outputs[0]))(inputs, training=False)
     for layer in layers[place + 1 :]:
         x = layer(x)
     return keras.Model(inputs, x, name="above")
