@@ -77,9 +77,14 @@ WATCHED = (
 
 
 def timed(command: list[str], folder: Path, cache: Path) -> tuple[float, float]:
-    """(seconds, peak memory in GB of its largest process) of a whole command; where it fails, what it said."""
+    """(seconds, peak memory in GB of its largest process) of a whole command; where it fails, what it said.
+
+    A project's sources are the ones that are installed, as in a user's checkout.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"GRAFT_CACHE_DIR": str(cache), "PATH": path}
+    if (folder / "src").is_dir():
+        environment["PYTHONPATH"] = str(folder / "src")
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, *command],
         cwd=folder, env=environment, capture_output=True, text=True, check=False,

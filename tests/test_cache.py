@@ -335,7 +335,7 @@ def test_the_commands(extraction: Extraction) -> None:
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
 
     def graft(*arguments: str) -> str:
-        command = [sys.executable, "-m", "graft.cli", "cache", *arguments]
+        command = [sys.executable, "-m", "graft", "cache", *arguments]
         return subprocess.run(
             command, env=environment, cwd=extraction.root, capture_output=True, text=True, check=True
         ).stdout

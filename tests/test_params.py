@@ -292,7 +292,7 @@ def test_help_and_checks_import_nothing_heavy(command: list[str]) -> None:
 def test_the_command_reports_faults_and_exits_1(params_with: Callable[..., Path]) -> None:
     path = params_with({"train.learning_rate": -1, "train.epochs": 0})
     done = subprocess.run(
-        [sys.executable, "-m", "graft.cli", "params", "check", str(path)],
+        [sys.executable, "-m", "graft", "params", "check", str(path)],
         capture_output=True,
         text=True,
         check=False,

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from mlflow.pyfunc.scoring_server import parse_tf_serving_input
 
 from conftest import CLASSES, Project, make_project, tiny_params
 from graft import params
@@ -202,7 +203,11 @@ def test_the_logged_model_serves(project: Project, first_run: Any, monkeypatch: 
     (output,) = first_run.outputs.model_outputs
     logged = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
     assert logged.metadata.signature.inputs.inputs[0].shape == (-1, 32, 32, 3)
-    assert logged.metadata.saved_input_example_info is not None
+    example = logged.input_example
+    assert (example.shape, example.dtype) == ((1, 32, 32, 3), np.float32)
+    served = logged.metadata.get_serving_input(f"models:/{output.model_id}")
+    from_server = np.array(parse_tf_serving_input(json.loads(served), logged.metadata.signature.inputs), np.float32)
+    np.testing.assert_array_equal(from_server, example)
     pixels = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
     expected = np.asarray(keras.models.load_model(project.folder / "models" / "model.keras")(pixels))
     np.testing.assert_allclose(logged.predict(pixels), expected, atol=1e-5)

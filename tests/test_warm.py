@@ -32,11 +32,6 @@ for line in sys.stdin:
 CLI = '''
 """In place of graft's: tells what it finds."""
 import os, sys, time
-from graft import warm
-
-def main():
-    warm.run_there()
-    run()
 
 def run():
     from graft.tracking import dvc
@@ -53,8 +48,6 @@ def run():
     sys.exit(int(sys.argv[2]))
 
 VERSION = 1
-if __name__ == "__main__":
-    main()
 '''
 
 
@@ -80,7 +73,7 @@ class FakeDvc:
         folder = self.folder / where
         folder.mkdir(exist_ok=True)
         (folder / "began").unlink(missing_ok=True)
-        shell = f"exec {sys.executable} -m graft.cli {stage} {code} {seconds} > {self.out}"
+        shell = f"exec {sys.executable} -m graft {stage} {code} {seconds} > {self.out}"
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(json.dumps([["sh", "-c", shell], str(folder), word]) + "\n")

@@ -9,14 +9,12 @@ from __future__ import annotations
 import atexit
 import errno
 import gc
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from graft import warm
 from graft.errors import GraftError
 from graft.start import start_tensorflow
 
@@ -292,22 +290,6 @@ def print_result(text: str) -> None:
     typer.echo(text)
 
 
-def run_workspace_code() -> None:
-    """In a checkout with graft's sources, run those: a queued experiment has the code it was queued with."""
-    here, loaded = Path("src").resolve(), Path(__file__).resolve().parent.parent
-    if here != loaded and (here / "graft" / "cli.py").is_file():
-        path = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
-        arguments = [sys.executable, "-m", "graft.cli", *sys.argv[1:]]
-        os.execve(sys.executable, arguments, os.environ | {"PYTHONPATH": path})
-
-
-def main() -> None:
-    """Entry point."""
-    run_workspace_code()
-    warm.run_there()
-    run()
-
-
 def run() -> None:
     """The command in `sys.argv`: every GraftError becomes one message and exit code 1."""
     gc.set_threshold(*COLLECT_AT)
@@ -328,7 +310,3 @@ def run() -> None:
 def _fail(message: str) -> NoReturn:
     typer.secho(f"graft: {message}", err=True, fg="red" if sys.stderr.isatty() else None)
     sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Every error a user can mend. `graft.cli.main` turns them into one message and exit code 1.
+"""Every error a user can mend. `graft.cli.run` turns them into one message and exit code 1.
 
 GraftError
 ├── ParamsError      params.yaml does not say what graft needs

@@ -47,6 +47,12 @@ LIBRARIES = (
     "matplotlib.figure",
     "mlflow.pyfunc",
     "pyarrow.parquet",
+    "sqlalchemy.dialects.sqlite",
+    "mlflow.tracing.processor.mlflow_v3",
+    "jinja2",
+    "git",
+    "typer",
+    "simplejpeg",
 )
 """What is imported after TensorFlow, one by one as long as no stage is asked for.
 

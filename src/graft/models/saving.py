@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def save(model: keras.Model, path: Path, example: np.ndarray) -> None:
+def save(model: keras.Model, path: Path, example: np.ndarray, predicted: np.ndarray | None = None) -> None:
     """Write `model`, then compare what the file predicts for `example` with what `model` predicts.
 
-    Raises GateError where they differ by more than 1e-5.
+    predicted: the latter, where it is known already. Raises GateError where they differ by more than 1e-5.
     """
     import keras
 
@@ -34,7 +34,9 @@ def save(model: keras.Model, path: Path, example: np.ndarray) -> None:
     keras.Model(model.inputs[0], model.outputs[0], name=model.name).save(partial)
     _normalise(partial, path)
     partial.unlink()
-    gate("the model in memory", model, f"{path} read back", load(path), example, tolerance=1e-5)
+    if predicted is None:
+        predicted = predict(model, example)
+    compare("the model in memory", predicted, f"{path} read back", predict(load(path), example), tolerance=1e-5)
 
 
 def load(path: Path) -> keras.Model:
@@ -50,12 +52,9 @@ def load(path: Path) -> keras.Model:
         ) from None
 
 
-def gate(
-    first_name: str, first: keras.Model, second_name: str, second: keras.Model, example: np.ndarray, tolerance: float
-) -> None:
-    """Raise GateError unless both predict the same for `example`."""
-    predictions = [np.asarray(model(example, training=False)) for model in (first, second)]
-    compare(first_name, predictions[0], second_name, predictions[1], tolerance)
+def predict(model: keras.Model, example: np.ndarray) -> np.ndarray:
+    """Probabilities (n, n_classes) for a few inputs, in inference mode."""
+    return np.asarray(model(example, training=False))
 
 
 def compare(first_name: str, first: np.ndarray, second_name: str, second: np.ndarray, tolerance: float) -> None:

@@ -65,11 +65,12 @@ def run(
     _, sample_pixels = next(pixels.batches(source, root, used.iloc[sample], resizing, GATE_IMAGES))
     sample_pixels = sample_pixels.astype(np.float32)
     tolerance = LOOSE if features.meta.precision != "float32" else GATE_TOLERANCE[features.meta.dtype]
+    predicted = saving.predict(model, sample_pixels)
     saving.compare(
         "the head on cached features",
-        np.asarray(head(store.plain(features.array, sample), training=False)),
+        saving.predict(head, store.plain(features.array, sample)),
         "the assembled model on pixels",
-        np.asarray(model(sample_pixels, training=False)),
+        predicted,
         tolerance,
     )
 
@@ -85,15 +86,16 @@ def run(
         trained = sum(w.numpy().size for w in above.trainable_weights)
         say(f"training from {cut} on: {trained:,} of {model.count_params():,} parameters")
         history = fit_to(boundary, sides, targets, above, finetune, seed, len(images.classes), on_epoch)
+        predicted = saving.predict(model, sample_pixels)
         saving.compare(
             f"the layers from {cut} on, on cached activations",
-            np.asarray(above(store.plain(boundary, sample), training=False)),
+            saving.predict(above, store.plain(boundary, sample)),
             "the fine-tuned model on pixels",
-            np.asarray(model(sample_pixels, training=False)),
+            predicted,
             max(tolerance, GATE_TOLERANCE["float16"]),
         )
     else:
         say("finetune.enabled is false: the model is the frozen backbone with the trained head")
-    saving.save(model, model_path, sample_pixels)
+    saving.save(model, model_path, sample_pixels, predicted)
     history_path.parent.mkdir(parents=True, exist_ok=True)
     history.to_csv(history_path, index=False, lineterminator="\n")

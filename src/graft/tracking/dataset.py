@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from mlflow.data import from_pandas
 from mlflow.data.dataset_source import DatasetSource
-from mlflow.entities import DatasetInput, InputTag
+from mlflow.entities import Dataset, DatasetInput, InputTag
 
 
 class DvcSource(DatasetSource):  # type: ignore[misc]
@@ -47,5 +48,9 @@ def entry(catalogue_path: Path, md5: str) -> DatasetInput:
     integers = catalogue.select_dtypes("integer").columns
     catalogue[integers] = catalogue[integers].astype(float)  # MLflow warns of integer columns
     source = DvcSource(str(catalogue_path), md5)
-    dataset = from_pandas(catalogue, source=source, targets="label", name="catalogue", digest=md5)
-    return DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "train, validation, test")])
+    # The schema is read off the first row: MLflow looks at every value, for no more than its type.
+    one = from_pandas(catalogue.head(1), source=source, targets="label", name="catalogue", digest=md5).to_dict()
+    profile = json.dumps({"num_rows": len(catalogue), "num_elements": catalogue.size})
+    return DatasetInput(
+        Dataset(**one | {"profile": profile}), [InputTag("mlflow.data.context", "train, validation, test")]
+    )

@@ -7,6 +7,7 @@ bytes. What is written here is what `mlflow.tensorflow.load_model` and `mlflow.p
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -52,7 +53,6 @@ class _KerasFile:
     @staticmethod
     def save_model(path: str, mlflow_model: Any, file: Path, signature: Any, example: np.ndarray, **_: Any) -> None:
         from mlflow import pyfunc
-        from mlflow.models.utils import _save_example
 
         folder = Path(path)
         (folder / "data").mkdir(parents=True)
@@ -60,7 +60,7 @@ class _KerasFile:
         (folder / "data" / "keras_module.txt").write_text("tensorflow.keras")
         (folder / "data" / "save_format.txt").write_text("tf")
         mlflow_model.signature = signature
-        _save_example(mlflow_model, example, path)
+        mlflow_model.saved_input_example_info = _write_example(folder, example)
         mlflow_model.add_flavor(
             "tensorflow",
             code=None,
@@ -79,6 +79,18 @@ class _KerasFile:
         mlflow_model.model_size_bytes = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
         mlflow_model.save(str(folder / "MLmodel"))
         _write_environment(folder)
+
+
+def _write_example(folder: Path, example: np.ndarray) -> dict[str, str]:
+    """The example as `Model.load_input_example` and a scoring server read it; returns what MLmodel says of it.
+
+    MLflow itself would take 0.3 s for the numbers of one image.
+    """
+    values = json.dumps(example.tolist())
+    files = {"artifact_path": "input_example.json", "serving_input_path": "serving_input_example.json"}
+    (folder / files["artifact_path"]).write_text(values)
+    (folder / files["serving_input_path"]).write_text(f'{{"inputs": {values}}}')
+    return {"type": "ndarray", **files}
 
 
 def _write_environment(folder: Path) -> None:

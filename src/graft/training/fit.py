@@ -40,6 +40,9 @@ Batch = tuple[np.ndarray, ...]
 MOST_BATCHES, MOST_BYTES = 16, 2**24
 """That are made at a time."""
 
+JUDGED_BYTES = 2**21
+"""Of validation inputs in one step; a small head's step costs the same for 16 batches as for one."""
+
 
 class FitValues(optimizers.OptimizerValues, Protocol):
     """The part of a training section that is read here."""
@@ -111,9 +114,10 @@ def fit(
     example = fetch_train(train.rows[:1], 0)[0]
     held_out = None
     if len(validation.rows):
-        n_batches = math.ceil(len(validation.rows) / p.batch_size)
+        judged = p.batch_size * _at_a_time(p.batch_size, example, JUDGED_BYTES)
+        n_batches = math.ceil(len(validation.rows) / judged)
         held_out = _dataset(
-            p.batch_size, n_batches, example, lambda size: _once(validation, fetch_validation, size, n_classes)
+            judged, n_batches, example, lambda size: _once(validation, fetch_validation, size, n_classes)
         )
     model.fit(
         _dataset(
@@ -169,6 +173,11 @@ def _once(examples: Examples, fetch: Fetch, size: int, n_classes: int) -> Callab
     return parts
 
 
+def _at_a_time(batch_size: int, example: np.ndarray, most_bytes: int) -> int:
+    """Batches, 1 to MOST_BATCHES of them, whose inputs take no more than `most_bytes`. example: one input."""
+    return max(1, min(MOST_BATCHES, most_bytes // (batch_size * example.nbytes)))
+
+
 def _dataset(
     batch_size: int, n_batches: int, example: np.ndarray, parts: Callable[[int], Callable[[], Iterator[Batch]]]
 ) -> Any:
@@ -178,8 +187,7 @@ def _dataset(
     """
     import tensorflow as tf
 
-    at_a_time = max(1, min(MOST_BATCHES, MOST_BYTES // (batch_size * example.nbytes)))
-    source = parts(batch_size * at_a_time)
+    source = parts(batch_size * _at_a_time(batch_size, example, MOST_BYTES))
     signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in next(source()))
     dataset = tf.data.Dataset.from_generator(source, output_signature=signature)
     dataset = dataset.flat_map(lambda *part: tf.data.Dataset.from_tensors(part).rebatch(batch_size))

@@ -1,0 +1,31 @@
+"""Where the `graft` command enters. Imports little: a stage that a warm process runs needs nothing more here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from graft import warm
+
+
+def main() -> None:
+    """Run the command here or in a warm process, with the sources of the checkout it is called in."""
+    _run_workspace_code()
+    warm.run_there()
+    from graft import cli
+
+    cli.run()
+
+
+def _run_workspace_code() -> None:
+    """In a checkout with graft's sources, run those: a queued experiment has the code it was queued with."""
+    here, loaded = Path("src").resolve(), Path(__file__).resolve().parent.parent
+    if here != loaded and (here / "graft" / "__main__.py").is_file():
+        path = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
+        arguments = [sys.executable, "-m", "graft", *sys.argv[1:]]
+        os.execve(sys.executable, arguments, os.environ | {"PYTHONPATH": path})
+
+
+if __name__ == "__main__":
+    main()
