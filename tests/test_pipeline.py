@@ -203,10 +203,11 @@ def test_the_logged_model_serves(project: Project, first_run: Any, monkeypatch: 
     (output,) = first_run.outputs.model_outputs
     logged = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
     assert logged.metadata.signature.inputs.inputs[0].shape == (-1, 32, 32, 3)
-    example = logged.input_example
+    folder = mlflow.artifacts.download_artifacts(f"models:/{output.model_id}")
+    example = logged.metadata.load_input_example(folder)
     assert (example.shape, example.dtype) == ((1, 32, 32, 3), np.float32)
-    served = logged.metadata.get_serving_input(f"models:/{output.model_id}")
-    from_server = np.array(parse_tf_serving_input(json.loads(served), logged.metadata.signature.inputs), np.float32)
+    served = json.loads(logged.metadata.get_serving_input(folder))
+    from_server = parse_tf_serving_input(served, logged.metadata.signature.inputs)
     np.testing.assert_array_equal(from_server, example)
     pixels = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
     expected = np.asarray(keras.models.load_model(project.folder / "models" / "model.keras")(pixels))
