@@ -152,6 +152,15 @@ def test_another_cut_extracts_once_more(extraction: Extraction) -> None:
     assert extraction.run(cut="block_13_expand")[0] == 21
     assert extraction.run(cut="block_16_expand")[0] == 21
     assert extraction.run(cut="block_13_expand")[0] == 0
+
+
+def test_a_cut_that_keeps_more_than_the_pixels_says_so(
+    extraction: Extraction, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extraction.run(cut="block_13_expand")
+    assert "more than its" not in capsys.readouterr().err
+    extraction.run(cut="block_1_expand")  # 16 x 16 x 8 float16
+    assert "block_1_expand take 4 kB of disk for each image and view, more than its 3 kB" in capsys.readouterr().err
     assert extraction.run()[0] == 21
 
 

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graft.errors import unknown
+from graft.errors import BackboneError, unknown
 
 if TYPE_CHECKING:
     import keras
@@ -79,6 +79,14 @@ def resolve(cut_points: CutPoints, cut: str | int | float | None) -> str:
     if not enough:
         raise ValueError(f"must leave at most {most} layers to train. Got {cut!r}, {wanted} layers.")
     return min(enough, key=lambda name: enough[name])
+
+
+def layer(backbone: keras.Model, cut: str | int | float | None) -> str:
+    """`resolve` for a built functional network. Raises BackboneError."""
+    try:
+        return resolve(derive(backbone), cut)
+    except ValueError as error:
+        raise BackboneError(f"finetune.cut: {error}") from None
 
 
 def _trains(layer: Any) -> bool:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from graft.backbones import cuts
 from graft.backbones.build import Loaded, feature_model
-from graft.errors import BackboneError
 from graft.models.fold import fold
 
 if TYPE_CHECKING:
@@ -33,10 +32,7 @@ def unfreeze(backbone: Loaded, cut: str | int | float | None) -> str:
     """
     import keras
 
-    try:
-        name = cuts.resolve(cuts.derive(backbone.model), cut)
-    except ValueError as error:
-        raise BackboneError(f"finetune.cut: {error}") from None
+    name = cuts.layer(backbone.model, cut)
     reached = False
     backbone.model.trainable = True
     for layer in backbone.model.layers:

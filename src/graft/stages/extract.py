@@ -41,13 +41,13 @@ def run(
     images = catalogue.read(catalogue_path).used
     loaded = build.build(backbone.name, backbone.alpha, backbone.input_size, backbone.weights, backbone.random_seed)
     say(f"{backbone.name}, weights {backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
-    cut = None if finetune.cut is None else cuts.resolve(cuts.derive(loaded.model), finetune.cut)
+    cut = None if finetune.cut is None else cuts.layer(loaded.model, finetune.cut)
     engine = engines.resolve(extract.engine)
-    try:
-        _extract(data.source, Path(data.path), backbone, extract, cut, engine, loaded, images, features_path)
-    except engines.CannotRunError as error:
-        engine = engines.instead(extract.engine, engine, extract.precision, error)
-        _extract(data.source, Path(data.path), backbone, extract, cut, engine, loaded, images, features_path)
+    while True:
+        try:
+            return _extract(data.source, Path(data.path), backbone, extract, cut, engine, loaded, images, features_path)
+        except engines.CannotRunError as error:
+            engine = engines.instead(extract.engine, engine, extract.precision, error)
 
 
 def _extract(
@@ -65,6 +65,8 @@ def _extract(
     model = build.feature_model(loaded, extract.pooling, cut)
     shapes = [tuple(output.shape[1:]) for output in model.outputs]
     parts = [cache.Part(shapes[0], extract.dtype), *(cache.Part(s, store.BOUNDARY_DTYPE) for s in shapes[1:])]
+    if cut:
+        _weigh(cut, parts[1], backbone)
     entries = (len(images), 1 + extract.views)
     meta = store.Meta(
         backbone=backbone.name,
@@ -120,6 +122,16 @@ def _extract(
     store.write_meta(features_path, meta)
     for one in cache.prune(cache.limit_bytes(), keep_last=True):
         say(f"features of {one.what['backbone']} left the cache ({one.n_bytes / 1e6:.0f} MB), to stay within its limit")
+
+
+def _weigh(cut: str, boundary: cache.Part, backbone: BackboneParams) -> None:
+    """A word where a cut keeps more than the images themselves."""
+    kept, pixels = boundary.n_bytes, backbone.input_size**2 * 3
+    if kept > pixels:
+        say(
+            f"note: activations at {cut} take {kept / 1e3:,.0f} kB of disk for each image and view, more than its "
+            f"{pixels / 1e3:,.0f} kB of pixels; `graft backbones show {backbone.name}` lists later cuts"
+        )
 
 
 class _Arrays:
