@@ -84,7 +84,8 @@ def timed(command: list[str], folder: Path, cache: Path) -> tuple[float, float]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"GRAFT_CACHE_DIR": str(cache), "PATH": path}
     if (folder / "src").is_dir():
-        environment["PYTHONPATH"] = str(folder / "src")
+        others = os.environ.get("PYTHONPATH")
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder / "src"), others]))
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, *command],
         cwd=folder, env=environment, capture_output=True, text=True, check=False,

@@ -152,6 +152,7 @@ def test_another_cut_extracts_once_more(extraction: Extraction) -> None:
     assert extraction.run(cut="block_13_expand")[0] == 21
     assert extraction.run(cut="block_16_expand")[0] == 21
     assert extraction.run(cut="block_13_expand")[0] == 0
+    assert extraction.run()[0] == 21
 
 
 def test_a_cut_that_keeps_more_than_the_pixels_says_so(
@@ -160,8 +161,9 @@ def test_a_cut_that_keeps_more_than_the_pixels_says_so(
     extraction.run(cut="block_13_expand")
     assert "more than its" not in capsys.readouterr().err
     extraction.run(cut="block_1_expand")  # 16 x 16 x 8 float16
-    assert "block_1_expand take 4 kB of disk for each image and view, more than its 3 kB" in capsys.readouterr().err
-    assert extraction.run()[0] == 21
+    said = capsys.readouterr().err
+    assert "block_1_expand take 4 kB of disk for each image and view, more than its 3 kB of pixels" in said
+    assert "at block_1_project_BN, the next cut that takes less than that, 1 kB" in said
 
 
 def test_what_is_stored_is_what_the_network_gives(extraction: Extraction) -> None:
@@ -224,7 +226,7 @@ from graft import cli
 from graft.stages import extract
 extract.KEEP_EVERY_SECONDS = 0
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop()), resource.RLIM_INFINITY))
-cli.main()
+cli.run()
 """
 
 

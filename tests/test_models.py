@@ -193,6 +193,7 @@ def test_training_above_the_cut_trains_the_classifier(name: str) -> None:
         ("ResNet50", None, 32, "conv5_block2_1_conv", 0),  # convolutions with a bias
         ("InceptionV3", None, 75, 30, 0),  # BatchNorm without a scale
         ("Xception", None, 71, "block14_sepconv1", 2),  # separable convolutions stay as they are
+        ("DenseNet121", None, 32, "conv5_block16_0_bn", 2),  # BatchNorm before a convolution, and at the end
     ],
 )
 def test_folding_batch_norm_changes_no_output_and_no_gradient(
@@ -235,9 +236,8 @@ def _weight(model: Any, path: str) -> np.ndarray:
 SAVE = """
 import sys, numpy as np
 from pathlib import Path
-from graft.backbones import build, cuts
+from graft.backbones import build
 from graft.models import assemble, heads, saving
-from graft.models.fold import fold
 if sys.argv[2] == "noise":
     import keras
     keras.layers.Dense(3)(np.ones((1, 2))); np.ones(10_000)
@@ -246,6 +246,10 @@ loaded = build.build("ResNet50" if sys.argv[3] == "caffe" else "MobileNetV2",
 head = heads.build("mlp", {"pooling": "avg", "hidden_units": [8], "dropout": 0.1}, loaded.model.output_shape[-1:], 4, 1)
 model = assemble.classifier(loaded, "avg", head)
 model.compile("adam", "categorical_crossentropy")
+if sys.argv[2] == "noise":
+    assemble.above(model, assemble.unfreeze(loaded, 30))
+else:
+    assemble.unfreeze(loaded, 30)
 saving.save(model, Path(sys.argv[1]), np.zeros((2, 32, 32, 3), np.float32))
 """
 

@@ -21,9 +21,9 @@ def main() -> None:
 def _run_workspace_code() -> None:
     """In a checkout with graft's sources, run those: a queued experiment has the code it was queued with."""
     here, loaded = Path("src").resolve(), Path(__file__).resolve().parent.parent
-    if here != loaded and (here / "graft" / "__main__.py").is_file():
+    if here != loaded and (here / "graft" / "cli.py").is_file():
         path = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
-        arguments = [sys.executable, "-m", "graft", *sys.argv[1:]]
+        arguments = [sys.executable, "-m", "graft.cli", *sys.argv[1:]]  # any version of graft has that
         os.execve(sys.executable, arguments, os.environ | {"PYTHONPATH": path})
 
 

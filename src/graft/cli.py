@@ -295,7 +295,7 @@ def run() -> None:
     gc.set_threshold(*COLLECT_AT)
     atexit.register(gc.freeze)
     try:
-        app()
+        app(prog_name="graft")
     except GraftError as error:
         _fail(str(error))
     except OSError as error:
@@ -310,3 +310,9 @@ def run() -> None:
 def _fail(message: str) -> NoReturn:
     typer.secho(f"graft: {message}", err=True, fg="red" if sys.stderr.isatty() else None)
     sys.exit(1)
+
+
+if __name__ == "__main__":
+    from graft.__main__ import main
+
+    main()

@@ -196,7 +196,7 @@ def serve(dvc_pid: int, listener: socket.socket) -> None:
                 _mind(connection, dvc_pid)
             connection.close()
         elif libraries:
-            with _importing():
+            with _importing(), suppress(Exception):  # without one, a stage imports it itself, or says why it cannot
                 importlib.import_module(libraries.pop(0))
 
 
@@ -204,9 +204,11 @@ def serve(dvc_pid: int, listener: socket.socket) -> None:
 def _importing() -> Iterator[None]:
     """Nothing is collected meanwhile, and what was made is left alone from then on."""
     gc.disable()
-    yield
-    gc.freeze()
-    gc.enable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _import_tensorflow() -> None:

@@ -96,13 +96,16 @@ def exif_orientation(image: Image.Image) -> int:
         return 1
 
 
-def open_rgb(data: bytes) -> Image.Image:
+def open_rgb(data: bytes, at_least: int | None = None) -> Image.Image:
     """The whole image, decoded, upright, RGB. Raises UndecodableError.
 
     Its size is not limited: what the catalogue uses has gone through `examine`.
+    at_least: a JPEG may come at a half, quarter or eighth of its size, no side below this.
     """
     with verdicts():
         image = open_lazily(data)
+        if at_least:
+            image.draft(image.mode, (at_least, at_least))
         image.load()
         orientation = exif_orientation(image)
         return rgb(image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image)

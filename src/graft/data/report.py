@@ -168,7 +168,7 @@ def _thumbnails(reader: Reader | None, paths: Iterable[str]) -> dict[str, str]:
 
     def one(path: str) -> tuple[str, str]:
         try:
-            image = open_rgb(reader.read(path)) if reader else None
+            image = open_rgb(reader.read(path), at_least=THUMBNAIL_SIDE) if reader else None
         except (OSError, ValueError, LookupError, UndecodableError):
             image = None
         if image is None:

@@ -1,8 +1,8 @@
-"""BatchNorm in inference mode folded into the convolution before it: fine-tuning is a seventh faster.
+"""BatchNorm in inference mode folded into the convolution before it, which makes fine-tuning faster.
 
 There it is scale * x + offset for each channel (Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167, algorithm 2),
 and scale * conv(x, kernel) + offset = conv(x, scale * kernel) + offset. So the kernel is scaled instead of the far
-larger activations and their gradients, and TensorFlow computes convolution, offset and activation in one pass.
+larger activations and their gradients, and TensorFlow adds many of the offsets as it computes the convolution.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 def fold(network: keras.Model) -> keras.Model:
     """The same function of the same variables, with BatchNorm in inference mode; made to be trained, not saved.
 
-    network: functional, channels last. A BatchNorm that does not directly follow a convolution stays a layer.
+    network: functional. A BatchNorm stays a layer unless it directly follows a Conv2D or DepthwiseConv2D without an
+    activation, channels last.
     """
     import keras
 
     class Folded(keras.layers.Layer):  # type: ignore[misc]
-        """convolution, then norm."""
+        """A convolution and the BatchNorm after it."""
 
         def __init__(self, convolution: Any, norm: Any) -> None:
-            super().__init__(name=convolution.name)
+            super().__init__(name=norm.name, dtype=norm.dtype_policy)
             self.convolution = convolution
             self.norm = norm
             self.built = True
@@ -36,16 +37,21 @@ def fold(network: keras.Model) -> keras.Model:
     convolved: dict[int, tuple[Any, Any, Any]] = {}
 
     def call(layer: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(layer, keras.layers.BatchNormalization) and id(x) in convolved:
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.axis in (-1, 3) and id(x) in convolved:
             convolution, its_input, _ = convolved[id(x)]
             return Folded(convolution, layer)(its_input)
         output = layer(x, *args, **kwargs)
-        linear = getattr(layer, "activation", None) is keras.activations.linear
-        if linear and type(layer) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D):
+        if type(layer) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D) and _plain(layer):
             convolved[id(output)] = layer, x, output  # held, so that no other tensor gets its id
         return output
 
     return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)
+
+
+def _plain(convolution: Any) -> bool:
+    import keras
+
+    return convolution.activation is keras.activations.linear and convolution.data_format == "channels_last"
 
 
 def _affine(convolution: Any, norm: Any) -> tuple[Any, Any]:

@@ -24,7 +24,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 def save(model: keras.Model, path: Path, example: np.ndarray, predicted: np.ndarray | None = None) -> None:
     """Write `model`, then compare what the file predicts for `example` with what `model` predicts.
 
-    predicted: the latter, where it is known already. Raises GateError where they differ by more than 1e-5.
+    predicted: what `model` predicts, where that is known already. Raises GateError where they differ by more than 1e-5.
     """
     import keras
 

@@ -42,10 +42,13 @@ def run(
     loaded = build.build(backbone.name, backbone.alpha, backbone.input_size, backbone.weights, backbone.random_seed)
     say(f"{backbone.name}, weights {backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
     cut = None if finetune.cut is None else cuts.layer(loaded.model, finetune.cut)
+    if cut:
+        _note_size(cuts.derive(loaded.model).points, cut, backbone)
     engine = engines.resolve(extract.engine)
     while True:
         try:
-            return _extract(data.source, Path(data.path), backbone, extract, cut, engine, loaded, images, features_path)
+            _extract(data.source, Path(data.path), backbone, extract, cut, engine, loaded, images, features_path)
+            return
         except engines.CannotRunError as error:
             engine = engines.instead(extract.engine, engine, extract.precision, error)
 
@@ -65,8 +68,6 @@ def _extract(
     model = build.feature_model(loaded, extract.pooling, cut)
     shapes = [tuple(output.shape[1:]) for output in model.outputs]
     parts = [cache.Part(shapes[0], extract.dtype), *(cache.Part(s, store.BOUNDARY_DTYPE) for s in shapes[1:])]
-    if cut:
-        _weigh(cut, parts[1], backbone)
     entries = (len(images), 1 + extract.views)
     meta = store.Meta(
         backbone=backbone.name,
@@ -124,13 +125,16 @@ def _extract(
         say(f"features of {one.what['backbone']} left the cache ({one.n_bytes / 1e6:.0f} MB), to stay within its limit")
 
 
-def _weigh(cut: str, boundary: cache.Part, backbone: BackboneParams) -> None:
-    """A word where a cut keeps more than the images themselves."""
-    kept, pixels = boundary.n_bytes, backbone.input_size**2 * 3
-    if kept > pixels:
+def _note_size(points: dict[str, cuts.Cut], cut: str, backbone: BackboneParams) -> None:
+    """A word where a cut keeps more than the images themselves, and a later one would not."""
+    bytes_at = {name: cache.Part(point.shape, store.BOUNDARY_DTYPE).n_bytes for name, point in points.items()}
+    image_bytes = backbone.input_size**2 * 3
+    smaller = [name for name, n in bytes_at.items() if n <= image_bytes and points[name].layers < points[cut].layers]
+    if bytes_at[cut] > image_bytes and smaller:
         say(
-            f"note: activations at {cut} take {kept / 1e3:,.0f} kB of disk for each image and view, more than its "
-            f"{pixels / 1e3:,.0f} kB of pixels; `graft backbones show {backbone.name}` lists later cuts"
+            f"note: activations at {cut} take {bytes_at[cut] / 1e3:,.0f} kB of disk for each image and view, more "
+            f"than its {image_bytes / 1e3:,.0f} kB of pixels; at {smaller[0]}, the next cut that takes less than that, "
+            f"{bytes_at[smaller[0]] / 1e3:,.0f} kB"
         )
 
 

@@ -111,7 +111,7 @@ def md5_of(path: Path) -> str:
 
 def _locked() -> dict[str, Any]:
     try:
-        content = yaml.safe_load(LOCK.read_text())
+        content = yaml.load(LOCK.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, yaml.YAMLError):
         return {}
     stages: dict[str, Any] = (content or {}).get("stages", {})

@@ -41,7 +41,7 @@ MOST_BATCHES, MOST_BYTES = 16, 2**24
 """That are made at a time."""
 
 JUDGED_BYTES = 2**21
-"""Of validation inputs in one step; a small head's step costs the same for 16 batches as for one."""
+"""Of validation inputs in one step, of up to MOST_BATCHES batches: a small head's step costs the same for all."""
 
 
 class FitValues(optimizers.OptimizerValues, Protocol):
@@ -114,7 +114,7 @@ def fit(
     example = fetch_train(train.rows[:1], 0)[0]
     held_out = None
     if len(validation.rows):
-        judged = p.batch_size * _at_a_time(p.batch_size, example, JUDGED_BYTES)
+        judged = _at_a_time(p.batch_size, example, JUDGED_BYTES)
         n_batches = math.ceil(len(validation.rows) / judged)
         held_out = _dataset(
             judged, n_batches, example, lambda size: _once(validation, fetch_validation, size, n_classes)
@@ -174,8 +174,8 @@ def _once(examples: Examples, fetch: Fetch, size: int, n_classes: int) -> Callab
 
 
 def _at_a_time(batch_size: int, example: np.ndarray, most_bytes: int) -> int:
-    """Batches, 1 to MOST_BATCHES of them, whose inputs take no more than `most_bytes`. example: one input."""
-    return max(1, min(MOST_BATCHES, most_bytes // (batch_size * example.nbytes)))
+    """Examples in 1 to MOST_BATCHES batches whose inputs take no more than `most_bytes`. example: one input."""
+    return batch_size * max(1, min(MOST_BATCHES, most_bytes // (batch_size * example.nbytes)))
 
 
 def _dataset(
@@ -187,7 +187,7 @@ def _dataset(
     """
     import tensorflow as tf
 
-    source = parts(batch_size * _at_a_time(batch_size, example, MOST_BYTES))
+    source = parts(_at_a_time(batch_size, example, MOST_BYTES))
     signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in next(source()))
     dataset = tf.data.Dataset.from_generator(source, output_signature=signature)
     dataset = dataset.flat_map(lambda *part: tf.data.Dataset.from_tensors(part).rebatch(batch_size))
