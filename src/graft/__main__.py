@@ -23,8 +23,8 @@ def _run_workspace_code() -> None:
     here, loaded = Path("src").resolve(), Path(__file__).resolve().parent.parent
     if here != loaded and (here / "graft" / "cli.py").is_file():
         path = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
-        arguments = [sys.executable, "-m", "graft.cli", *sys.argv[1:]]  # any version of graft has that
-        os.execve(sys.executable, arguments, os.environ | {"PYTHONPATH": path})
+        module = "graft" if (here / "graft" / "__main__.py").is_file() else "graft.cli"  # where it was at first
+        os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], os.environ | {"PYTHONPATH": path})
 
 
 if __name__ == "__main__":

@@ -312,7 +312,5 @@ def _fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
-if __name__ == "__main__":
-    from graft.__main__ import main
-
-    main()
+if __name__ == "__main__":  # how an installation from before `graft.__main__` starts this checkout
+    run()
