@@ -81,10 +81,10 @@ def resolve(cut_points: CutPoints, cut: str | int | float | None) -> str:
     return min(enough, key=lambda name: enough[name])
 
 
-def layer(backbone: keras.Model, cut: str | int | float | None) -> str:
-    """`resolve` for a built functional network. Raises BackboneError."""
+def named(cut_points: CutPoints, cut: str | int | float | None) -> str:
+    """`resolve` for the cut points of a built network. Raises BackboneError."""
     try:
-        return resolve(derive(backbone), cut)
+        return resolve(cut_points, cut)
     except ValueError as error:
         raise BackboneError(f"finetune.cut: {error}") from None
 

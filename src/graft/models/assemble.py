@@ -32,7 +32,7 @@ def unfreeze(backbone: Loaded, cut: str | int | float | None) -> str:
     """
     import keras
 
-    name = cuts.layer(backbone.model, cut)
+    name = cuts.named(cuts.derive(backbone.model), cut)
     reached = False
     backbone.model.trainable = True
     for layer in backbone.model.layers:

@@ -41,9 +41,11 @@ def run(
     images = catalogue.read(catalogue_path).used
     loaded = build.build(backbone.name, backbone.alpha, backbone.input_size, backbone.weights, backbone.random_seed)
     say(f"{backbone.name}, weights {backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
-    cut = None if finetune.cut is None else cuts.layer(loaded.model, finetune.cut)
-    if cut:
-        _note_size(cuts.derive(loaded.model).points, cut, backbone)
+    cut = None
+    if finetune.cut is not None:
+        cut_points = cuts.derive(loaded.model)
+        cut = cuts.named(cut_points, finetune.cut)
+        _note_size(cut_points.points, cut, backbone)
     engine = engines.resolve(extract.engine)
     while True:
         try:
