@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from common import EXTRACT, PREPARE, make_photos, make_small, timed, write_params
-from graft.start import start_tensorflow
+from graft.runtime.tensorflow import start_tensorflow
 from record import keep
 
 SIDE = 224
@@ -44,8 +44,9 @@ def rates(photos: Path, images: int, rounds: int, torch_python: str | None) -> d
 
     from graft import params
     from graft.backbones import build
-    from graft.data import catalogue, pixels
-    from graft.data.decode import Resizing
+    from graft.examples import catalogue
+from graft.inputs import pixels
+    from graft.inputs.image.decode import Resizing
     from graft.features import engines
     from graft.stages import extract, prepare
 

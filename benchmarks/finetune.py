@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from common import make_photos, write_params
-from graft.start import start_tensorflow
+from graft.runtime.tensorflow import start_tensorflow
 from record import keep
 
 CUT = "block_13_expand"
@@ -48,9 +48,9 @@ def epochs(files: list[Path], folder: Path) -> dict[str, float]:
     """Rates of the fastest epoch of each way, in rounds by turns; the first epoch of a round traces the graphs."""
     from graft import params
     from graft.backbones import build
-    from graft.data import augment
-    from graft.data.decode import Resizing, decode
     from graft.features import engines, store
+    from graft.inputs.image import augment
+    from graft.inputs.image.decode import Resizing, decode
     from graft.models import assemble, heads
     from graft.training.fit import Examples, fit
 

@@ -24,10 +24,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from graft.backbones import build
-from graft.data import augment
-from graft.data.decode import Resizing, decode
-from graft.data.sources import SOURCES
+from graft.examples.sources import SOURCES
 from graft.features.engines import ENGINES
+from graft.inputs.image import augment
+from graft.inputs.image.decode import Resizing, decode
 from graft.models import assemble, heads
 from graft.training.fit import Examples, fit
 

@@ -95,7 +95,7 @@ def tiny_params() -> dict[str, Any]:
 
 def data_params(changes: dict[str, Any] | None = None) -> Any:
     """The `data` section of the default params.yaml as graft reads it, with changes: {"split.method": "counts"}."""
-    from graft.params import DataParams
+    from graft.config.schema import DataParams
 
     tree = default_params()["data"]
     for key, value in (changes or {}).items():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import drawing
-from graft.data import augment
+from graft.inputs.image import augment
 
 NONE: dict[str, Any] = {
     "rotation_degrees": 0,

@@ -27,11 +27,12 @@ from conftest import (
     write_drawings,
 )
 from graft.backbones import build, cuts
-from graft.data import augment, catalogue
-from graft.data.decode import Resizing, decode
+from graft.config.schema import BackboneParams, ExtractParams, FinetuneParams
 from graft.errors import BackboneError, StaleError
+from graft.examples import catalogue
 from graft.features import cache, engines, store
-from graft.params import BackboneParams, ExtractParams, FinetuneParams
+from graft.inputs.image import augment
+from graft.inputs.image.decode import Resizing, decode
 from graft.stages import extract
 
 Prepare = Callable[..., PreparedData]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from conftest import drawing, encoded
-from graft.data.decode import Resizing, UndecodableError, decode, open_rgb
+from graft.inputs.image.decode import Resizing, UndecodableError, decode, open_rgb
 
 GRADIENT = np.add.outer(np.arange(0, 240, 6), np.arange(0, 240, 6)).astype(np.uint16) // 2
 

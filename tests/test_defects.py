@@ -18,10 +18,10 @@ import pytest
 from PIL import Image
 
 from conftest import PreparedData, data_params, drawing, encoded, write_drawings
-from graft.data.checks import examine, quarantine, verdicts
-from graft.data.decode import open_rgb
-from graft.data.sources.tree import Directory
 from graft.errors import DataError
+from graft.examples.checks import examine, quarantine, verdicts
+from graft.examples.sources.tree import Directory
+from graft.inputs.image.decode import open_rgb
 
 Prepare = Callable[..., PreparedData]
 LIMIT = 89_478_485
@@ -317,7 +317,7 @@ def test_an_unchanged_file_is_neither_read_nor_decoded_again(
     root = tmp_path / "images"
     write_drawings(root, 4)
     (root / "circle" / "broken.png").write_bytes(b"broken")
-    monkeypatch.setattr("graft.cache.SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr("graft.runtime.cache.SETTLED_SECONDS", -1.0)
     first = prepare(root)
     read: list[str] = []
     original = Directory.read
@@ -354,7 +354,7 @@ def test_a_file_changed_in_place_is_examined_again(
     """Same name, same size, same modification time; only what the file system itself notes differs."""
     root = tmp_path / "images"
     write_drawings(root, 3)
-    monkeypatch.setattr("graft.cache.SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr("graft.runtime.cache.SETTLED_SECONDS", -1.0)
     before = prepare(root)
     file = root / "circle" / "000.png"
     content, status = file.read_bytes(), file.stat()
@@ -365,7 +365,7 @@ def test_a_file_changed_in_place_is_examined_again(
 
 
 def test_a_file_written_just_now_is_not_trusted(tmp_path: Path) -> None:
-    from graft.cache import file_stamp
+    from graft.runtime.cache import file_stamp
 
     (tmp_path / "a").write_bytes(b"a")
     assert file_stamp(str(tmp_path / "a")) is None
@@ -395,7 +395,7 @@ def test_without_a_place_for_the_cache(tmp_path: Path, prepare: Prepare, monkeyp
 def test_a_cache_cut_short_is_made_anew(tmp_path: Path, own_cache: Path) -> None:
     """Reading beyond its end would kill the process."""
     script = (
-        "from graft.data.checks.verdicts import Store, Verdict\n"
+        "from graft.examples.checks.verdict_cache import Store, Verdict\n"
         "keep = [(None, f'{i:064x}', i, Verdict(1, 1, 'PNG')) for i in range(3000)]\n"
         "Store().keep(keep)\n"
         "found = Store().verdicts([f'{i:064x}' for i in range(3000)], 1)\n"
@@ -422,7 +422,7 @@ def test_verdicts_survive_a_kill_and_are_shared_by_processes(tmp_path: Path, own
     """One process keeps verdicts until it is killed, while another one writes too; what was kept is whole."""
     script = (
         "import os, sys\n"
-        "from graft.data.checks.verdicts import Store, Verdict\n"
+        "from graft.examples.checks.verdict_cache import Store, Verdict\n"
         "store = Store()\n"
         "for i in range(10**9):\n"
         "    store.keep([(f'{sys.argv[1]} {i}', f'{i:064x}', i, Verdict(i + 1, 1, 'PNG'))])\n"

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from conftest import CLASSES, PreparedData, write_drawings
-from graft.data.checks import duplicates, examine
 from graft.errors import DataError
+from graft.examples.checks import duplicates, examine
 
 Prepare = Callable[..., PreparedData]
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from conftest import PreparedData, drawing, encoded, write_drawings
-from graft.data import labels
-from graft.data.sources.base import Item
 from graft.errors import DataError
+from graft.examples import labels
+from graft.examples.sources.base import Item
 
 Prepare = Callable[..., PreparedData]
 LABELS = ("dress", "hat", "shirt/long", "shirt/short", "shoes")

@@ -27,7 +27,7 @@ def head(name: str, shape: tuple[int, ...], seed: int = 1) -> Any:
 
 
 def test_every_head_has_its_values_in_the_schema_and_the_file() -> None:
-    from graft.params import Heads
+    from graft.config.schema import Heads
 
     assert set(heads.HEADS) == set(Heads.model_fields) == set(VALUES)
 

@@ -84,7 +84,7 @@ def test_predictions_are_the_models_own(project: Project) -> None:
     """Rows of the parquet file agree with the metrics, and with the saved model on the image files."""
     import keras
 
-    from graft.data.decode import Resizing, decode
+    from graft.inputs.image.decode import Resizing, decode
 
     table = pd.read_parquet(project.folder / "data" / "predictions.parquet")
     metrics = json.loads((project.folder / "metrics" / "evaluate.json").read_text())

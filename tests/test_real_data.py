@@ -17,10 +17,10 @@ from PIL import Image
 
 from conftest import REPOSITORY, PreparedData, encoded
 from graft.backbones import build
-from graft.data import catalogue, pixels, report
-from graft.data.decode import Resizing
+from graft.examples import catalogue, report
 from graft.features.engines import ENGINES
-from graft.tracking import dvc
+from graft.inputs import pixels
+from graft.inputs.image.decode import Resizing
 from test_defects import png_of_size
 
 Prepare = Callable[..., PreparedData]

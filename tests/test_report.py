@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from conftest import PreparedData, drawing, encoded, write_drawings
-from graft.data import report
 from graft.errors import DataError
+from graft.examples import report
 
 Prepare = Callable[..., PreparedData]
 HOSTILE = '<img src=x onerror=alert(1)> & "quoted"'

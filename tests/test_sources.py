@@ -18,11 +18,11 @@ import pandas as pd
 import pytest
 
 from conftest import CLASSES, PreparedData, data_params, drawing, encoded, write_drawings
-from graft.data import catalogue
-from graft.data.decode import open_rgb
-from graft.data.sources import SOURCES, keras_datasets
-from graft.data.sources.base import Item
 from graft.errors import DataError, StaleError
+from graft.examples import catalogue
+from graft.examples.sources import SOURCES, keras_datasets
+from graft.examples.sources.base import Item
+from graft.inputs.image.decode import open_rgb
 
 Prepare = Callable[..., PreparedData]
 ORDER = list(range(10)) * 4

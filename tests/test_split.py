@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from conftest import CLASSES, PreparedData, data_params, drawing, encoded, write_drawings
-from graft.data import split
 from graft.errors import DataError, StaleError
+from graft.examples import split
 
 Prepare = Callable[..., PreparedData]
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graft.config.schema import Optimization
 from graft.errors import TrainingError
 from graft.models import heads
-from graft.params import Optimization
 from graft.training import optimizers
 from graft.training.fit import COLUMNS, Examples, fit
 

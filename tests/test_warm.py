@@ -34,7 +34,7 @@ CLI = '''
 import os, sys, time
 
 def run():
-    from graft.tracking import dvc
+    from graft.pipeline import lock
     words = [os.environ["WORD"], os.getcwd(), dvc.process_above().pid, os.getpid(), "tensorflow" in sys.modules]
     print(*words, VERSION)
     print("to standard error", file=sys.stderr)
@@ -116,7 +116,7 @@ class FakeDvc:
         found = []
         for process in psutil.process_iter(["cmdline"]):
             command = process.info["cmdline"] or []
-            if "graft.warm" in command and str(self.process.pid) in command:
+            if "graft.runtime.warm" in command and str(self.process.pid) in command:
                 found.append(process)
         return found
 

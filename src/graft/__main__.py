@@ -6,13 +6,16 @@ import os
 import sys
 from pathlib import Path
 
-from graft import warm
+from graft.config import yaml_file
+from graft.errors import GraftError
+from graft.runtime import numerics, warm
 
 
 def main() -> None:
     """Run the command here or in a warm process, with the sources of the checkout it is called in."""
     _run_workspace_code()
-    warm.run_there()
+    if warm.is_stage() and _numerics_are_set():
+        warm.run_there()
     from graft import cli
 
     cli.run()
@@ -25,6 +28,15 @@ def _run_workspace_code() -> None:
         path = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
         module = "graft" if (here / "graft" / "__main__.py").is_file() else "graft.cli"  # where it was at first
         os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], os.environ | {"PYTHONPATH": path})
+
+
+def _numerics_are_set() -> bool:
+    """As params.yaml says, before any process imports TensorFlow. Where that fails, the command itself says why."""
+    try:
+        numerics.apply(yaml_file.read(Path("params.yaml"))["numerics"])
+    except (GraftError, KeyError, TypeError):
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Every error a user can mend. `graft.cli.run` turns them into one message and exit code 1.
 
 GraftError
-├── ParamsError      params.yaml does not say what graft needs
-├── DataError        images, labels or splits are not as declared
-├── BackboneError    a network or its weights cannot be had as asked
-├── StaleError       a file in the pipeline does not belong to the others
-├── GateError        two ways to compute the same prediction disagree
-├── TrainingError    training cannot start or has diverged
-└── TrackingError    the MLflow store or server cannot be used
+├── ParamsError        params.yaml does not say what graft needs
+├── SurroundingsError  the environment stands against what params.yaml asks for
+├── DataError          images, labels or splits are not as declared
+├── BackboneError      a network or its weights cannot be had as asked
+├── StaleError         a file in the pipeline does not belong to the others
+├── GateError          two ways to compute the same prediction disagree
+├── TrainingError      training cannot start or has diverged
+└── TrackingError      the MLflow store or server cannot be used
 
 A message says where (the YAML key or the file), what was expected, what came, and what to do.
 """
@@ -30,6 +31,10 @@ class ParamsError(GraftError):
         plural = "fault" if len(faults) == 1 else "faults"
         bullets = "\n".join(f"  - {fault}" for fault in faults)
         super().__init__(f"{path}: {len(faults)} {plural}\n{bullets}")
+
+
+class SurroundingsError(GraftError):
+    pass
 
 
 class DataError(GraftError):

@@ -6,9 +6,9 @@ import json
 
 import keras
 
-from graft.backbones import cuts
+from graft.backbones import cuts, known_cuts
 from graft.backbones.table import BACKBONES
-from graft.progress import track
+from graft.runtime.progress import track
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
             "points": {cut: [point.layers, point.shape, point.below] for cut, point in points.points.items()},
         }
     lines = [f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in table.items()]
-    cuts.FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    known_cuts.FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

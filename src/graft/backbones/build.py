@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from graft.errors import BackboneError
 
 if TYPE_CHECKING:
     import keras
+
+    from graft.config.schema import BackboneParams
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -59,6 +62,11 @@ def build(name: str, alpha: float | None, input_size: int, weights: str, random_
         _refuse_official_by_hand(row, Path(weights))
         _load_file(model, Path(weights))
     return Loaded(row, model, digest(model))
+
+
+def of(backbone: BackboneParams) -> Loaded:
+    """Build the network of params.yaml `backbone`."""
+    return build(backbone.name, backbone.alpha, backbone.input_size, backbone.weights, backbone.random_seed)
 
 
 def _build(row: Backbone, alpha: float | None, input_size: int, weights: str | None) -> keras.Model:
@@ -149,24 +157,32 @@ def preprocess(row: Backbone, x: Any) -> Any:
     return layers.Normalization(mean=list(CAFFE_BGR_MEAN), variance=[1.0] * 3, name="preprocess")(bgr)
 
 
-def feature_model(backbone: Loaded, pooling: str | None, cut: str | None = None) -> keras.Model:
-    """Pixels (n, side, side, 3) in [0, 255] -> features (n, c) for pooling avg or max, (n, h, w, c) for None.
+FEATURES, ACTIVATIONS = "features", "activations"
+"""What a frozen network gives: its last feature map, pooled; and what crosses at a cut."""
 
-    cut: a cut point; then the second output is the activations (n, h, w, c) that cross there.
-    Always in inference mode: no BatchNorm statistic moves, no dropout or stochastic depth is drawn.
+
+def feature_model(
+    backbone: Loaded, pooling: str | None, cut: str | None = None, wanted: Sequence[str] = (FEATURES,)
+) -> keras.Model:
+    """Pixels (n, side, side, 3) in [0, 255] -> an output for each of `wanted`, in its order.
+
+    FEATURES: (n, c) for pooling avg or max, (n, h, w, c) for None. ACTIVATIONS: (n, h, w, c) that cross at `cut`.
+    Always in inference mode: no BatchNorm statistic moves, no dropout or stochastic depth is drawn. Layers that no
+    output needs are left out.
     """
     import keras
 
     inputs = keras.Input(backbone.model.input_shape[1:], name="pixels")
     pixels = preprocess(backbone.row, inputs)
-    crossing = []
-    if cut is None:
-        x = backbone.model(pixels, training=False)
-    else:
-        both = keras.Model(backbone.model.input, [backbone.model.output, cuts.boundary(backbone.model, cut)])
-        x, *crossing = both(pixels, training=False)
-    if pooling == "avg":
-        x = keras.layers.GlobalAveragePooling2D(name="pooled")(x)
-    elif pooling == "max":
-        x = keras.layers.GlobalMaxPooling2D(name="pooled")(x)
-    return keras.Model(inputs, [x, *crossing] if crossing else x, name="features")
+    network = backbone.model
+    if tuple(wanted) != (FEATURES,):
+        ends = {FEATURES: lambda: network.output, ACTIVATIONS: lambda: cuts.boundary(network, cut or "")}
+        network = keras.Model(network.input, [ends[name]() for name in wanted])
+    found = network(pixels, training=False)
+    outputs = dict(zip(wanted, found if isinstance(found, list) else [found], strict=True))
+    if FEATURES in outputs and pooling is not None:
+        layers = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
+        outputs[FEATURES] = layers[pooling](name="pooled")(outputs[FEATURES])
+    return keras.Model(
+        inputs, list(outputs.values()) if len(outputs) > 1 else next(iter(outputs.values())), name="features"
+    )

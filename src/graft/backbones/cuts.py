@@ -1,26 +1,19 @@
 """Where a backbone can be cut: every layer below which exactly one tensor crosses.
 
 Training from such a layer on needs nothing of what lies below but that one tensor, the boundary.
-`derive` reads the cut points off a built network. `cuts.json` holds what it found for every row of
-the table, so that a wrong `finetune.cut` is refused without importing TensorFlow; `make cuts` writes
-it anew and `tests/test_backbones.py` compares it with the networks.
+`derive` reads the cut points off a built network.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graft.errors import BackboneError, unknown
 
 if TYPE_CHECKING:
     import keras
-
-FILE = Path(__file__).parent / "cuts.json"
 
 
 @dataclass(frozen=True)
@@ -38,21 +31,6 @@ class CutPoints:
 
     layers: int
     points: dict[str, Cut]
-
-
-@cache
-def _table() -> dict[str, Any]:
-    table: dict[str, Any] = json.loads(FILE.read_text())
-    return table
-
-
-def known(backbone: str) -> CutPoints:
-    """The cut points of a row of the table, from `cuts.json`: at its usual input size and full width."""
-    entry = _table()[backbone]
-    return CutPoints(
-        entry["layers"],
-        {name: Cut(layers, tuple(shape), below) for name, (layers, shape, below) in entry["points"].items()},
-    )
 
 
 def resolve(cut_points: CutPoints, cut: str | int | float | None) -> str:
@@ -124,6 +102,15 @@ def _crossing(layers: list[Any], output: Any) -> dict[str, Any]:
 def boundary(backbone: keras.Model, cut: str) -> Any:
     """The Keras tensor (n, h, w, c) that crosses at a cut point of a built functional network."""
     return _crossing(backbone.operations, backbone.outputs[0])[cut]
+
+
+def apart(backbone: keras.Model, cut: str) -> bool:
+    """Whether taking the tensor at `cut` out of the network changes late decimals of what comes after it.
+
+    It does where a BatchNorm reads it: an engine computes a convolution and its BatchNorm as one, and must compute them
+    apart where what is between them is wanted.
+    """
+    return type(backbone.get_layer(cut)).__name__ == "BatchNormalization"
 
 
 def derive(backbone: keras.Model) -> CutPoints:

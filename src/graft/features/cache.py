@@ -1,8 +1,8 @@
-"""Features by the content of images: an image goes through a network once, whatever set it is in.
+"""Features by the content of examples: an example goes through a network once, whatever set it is in.
 
-Per fingerprint, which is everything else that a feature depends on, there is a database in graft's cache, keyed by
-the sha256 of the images' bytes and the number of the view. Each value carries a checksum. Deleting any of it costs
-time, never correctness.
+Per fingerprint, which is everything else that a value depends on, there is a database in graft's cache, keyed by the
+sha256 of the example's bytes and the number of the view. Each value carries a checksum. Deleting any of it costs time,
+never correctness.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import hashlib
 import json
 import math
 import os
-import platform
 import shutil
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from graft.cache import Database, folder_for
-from graft.progress import say
+from graft.inputs.batches import Key
+from graft.runtime.cache import Database, folder_for
+from graft.runtime.progress import say
 
 KIND = "features"
 WHAT = "what.json"
@@ -35,7 +35,7 @@ RELEASE_BYTES = 2**27
 
 @dataclass(frozen=True)
 class Part:
-    """One of the arrays that an image has. shape, dtype: of it."""
+    """An array that an example has. shape, dtype: of it."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -45,72 +45,50 @@ class Part:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
-Key = tuple[str, int]
-"""(sha256 of the image's file, view)"""
-
-
 class FeatureCache:
-    """What a fingerprint gives for images. what: the fingerprint's parts. parts: the arrays that each image has."""
+    """What a fingerprint gives for examples. what: the fingerprint. part: the array that each example has."""
 
-    def __init__(self, what: dict[str, Any], parts: Sequence[Part]) -> None:
-        text = json.dumps(what | {"parts": [asdict(part) for part in parts]}, sort_keys=True)
+    def __init__(self, what: dict[str, Any], part: Part) -> None:
+        text = json.dumps(what, sort_keys=True)
         self._name = hashlib.sha256(text.encode()).hexdigest()[:24]
-        self._parts = tuple(parts)
-        self._bytes = sum(part.n_bytes for part in parts)
+        self._part = part
         self._touched = 0
         self._database = Database.opened(f"{KIND}/{self._name}")
         if self._database.usable:
             # Written at each use, so that its time tells which fingerprint has not been used for longest.
             (folder_for(f"{KIND}/{self._name}") / WHAT).write_text(text + "\n")
 
-    def get(self, keys: Sequence[Key]) -> list[tuple[np.ndarray, ...] | None]:
-        """The arrays of each image, None where they are not known or damaged."""
+    def get(self, keys: Sequence[Key]) -> list[np.ndarray | None]:
+        """The array of each example, None where it is not known or damaged."""
         found = [self._checked(value) for value in self._database.get([_key(key) for key in keys])]
         self._touch(len(keys))
         return found
 
-    def put(self, values: Sequence[tuple[Key, tuple[np.ndarray, ...]]]) -> None:
-        """Keep the arrays of images, in one transaction. Each has its part's shape and dtype."""
+    def put(self, values: Sequence[tuple[Key, np.ndarray]]) -> None:
+        """Keep the arrays of examples, in one transaction. Each has the part's shape and dtype."""
         pairs = []
-        for key, arrays in values:
-            value = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+        for key, array in values:
+            value = np.ascontiguousarray(array).tobytes()
             pairs.append((_key(key), _checksum(value) + value))
         self._database.put(pairs)
         self._touch(len(pairs))
 
     def _touch(self, n_values: int) -> None:
         """Memory stays flat however much is read and written."""
-        self._touched += n_values * self._bytes
+        self._touched += n_values * self._part.n_bytes
         if self._touched > RELEASE_BYTES:
             self._database.release()
             self._touched = 0
 
-    def _checked(self, value: bytes | None) -> tuple[np.ndarray, ...] | None:
-        if value is None or len(value) != CHECKSUM_BYTES + self._bytes or not _whole(value):
+    def _checked(self, value: bytes | None) -> np.ndarray | None:
+        if value is None or len(value) != CHECKSUM_BYTES + self._part.n_bytes or not _whole(value):
             return None
-        arrays, start = [], CHECKSUM_BYTES
-        for part in self._parts:
-            flat = np.frombuffer(value, part.dtype, math.prod(part.shape), start)
-            arrays.append(flat.reshape(part.shape))
-            start += part.n_bytes
-        return tuple(arrays)
+        return np.frombuffer(value, self._part.dtype, offset=CHECKSUM_BYTES).reshape(self._part.shape)
 
 
 def _key(key: Key) -> bytes:
     sha256, view = key
     return bytes.fromhex(sha256) + view.to_bytes(VIEW_BYTES)
-
-
-def processor() -> str:
-    """The instruction sets that decide how numbers are rounded, where the system tells; else the machine's kind."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
-    return " ".join(
-        [platform.machine(), *sorted(flag for flag in flags if flag.startswith(("avx", "amx", "fma", "sve")))]
-    )
 
 
 def _checksum(value: bytes | memoryview) -> bytes:

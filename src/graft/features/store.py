@@ -1,6 +1,7 @@
-"""Features on disk: `features.npy`, `boundary.npy` where a cut is given, and `meta.json` that says what made them.
+"""What `extract` writes: an array and `meta.json`, which says what made it; a folder for each output.
 
-Row i belongs to the i-th used image of the catalogue; on the second axis, 0 is the image as it is, 1 and on its views.
+Row i belongs to the i-th used example of the catalogue; on the second axis, 0 is the example as it is, 1 and on its
+views. `meta.json` is removed first and written last: without it, or with another's, an array is not read.
 """
 
 from __future__ import annotations
@@ -18,76 +19,51 @@ import numpy as np
 
 from graft.errors import StaleError
 
-ARRAY = "features.npy"
-BOUNDARY = "boundary.npy"
+ARRAY = "array.npy"
 META = "meta.json"
-BOUNDARY_DTYPE = "float16"
-
-NOT_OF_ONE_IMAGE = ("weights", "shape", "boundary_shape", "views", "augment", "images_sha256")
-"""Of Meta, what the features of one image as it is do not depend on; the weights' bytes count, not their name."""
 
 
 @dataclass(frozen=True)
 class Meta:
-    """What made the arrays. Everything that can change a feature is here.
+    """What made an array.
 
-    cut: the layer whose input is in the boundary array. views, augment: how many, and their ranges and seed.
+    made_with: everything that can change a value, but the code and the libraries: the network, its weights, the input,
+        the views, the engine. output: what is special to this output (pooling; the cut). shape: (n, 1 + views, ...).
+    examples_sha256: `examples_digest` of the rows.
     """
 
-    backbone: str
-    alpha: float | None
-    weights: str
-    weights_sha256: str
-    input_size: int
-    resize: str
-    interpolation: str
-    preprocessing: str
-    cut: str | None
-    engine: str
-    precision: str
-    pooling: str | None
-    dtype: str
-    views: int
-    augment: dict[str, Any] | None
+    made_with: dict[str, Any]
+    output: dict[str, Any]
     shape: tuple[int, ...]
-    boundary_shape: tuple[int, ...] | None
-    images_sha256: str
-
-    def fingerprint(self, augmented: bool) -> dict[str, Any]:
-        """What one image's features depend on beside its bytes; augmented: of a view other than the image as it is."""
-        parts = {key: value for key, value in asdict(self).items() if key not in NOT_OF_ONE_IMAGE}
-        return parts | {"augment": self.augment if augmented else None}
+    dtype: str
+    examples_sha256: str
 
 
 @dataclass(frozen=True)
-class Features:
-    """Memory-mapped, read-only. array: (n, 1 + views, c) or (n, 1 + views, h, w, c).
-
-    boundary: (n, 1 + views, h, w, c) float16, or None where no cut was given.
-    """
+class Stored:
+    """Memory-mapped, read-only. array: (n, 1 + views, c) or (n, 1 + views, h, w, c)."""
 
     array: np.ndarray
-    boundary: np.ndarray | None
     meta: Meta
 
 
 def plain(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(len(rows), ...) float32: the images as they are."""
+    """(len(rows), ...) float32: the examples as they are."""
     return np.asarray(array[rows, 0], np.float32)
 
 
 def drawn(array: np.ndarray, rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-    """(len(rows), ...) float32: one of 1 + views of each image, drawn for this epoch, whatever batch it is in."""
+    """(len(rows), ...) float32: one of 1 + views of each example, drawn for this epoch, whatever batch it is in."""
     return np.asarray(array[rows, _draw(seed, epoch, *array.shape[:2])[rows]], np.float32)
 
 
 @lru_cache(2)
-def _draw(seed: int, epoch: int, n_images: int, n_views: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).integers(0, n_views, n_images)
+def _draw(seed: int, epoch: int, n_examples: int, n_views: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).integers(0, n_views, n_examples)
 
 
-def images_digest(sha256s: Iterable[str]) -> str:
-    """One hash for a list of images: same images in the same order, same hash."""
+def examples_digest(sha256s: Iterable[str]) -> str:
+    """One hash for a list of examples: same ones in the same order, same hash."""
     return hashlib.sha256("\n".join(sha256s).encode()).hexdigest()
 
 
@@ -124,52 +100,67 @@ class Writer:
         self._file.close()
 
 
+def begin(folder: Path) -> None:
+    """Empty an output's folder, `meta.json` first: what is there from now on is not whole until `write_meta`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (META, ARRAY):
+        (folder / name).unlink(missing_ok=True)
+
+
 def write_meta(folder: Path, meta: Meta) -> None:
-    (folder / META).write_text(json.dumps(asdict(meta), indent=2, sort_keys=True) + "\n")
+    """The last step: the array is whole."""
+    _write(folder, {"stored": True, **asdict(meta)})
 
 
-def _read_meta(folder: Path) -> Meta:
+def write_none(folder: Path, reason: str) -> None:
+    """Instead of an array, the reason why there is none."""
+    _write(folder, {"stored": False, "reason": reason})
+
+
+def _write(folder: Path, values: Mapping[str, Any]) -> None:
+    partial = folder / f".{META}"
+    partial.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+    os.replace(partial, folder / META)
+
+
+def read_meta(folder: Path) -> Meta | None:
+    """None where `meta.json` says that nothing is stored. Raises StaleError where it is missing or not readable."""
     try:
         values = json.loads((folder / META).read_text())
-        shapes = {key: tuple(values[key]) for key in ("shape", "boundary_shape") if values[key] is not None}
-        return Meta(**{**values, **shapes})
+        if not values.pop("stored"):
+            return None
+        return Meta(**{**values, "shape": tuple(values["shape"])})
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _unreadable(folder, error) from None
 
 
 def _unreadable(folder: Path, error: Exception) -> StaleError:
-    return StaleError(f"{folder}: must hold features written by `graft extract`. Got: {error}. Run `dvc repro`.")
+    return StaleError(f"{folder}: must hold what `graft extract` writes. Got: {error}. Run `dvc repro`.")
 
 
-def require_made_with(folder: Path, expected: Mapping[str, Any]) -> None:
-    """Raise StaleError where `meta.json` says other than `expected`, naming what differs."""
-    meta = asdict(_read_meta(folder))
-    differing = [
-        f"{name} is {meta[name]!r}, but params.yaml says {value!r}"
-        for name, value in expected.items()
-        if meta[name] != value
-    ]
-    if differing:
-        raise StaleError(f"{folder / META}: must fit params.yaml. {'; '.join(differing)}. Run `dvc repro`.")
+def load(folder: Path, sha256s: Iterable[str]) -> Stored | None:
+    """Open the array of exactly these examples; None where `meta.json` says that nothing is stored.
 
-
-def load(folder: Path, sha256s: Iterable[str]) -> Features:
-    """Open the features of exactly these images. Raises StaleError where they are of others, or not readable."""
-    meta = _read_meta(folder)
-    if meta.images_sha256 != images_digest(sha256s):
-        raise StaleError(f"{folder}: holds the features of other images than the catalogue lists. Run `dvc repro`.")
-    return Features(
-        _opened(folder, ARRAY, meta.shape),
-        None if meta.boundary_shape is None else _opened(folder, BOUNDARY, meta.boundary_shape),
-        meta,
-    )
-
-
-def _opened(folder: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    Raises StaleError where it is of others, or not readable.
+    """
+    meta = read_meta(folder)
+    if meta is None:
+        return None
+    if meta.examples_sha256 != examples_digest(sha256s):
+        raise StaleError(f"{folder}: belongs to other examples than the catalogue lists. Run `dvc repro`.")
     try:
-        array: np.ndarray = np.load(folder / name, mmap_mode="r")
+        array: np.ndarray = np.load(folder / ARRAY, mmap_mode="r")
     except (OSError, ValueError) as error:
         raise _unreadable(folder, error) from None
-    if array.shape != shape:
-        raise StaleError(f"{folder}: {name} is {array.shape}, but {META} says {shape}. Run `dvc repro`.")
-    return array
+    if (array.shape, str(array.dtype)) != (meta.shape, meta.dtype):
+        found = f"{array.dtype} {array.shape}, but {META} says {meta.dtype} {meta.shape}"
+        raise StaleError(f"{folder}: {ARRAY} is {found}. Run `dvc repro`.")
+    return Stored(array, meta)
+
+
+def require(folder: Path, sha256s: Iterable[str]) -> Stored:
+    """As `load`. Raises StaleError where nothing is stored, too."""
+    stored = load(folder, sha256s)
+    if stored is None:
+        raise StaleError(f"{folder}: holds nothing, as its {META} says. Run `dvc repro`.")
+    return stored

@@ -24,21 +24,19 @@ def classifier(backbone: Loaded, pooling: str | None, head: keras.Model) -> kera
     return keras.Model(features.inputs[0], head(features.outputs[0]), name="classifier")
 
 
-def unfreeze(backbone: Loaded, cut: str | int | float | None) -> str:
-    """Make the layers from `cut` on trainable, all below frozen; returns the cut layer's name.
+def unfreeze(backbone: Loaded, cut: str) -> None:
+    """Make the layers from `cut` on trainable, all below frozen.
 
     BatchNorm layers stay frozen, and so in inference mode (`BatchNormalization.trainable = False`):
     their statistics were learnt on far more images than a fine-tuning set has.
     """
     import keras
 
-    name = cuts.named(cuts.derive(backbone.model), cut)
     reached = False
     backbone.model.trainable = True
     for layer in backbone.model.layers:
-        reached = reached or layer.name == name
+        reached = reached or layer.name == cut
         layer.trainable = reached and not isinstance(layer, keras.layers.BatchNormalization)
-    return name
 
 
 def above(classifier: keras.Model, cut: str) -> keras.Model:
@@ -48,11 +46,37 @@ def above(classifier: keras.Model, cut: str) -> keras.Model:
     """
     import keras
 
-    layers = classifier.layers
-    place = next(i for i, layer in enumerate(layers) if isinstance(layer, keras.Model))
-    crossing = cuts.boundary(layers[place], cut)
+    place, network = _network(classifier)
+    crossing = cuts.boundary(network, cut)
     inputs = keras.Input(crossing.shape[1:], name="boundary")
-    x = fold(keras.Model(crossing, layers[place].outputs[0]))(inputs, training=False)
-    for layer in layers[place + 1 :]:
+    x = fold(keras.Model(crossing, network.outputs[0]))(inputs, training=False)
+    for layer in classifier.layers[place + 1 :]:
         x = layer(x)
     return keras.Model(inputs, x, name="above")
+
+
+def below(classifier: keras.Model, cut: str) -> keras.Model:
+    """The part of a classifier below `cut`: pixels -> the activations (n, h, w, c) that cross there."""
+    import keras
+
+    place, network = _network(classifier)
+    crossing = keras.Model(network.input, cuts.boundary(network, cut))
+    inputs = keras.Input(classifier.input_shape[1:])
+    x = inputs
+    for layer in classifier.layers[1:place]:
+        x = layer(x)
+    return keras.Model(inputs, crossing(x, training=False), name="below")
+
+
+def below_head(classifier: keras.Model) -> keras.Model:
+    """The part of a classifier below its head: pixels -> features, pooled as they were cached."""
+    import keras
+
+    return keras.Model(classifier.inputs[0], classifier.layers[-1].input, name="below_head")
+
+
+def _network(classifier: keras.Model) -> tuple[int, keras.Model]:
+    """The backbone inside a classifier, and its place among the layers."""
+    import keras
+
+    return next((i, layer) for i, layer in enumerate(classifier.layers) if isinstance(layer, keras.Model))

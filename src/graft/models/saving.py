@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graft.errors import GateError, StaleError
+from graft.errors import StaleError
+from graft.models import gates
+from graft.training import shards
 
 if TYPE_CHECKING:
     import keras
@@ -21,10 +23,10 @@ if TYPE_CHECKING:
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def save(model: keras.Model, path: Path, example: np.ndarray, predicted: np.ndarray | None = None) -> None:
+def save(model: keras.Model, path: Path, example: np.ndarray) -> None:
     """Write `model`, then compare what the file predicts for `example` with what `model` predicts.
 
-    predicted: what `model` predicts, where that is known already. Raises GateError where they differ by more than 1e-5.
+    Raises GateError where they differ by more than `gates.READ_BACK`.
     """
     import keras
 
@@ -34,9 +36,13 @@ def save(model: keras.Model, path: Path, example: np.ndarray, predicted: np.ndar
     keras.Model(model.inputs[0], model.outputs[0], name=model.name).save(partial)
     _normalise(partial, path)
     partial.unlink()
-    if predicted is None:
-        predicted = predict(model, example)
-    compare("the model in memory", predicted, f"{path} read back", predict(load(path), example), tolerance=1e-5)
+    gates.same_probabilities(
+        "the model in memory",
+        shards.predict(model, example),
+        f"{path} read back",
+        shards.predict(load(path), example),
+        gates.READ_BACK,
+    )
 
 
 def load(path: Path) -> keras.Model:
@@ -50,22 +56,6 @@ def load(path: Path) -> keras.Model:
         raise StaleError(
             f"{path}: must be a Keras model written by an earlier stage. Run `dvc repro`. Got: {reason}"
         ) from None
-
-
-def predict(model: keras.Model, example: np.ndarray) -> np.ndarray:
-    """Probabilities (n, n_classes) for a few inputs, in inference mode."""
-    return np.asarray(model(example, training=False))
-
-
-def compare(first_name: str, first: np.ndarray, second_name: str, second: np.ndarray, tolerance: float) -> None:
-    """Raise GateError unless two arrays of probabilities agree within `tolerance`."""
-    difference = float(np.abs(first - second).max())
-    if not difference <= tolerance:
-        raise GateError(
-            f"{first_name} and {second_name} must predict the same within {tolerance:g}. "
-            f"They differ by {difference:.3g} on {len(first)} images: preprocessing, BatchNorm or "
-            "loading went wrong; nothing was logged. Please report it with your params.yaml."
-        )
 
 
 def _normalise(source: Path, target: Path) -> None:

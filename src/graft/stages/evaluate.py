@@ -6,57 +6,41 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from graft.data import catalogue, split
-from graft.data.sources.base import SplitName
-from graft.errors import StaleError
 from graft.evaluation import metrics, plots, predictions
+from graft.examples import dataset
+from graft.examples.sources.base import SplitName
 from graft.features import store
 from graft.models import assemble, saving
+from graft.training import history
 
 if TYPE_CHECKING:
-    import keras
-
-    from graft.params import EvaluateParams
-
-AT_A_TIME = 64
-"""Images in one forward pass."""
+    from graft.config.schema import Params
+    from graft.pipeline.layout import Paths
 
 JUDGED: tuple[SplitName, ...] = ("validation", "test")
 
 
-def run(
-    evaluate: EvaluateParams,
-    catalogue_path: Path,
-    split_path: Path,
-    features_path: Path,
-    head_path: Path,
-    model_path: Path,
-    histories: dict[str, Path],
-    metrics_path: Path,
-    confusion_path: Path,
-    pictures_path: Path,
-    predictions_path: Path,
-) -> None:
+def run(params: Params, paths: Paths) -> None:
     """Write metrics (model -> split -> metric), confusion of the final model on test, pictures, predictions."""
-    images = catalogue.read(catalogue_path)
-    used, classes = images.used, images.classes
-    rows = {
-        name: chosen for name, chosen in split.read(split_path, used).rows.items() if name in JUDGED and len(chosen)
-    }
-    targets = split.targets(used, classes)
-    curves = {stage: pd.read_csv(path) for stage, path in histories.items()}
-    curves = {stage: history for stage, history in curves.items() if len(history)}
+    evaluate = params.evaluate
+    data = dataset.read(paths.catalogue, paths.split)
+    used, classes, targets = data.used, data.classes, data.targets
+    rows = {name: chosen for name, chosen in data.sides.rows.items() if name in JUDGED and len(chosen)}
+    curves = {stage: history.read(path) for stage, path in paths.histories.items()}
+    curves = {stage: curve for stage, curve in curves.items() if len(curve)}
 
-    features = store.load(features_path, used["sha256"])
-    probabilities = {"head": _predicted(saving.load(head_path), features.array, rows)}
+    features = store.require(paths.features, data.sha256s)
+    arrays = {"head": (saving.load(paths.head), features.array)}
     if "finetune" in curves:
-        if features.boundary is None or features.meta.cut is None:
-            raise StaleError(f"{features_path}: holds no activations at finetune.cut. Run `dvc repro`.")
-        above = assemble.above(saving.load(model_path), features.meta.cut)
-        probabilities["finetuned"] = _predicted(above, features.boundary, rows)
+        activations = store.require(paths.activations, data.sha256s)
+        above = assemble.above(saving.load(paths.model), activations.meta.output["cut"])
+        arrays["finetuned"] = (above, activations.array)
+    probabilities = {
+        model: {name: dataset.predicted(network, array, chosen) for name, chosen in rows.items()}
+        for model, (network, array) in arrays.items()
+    }
 
     judged = {
         model: {
@@ -72,7 +56,7 @@ def run(
         }
         for model, by_split in probabilities.items()
     }
-    _write_json({m: {s: metrics.compute(j) for s, j in splits.items()} for m, splits in judged.items()}, metrics_path)
+    _write_json({m: {s: metrics.compute(j) for s, j in splits.items()} for m, splits in judged.items()}, paths.metrics)
     parts: list[pd.DataFrame] = []
     for model, by_split in probabilities.items():
         for name, chosen in rows.items():
@@ -81,28 +65,15 @@ def run(
                 predictions.table(model, name, list(shown["path"]), list(shown["label"]), by_split[name], classes)
             )
     table = pd.concat(parts, ignore_index=True)
-    predictions.write(table, predictions_path)
+    predictions.write(table, paths.predictions)
 
     last_split: SplitName = "test" if "test" in rows else "validation"
     final = list(probabilities)[-1]
     last = table[(table["model"] == final) & (table["split"] == last_split)]
-    plots.write_confusion(list(last["prediction"]), list(last["label"]), confusion_path)
+    plots.write_confusion(list(last["prediction"]), list(last["label"]), paths.confusion)
     on_shown = {f"{model}, {last_split}": splits[last_split] for model, splits in judged.items()}
     for picture, draw in plots.PLOTS.items():
-        plots.save(draw(curves, on_shown), pictures_path / f"{picture}.png")
-
-
-def _predicted(model: keras.Model, array: np.ndarray, rows: dict[SplitName, np.ndarray]) -> dict[SplitName, np.ndarray]:
-    """What a model says of the images as they are, on cached features or activations: no image is decoded again."""
-    return {
-        name: np.concatenate(
-            [
-                model.predict_on_batch(store.plain(array, chosen[start : start + AT_A_TIME]))
-                for start in range(0, len(chosen), AT_A_TIME)
-            ]
-        )
-        for name, chosen in rows.items()
-    }
+        plots.save(draw(curves, on_shown), paths.pictures / f"{picture}.png")
 
 
 def _write_json(values: dict[str, Any], path: Path) -> None:

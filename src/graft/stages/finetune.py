@@ -6,96 +6,123 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
+from graft import inputs
 from graft.backbones import build
-from graft.data import catalogue, pixels, split
-from graft.data.decode import Resizing
 from graft.errors import StaleError
+from graft.examples import catalogue, dataset
+from graft.examples.sources import SOURCES
 from graft.features import store
-from graft.models import assemble, saving
-from graft.progress import say
-from graft.training.fit import COLUMNS
-from graft.training.views import fit_to
+from graft.inputs.batches import Task, batches
+from graft.models import assemble, card, gates, saving
+from graft.runtime.progress import say
+from graft.training import history, shards
 
 if TYPE_CHECKING:
-    from graft.params import BackboneParams, DataParams, FinetuneParams
+    import keras
+
+    from graft.config.schema import DataParams, Params
+    from graft.pipeline.layout import Paths
     from graft.training.fit import OnEpoch
 
-GATE_IMAGES = 4
-GATE_TOLERANCE = {"float32": 1e-3, "float16": 2e-2}
-"""Largest difference of a probability between head on cached features and model on pixels, by extract.dtype."""
-
-LOOSE = 0.3
-"""The same where features were computed in bfloat16, while the model computes in float32."""
+GATE_EXAMPLES = 4
 
 
-def run(
-    data: DataParams,
-    backbone: BackboneParams,
-    finetune: FinetuneParams,
-    seed: int,
-    catalogue_path: Path,
-    split_path: Path,
-    features_path: Path,
-    head_path: Path,
-    model_path: Path,
-    history_path: Path,
-    on_epoch: OnEpoch,
-) -> None:
-    """Write the model on pixels and the history of fine-tuning (without rows where it is not enabled)."""
-    images = catalogue.read(catalogue_path)
-    used = images.used
-    sides = split.read(split_path, used)
-    targets = split.targets(used, images.classes)
-    features = store.load(features_path, used["sha256"])
+def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
+    """Write the model on pixels, its card, and the history of fine-tuning (without rows where it is not enabled)."""
+    data = dataset.read(paths.catalogue, paths.split)
+    features = store.require(paths.features, data.sha256s)
+    loaded = _built(params, features)
+    head = saving.load(paths.head)
+    model = assemble.classifier(loaded, features.meta.output["pooling"], head)
 
-    loaded = build.build(backbone.name, backbone.alpha, backbone.input_size, backbone.weights, backbone.random_seed)
-    if loaded.weights_sha256 != features.meta.weights_sha256:
-        raise StaleError(
-            f"{features_path}: was made with weights {features.meta.weights_sha256[:12]}, but backbone.weights now "
-            f"gives {loaded.weights_sha256[:12]}. Run `dvc repro --force extract`."
-        )
-    head = saving.load(head_path)
-    model = assemble.classifier(loaded, features.meta.pooling, head)
-    resizing = Resizing(backbone.input_size, backbone.resize, backbone.interpolation)
-    source, root = data.source, Path(data.path)
+    rows = data.sides.rows["train"][:GATE_EXAMPLES]
+    pixels = _pixels(params.data, data, features, rows)
+    _gate_features(features, rows, model, head, pixels)
 
-    sample = sides.rows["train"][:GATE_IMAGES]
-    _, sample_pixels = next(pixels.batches(source, root, used.iloc[sample], resizing, GATE_IMAGES))
-    sample_pixels = sample_pixels.astype(np.float32)
-    tolerance = LOOSE if features.meta.precision != "float32" else GATE_TOLERANCE[features.meta.dtype]
-    predicted = saving.predict(model, sample_pixels)
-    saving.compare(
-        "the head on cached features",
-        saving.predict(head, store.plain(features.array, sample)),
-        "the assembled model on pixels",
-        predicted,
-        tolerance,
-    )
-
-    history = pd.DataFrame(columns=list(COLUMNS))
-    if finetune.enabled:
-        cut, boundary = assemble.unfreeze(loaded, finetune.cut), features.boundary
-        if boundary is None or features.meta.cut != cut:
-            raise StaleError(
-                f"{features_path}: holds activations at {features.meta.cut}, but finetune.cut is {cut}. "
-                "Run `dvc repro`."
-            )
-        above = assemble.above(model, cut)
-        trained = sum(w.numpy().size for w in above.trainable_weights)
+    curve, cut, last, array = history.empty(), None, head, features.array
+    if params.finetune.enabled:
+        activations = store.require(paths.activations, data.sha256s)
+        cut, array = activations.meta.output["cut"], activations.array
+        assemble.unfreeze(loaded, cut)
+        last = assemble.above(model, cut)
+        trained = sum(w.numpy().size for w in last.trainable_weights)
         say(f"training from {cut} on: {trained:,} of {model.count_params():,} parameters")
-        history = fit_to(boundary, sides, targets, above, finetune, seed, len(images.classes), on_epoch)
-        predicted = saving.predict(model, sample_pixels)
-        saving.compare(
-            f"the layers from {cut} on, on cached activations",
-            saving.predict(above, store.plain(boundary, sample)),
-            "the fine-tuned model on pixels",
-            predicted,
-            max(tolerance, GATE_TOLERANCE["float16"]),
-        )
+        curve = dataset.fit_to(array, data, last, params.finetune, params.seed, on_epoch)
+        _gate_activations(activations, rows, model, last, pixels)
     else:
         say("finetune.enabled is false: the model is the frozen backbone with the trained head")
-    saving.save(model, model_path, sample_pixels, predicted)
-    history_path.parent.mkdir(parents=True, exist_ok=True)
-    history.to_csv(history_path, index=False, lineterminator="\n")
+
+    saving.save(model, paths.model, pixels)
+    seen = _validation(last, array, data)
+    card.write(card.make(data.classes, features.meta.made_with, cut, build.digest(model), seen), paths.card)
+    history.write(curve, paths.finetune_history)
+
+
+def _built(params: Params, features: store.Stored) -> build.Loaded:
+    """The backbone. Raises StaleError where its weights are not those that made the features."""
+    loaded = build.of(params.backbone)
+    expected = features.meta.made_with["weights_sha256"]
+    if loaded.weights_sha256 != expected:
+        raise StaleError(
+            f"the features were made with weights {expected[:12]}, but backbone.weights now gives "
+            f"{loaded.weights_sha256[:12]}. Run `dvc repro --force extract`."
+        )
+    return loaded
+
+
+def _pixels(data: DataParams, images: dataset.Dataset, features: store.Stored, rows: np.ndarray) -> np.ndarray:
+    """The model's own input for a few examples, (n, ...) float32, read and decoded as `extract` did."""
+    spec = inputs.KINDS[features.meta.made_with["input"]["kind"]](features.meta.made_with["input"])
+    chosen = images.used.iloc[rows]
+    tasks = [Task(path, sha256) for path, sha256 in zip(chosen["path"], chosen["sha256"], strict=True)]
+    read = catalogue.reader(SOURCES[data.source], Path(data.path))
+    _, arrays = next(batches(spec, read, tasks, len(tasks)))
+    return next(iter(arrays.values())).astype(np.float32)
+
+
+def _gate_features(
+    features: store.Stored, rows: np.ndarray, model: keras.Model, head: keras.Model, pixels: np.ndarray
+) -> None:
+    """What was cached against the assembled model on pixels."""
+    cached, dtype = store.plain(features.array, rows), features.meta.dtype
+    if features.meta.made_with["precision"] != "float32":
+        own = shards.predict(assemble.below_head(model), pixels)
+        gates.same_features("the cached features", cached, "the model's own on pixels", own, gates.BFLOAT16)
+        return
+    gates.same_probabilities(
+        "the head on cached features",
+        shards.predict(head, cached),
+        "the assembled model on pixels",
+        shards.predict(model, pixels),
+        gates.TOLERANCE[dtype],
+    )
+
+
+def _gate_activations(
+    activations: store.Stored, rows: np.ndarray, model: keras.Model, above: keras.Model, pixels: np.ndarray
+) -> None:
+    """What was trained on activations against the fine-tuned model on pixels."""
+    cut = activations.meta.output["cut"]
+    cached = store.plain(activations.array, rows)
+    if activations.meta.made_with["precision"] != "float32":
+        own = shards.predict(assemble.below(model, cut), pixels)
+        gates.same_features("the cached activations", cached, "the model's own on pixels", own, gates.BFLOAT16)
+        return
+    gates.same_probabilities(
+        f"the layers from {cut} on, on cached activations",
+        shards.predict(above, cached),
+        "the fine-tuned model on pixels",
+        shards.predict(model, pixels),
+        gates.TOLERANCE["float16"],
+    )
+
+
+def _validation(model: keras.Model, array: np.ndarray, data: dataset.Dataset) -> dict[str, float]:
+    """What the model that ships says of the validation examples."""
+    examples = data.of("validation")
+    if not len(examples.rows):
+        return {}
+    probabilities = dataset.predicted(model, array, examples.rows)
+    right = probabilities.argmax(axis=1) == examples.targets
+    return {"examples": len(right), "accuracy": float(right.mean())}

@@ -8,30 +8,24 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from graft.data import catalogue, labels, split
-from graft.data.checks import duplicates, quarantine
-from graft.data.checks.examine import examine_all
-from graft.data.sources import SOURCES
-from graft.data.sources.base import IGNORED, LEFT_OUT, QUARANTINED, SPLITS
-from graft.progress import say
+from graft.examples import catalogue, labels, split
+from graft.examples.checks import duplicates, quarantine
+from graft.examples.checks.examine import examine_all
+from graft.examples.sources import SOURCES
+from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, SPLITS
+from graft.runtime.progress import say
 
 if TYPE_CHECKING:
-    from graft.params import DataParams
+    from graft.config.schema import DataParams, Params
+    from graft.pipeline.layout import Paths
 
 
-def run(
-    data: DataParams,
-    seed: int,
-    catalogue_path: Path,
-    split_path: Path,
-    quarantine_path: Path,
-    duplicates_path: Path,
-    metrics_path: Path,
-) -> None:
+def run(params: Params, paths: Paths) -> None:
     """Write the catalogue, the split, what is wrong with the data, and the counts of all.
 
     Raises DataError where the data cannot be used, or is worse than `data` allows.
     """
+    data, seed = params.data, params.seed
     items = labels.assign(SOURCES[data.source].scan(data), data.classes)
     rows = [i for i, item in enumerate(items) if item.problem is None]
     examined = examine_all(data.source, Path(data.path), [items[i].path for i in rows], data.max_pixels)
@@ -44,9 +38,9 @@ def run(
     conflicting = usable[duplicates.differing(usable, "label")]
     if data.duplicates.conflicting_labels == "quarantine":
         quarantine.set_conflicting_aside(table, conflicting)
-    quarantine.write(table, quarantine_path)
+    quarantine.write(table, paths.quarantine)
     found = duplicates.table(usable, usable["official"].fillna("").to_numpy())
-    duplicates.write(found, duplicates_path)
+    duplicates.write(found, paths.duplicates)
     quarantine.require_good(table, conflicting, data)
     if data.duplicates.across_splits == "fail":
         duplicates.require_apart(found)
@@ -57,10 +51,10 @@ def run(
     used = usable.loc[table.index[table["state"] == catalogue.USED]].reset_index(drop=True)
     sides, notes = split.make(used, used["copies"].to_numpy(), data.split, seed)
 
-    images.write(catalogue_path)
-    split.write(sides, split_path)
+    images.write(paths.catalogue)
+    split.write(sides, paths.split)
     found = duplicates.table(usable, sides.set_index("path")["split"].reindex(usable["path"], fill_value="").to_numpy())
-    duplicates.write(found, duplicates_path)
+    duplicates.write(found, paths.duplicates)
     metrics = {
         "found": len(table),
         "used": len(used),
@@ -71,11 +65,11 @@ def run(
         "classes": len(images.classes),
         "split": {name: int((sides["split"] == name).sum()) for name in (*SPLITS, split.UNUSED)},
     }
-    metrics_path.parent.mkdir(parents=True, exist_ok=True)
-    metrics_path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+    paths.prepare_metrics.parent.mkdir(parents=True, exist_ok=True)
+    paths.prepare_metrics.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
 
     say(f"{len(used)} images of {len(images.classes)} classes: {metrics['split']}")
-    for line in [*quarantine.lines(table, quarantine_path), *duplicates.lines(found, duplicates_path), *notes]:
+    for line in [*quarantine.lines(table, paths.quarantine), *duplicates.lines(found, paths.duplicates), *notes]:
         say(f"note: {line}")
 
 

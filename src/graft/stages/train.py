@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft.data import catalogue, split
+from graft.examples import dataset
 from graft.features import store
 from graft.models import heads, saving
-from graft.training.views import fit_to
+from graft.training import history
 
 if TYPE_CHECKING:
-    from graft.params import TrainParams
+    from graft.config.schema import Params
+    from graft.pipeline.layout import Paths
     from graft.training.fit import OnEpoch
 
 
-def run(
-    train: TrainParams,
-    seed: int,
-    catalogue_path: Path,
-    split_path: Path,
-    features_path: Path,
-    head_path: Path,
-    history_path: Path,
-    on_epoch: OnEpoch,
-) -> None:
+def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
     """Write the head (its best epoch) and the history."""
-    images = catalogue.read(catalogue_path)
-    sides = split.read(split_path, images.used)
-    targets = split.targets(images.used, images.classes)
-    features = store.load(features_path, images.used["sha256"])
+    data = dataset.read(paths.catalogue, paths.split)
+    features = store.require(paths.features, data.sha256s)
 
-    values = getattr(train.heads, train.head).model_dump()
-    head = heads.build(train.head, values, features.meta.shape[2:], len(images.classes), seed)
+    values = getattr(params.train.heads, params.train.head).model_dump()
+    head = heads.build(params.train.head, values, features.meta.shape[2:], len(data.classes), params.seed)
+    curve = dataset.fit_to(features.array, data, head, params.train, params.seed, on_epoch)
 
-    history = fit_to(features.array, sides, targets, head, train, seed, len(images.classes), on_epoch)
-    saving.save(head, head_path, store.plain(features.array, sides.rows["train"][:32]))
-    history_path.parent.mkdir(parents=True, exist_ok=True)
-    history.to_csv(history_path, index=False, lineterminator="\n")
+    saving.save(head, paths.head, store.plain(features.array, data.sides.rows["train"][:32]))
+    history.write(curve, paths.train_history)

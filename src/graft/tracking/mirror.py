@@ -13,38 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from graft.data import catalogue, report
-from graft.tracking import dvc, model
+from graft.examples import report
+from graft.models import card
+from graft.pipeline import lock
+from graft.tracking import model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from graft.params import Params
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The files that enter training."""
-
-    catalogue: Path
-    split: Path
-    features: Path
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """The files a complete run is made of. histories: stage -> its CSV."""
-
-    inputs: Inputs
-    model: Path
-    histories: dict[str, Path]
-    metrics: Path
-    prepare_metrics: Path
-    quarantine: Path
-    duplicates: Path
-    pictures: Path
-    confusion: Path
-    predictions: Path
+    from graft.config.schema import Params
+    from graft.pipeline.layout import Paths
 
 
 @dataclass
@@ -72,30 +50,42 @@ class Tracked:
         return self.steps[name]
 
 
-def outputs_digest(outputs: Outputs) -> str:
+def outputs_digest(paths: Paths) -> str:
     """sha256 over the bytes of everything that a complete run shows."""
-    files = [outputs.model, outputs.predictions, outputs.confusion, *outputs.histories.values()]
-    files += [outputs.metrics, outputs.prepare_metrics, *sorted(outputs.pictures.iterdir())]
+    files = [paths.model, paths.card, paths.predictions, paths.confusion, *paths.histories.values()]
+    files += [paths.metrics, paths.prepare_metrics, *sorted(paths.pictures.iterdir())]
     state = hashlib.sha256()
     for path in files:
         state.update(hashlib.sha256(path.read_bytes()).digest())
     return state.hexdigest()
 
 
-def log(tracked: Tracked, params: Params, outputs: Outputs, running: str | None) -> None:
+def log(tracked: Tracked, params: Params, paths: Paths, running: str | None) -> None:
     """Everything a complete run has beside its params. running: as for `run.complete`."""
-    _log_metrics(tracked, outputs)
-    _log_artifacts(tracked, outputs)
-    _log_data(tracked, params, outputs)
-    _log_dataset(tracked, outputs.inputs)
-    _log_stages(tracked, outputs, running)
-    n_classes = len(catalogue.read(outputs.inputs.catalogue).classes)
-    model.log(tracked.run_id, outputs.model, params.backbone.input_size, n_classes)
+    _log_metrics(tracked, paths)
+    _log_artifacts(tracked, paths)
+    _log_data(tracked, params, paths)
+    _log_dataset(tracked, paths)
+    _log_stages(tracked, paths, running)
+    model.log(tracked.run_id, paths.model, _card(params, paths))
 
 
-def _log_metrics(tracked: Tracked, outputs: Outputs) -> None:
+def _card(params: Params, paths: Paths) -> dict[str, Any]:
+    """The model's card with what only this run knows: how it was judged, and by which versions."""
+    judged = json.loads(paths.metrics.read_text())
+    final = list(judged)[-1] if judged else ""
+    return card.read(paths.card) | {
+        "judged": {name: {"accuracy": m["accuracy"], "images": m["images"]} for name, m in judged[final].items()}
+        if judged
+        else {},
+        "numerics": params.numerics,
+        "versions": model.versions(),
+    }
+
+
+def _log_metrics(tracked: Tracked, paths: Paths) -> None:
     """Curves with the epoch as step; final metrics at step 0. Per-class values stay in the JSON."""
-    for stage, path in outputs.histories.items():
+    for stage, path in paths.histories.items():
         for row in pd.read_csv(path).to_dict("records"):
             values = {
                 f"{stage}/{name}": float(value)
@@ -103,7 +93,7 @@ def _log_metrics(tracked: Tracked, outputs: Outputs) -> None:
                 if name not in ("epoch", "steps", "best") and not pd.isna(value)
             }
             tracked.metrics(values, int(row["epoch"]))
-    tracked.metrics(dict(_numbers(json.loads(outputs.metrics.read_text()))), 0)
+    tracked.metrics(dict(_numbers(json.loads(paths.metrics.read_text()))), 0)
 
 
 def _numbers(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
@@ -115,44 +105,42 @@ def _numbers(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, floa
             yield name, float(value)
 
 
-def _log_artifacts(tracked: Tracked, outputs: Outputs) -> None:
+def _log_artifacts(tracked: Tracked, paths: Paths) -> None:
     client, run_id = tracked.client, tracked.run_id
-    client.log_artifacts(run_id, str(outputs.pictures), "plots")
-    for path in (outputs.metrics, outputs.prepare_metrics):
+    client.log_artifacts(run_id, str(paths.pictures), "plots")
+    for path in (paths.metrics, paths.prepare_metrics):
         client.log_artifact(run_id, str(path), "metrics")
-    for path in outputs.histories.values():
+    for path in paths.histories.values():
         client.log_artifact(run_id, str(path), "history")
-    client.log_artifact(run_id, str(outputs.predictions), "predictions")
-    client.log_artifact(run_id, str(outputs.inputs.features / "meta.json"), "features")
-    meta = json.loads((outputs.inputs.features / "meta.json").read_text())
-    client.set_tag(run_id, "graft.weights_sha256", meta["weights_sha256"])
-    counts = json.loads(outputs.prepare_metrics.read_text())
+    client.log_artifact(run_id, str(paths.predictions), "predictions")
+    client.log_artifact(run_id, str(paths.features / "meta.json"), "features")
+    made_with = json.loads((paths.features / "meta.json").read_text())["made_with"]
+    client.set_tag(run_id, "graft.weights_sha256", made_with["weights_sha256"])
+    counts = json.loads(paths.prepare_metrics.read_text())
     client.set_tag(run_id, "graft.images", f"{counts['used']} used, {counts['quarantined']} set aside")
     for name in ("params.yaml", "dvc.yaml"):
         if Path(name).exists():
             client.log_artifact(run_id, name, "code")
 
 
-def _log_data(tracked: Tracked, params: Params, outputs: Outputs) -> None:
+def _log_data(tracked: Tracked, params: Params, paths: Paths) -> None:
     """The split, what is wrong with the data, and the page that shows it."""
-    split, quarantine, duplicates = outputs.inputs.split, outputs.quarantine, outputs.duplicates
-    prepared = report.Prepared(outputs.inputs.catalogue, split, quarantine, duplicates, outputs.prepare_metrics)
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
-        report.write(params.data.source, Path(params.data.path), prepared, page)
-        for path in (page, split, quarantine, duplicates):
+        report.write(params.data.source, Path(params.data.path), paths, page)
+        for path in (page, paths.split, paths.quarantine, paths.duplicates):
             tracked.client.log_artifact(tracked.run_id, str(path), "data")
 
 
-def _log_dataset(tracked: Tracked, inputs: Inputs) -> None:
+def _log_dataset(tracked: Tracked, paths: Paths) -> None:
     from graft.tracking import dataset
 
-    tracked.client.log_inputs(tracked.run_id, [dataset.entry(inputs.catalogue, dvc.md5_of(inputs.catalogue))])
+    tracked.client.log_inputs(tracked.run_id, [dataset.entry(paths.catalogue, lock.md5_of(paths.catalogue))])
 
 
-def _log_stages(tracked: Tracked, outputs: Outputs, running: str | None) -> None:
-    made = (outputs.metrics, outputs.confusion, outputs.pictures, outputs.predictions)
-    states = dvc.stage_states(running, made)
+def _log_stages(tracked: Tracked, paths: Paths, running: str | None) -> None:
+    made = (paths.metrics, paths.confusion, paths.pictures, paths.predictions)
+    states = lock.stage_states(running, made)
     for stage, state in states.items():
         how = "executed" if state.executed else "cached"
         tracked.client.set_tag(tracked.run_id, f"graft.stage.{stage}", f"{how} {state.md5}")

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,28 @@ from typing import Any
 import numpy as np
 import yaml
 
+from graft import inputs
+from graft.models import card as cards
+
 REQUIREMENTS = ("keras", "tensorflow", "numpy")
 """What a logged model needs; MLflow would take seconds to infer them."""
 
 
-def log(run_id: str, file: Path, input_size: int, n_classes: int) -> None:
-    """Log `file`, a classifier on (n, input_size, input_size, 3) pixels, with its signature and a blank example."""
+def versions() -> dict[str, str]:
+    """Of the libraries that a model needs."""
+    return {name: version(name) for name in REQUIREMENTS}
+
+
+def log(run_id: str, file: Path, card: Mapping[str, Any]) -> None:
+    """Log `file`, a classifier on (n, side, side, 3) pixels, with its signature, a blank example and its card."""
     import mlflow
     from mlflow.models import Model, ModelSignature
     from mlflow.types.schema import Schema, TensorSpec
 
-    shape = (input_size, input_size, 3)
+    (shape, _), *_ = inputs.KINDS[card["input"]["kind"]](card["input"]).signature().values()
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *shape))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, n_classes))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(card["classes"])))]),
     )
     os.environ.pop("MLFLOW_RUN_ID", None)  # would beat the run named here
     with mlflow.start_run(run_id=run_id):
@@ -40,6 +49,7 @@ def log(run_id: str, file: Path, input_size: int, n_classes: int) -> None:
             name="model",
             flavor=_KerasFile,
             file=file,
+            card=card,
             signature=signature,
             example=np.zeros((1, *shape), np.float32),
             flavor_name="mlflow.tensorflow",
@@ -51,12 +61,15 @@ class _KerasFile:
     """Takes the place of the module `mlflow.tensorflow` in `Model.log`."""
 
     @staticmethod
-    def save_model(path: str, mlflow_model: Any, file: Path, signature: Any, example: np.ndarray, **_: Any) -> None:
+    def save_model(
+        path: str, mlflow_model: Any, file: Path, card: Mapping[str, Any], signature: Any, example: np.ndarray, **_: Any
+    ) -> None:
         from mlflow import pyfunc
 
         folder = Path(path)
         (folder / "data").mkdir(parents=True)
         shutil.copyfile(file, folder / "data" / "model.keras")
+        cards.write(card, folder / "card.json")
         (folder / "data" / "keras_module.txt").write_text("tensorflow.keras")
         (folder / "data" / "save_format.txt").write_text("tf")
         mlflow_model.signature = signature

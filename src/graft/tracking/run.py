@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.errors import TrackingError
-from graft.progress import say
-from graft.tracking import dvc, git, mirror, server
-from graft.tracking.mirror import Inputs, Outputs, Tracked
+from graft.pipeline import lock
+from graft.runtime.progress import say
+from graft.tracking import git, mirror, server
+from graft.tracking.mirror import Tracked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from graft.params import Params
+    from graft.config.schema import Params
+    from graft.pipeline.layout import Paths
     from graft.training.fit import OnEpoch
 
 PASS = "graft.pass"
@@ -40,34 +42,34 @@ UNTRACKED = ("tracking.", "data.path")
 """Parameters that change nothing that is computed: the catalogue has every image's sha256."""
 
 
-def pass_id(params: Params, inputs: Inputs) -> str:
+def pass_id(params: Params, paths: Paths) -> str:
     """12 hex digits over the parameters that compute something, the catalogue, the split and what made the features."""
     state = hashlib.sha256()
     leaves = {key: value for key, value in params.flat().items() if not key.startswith(UNTRACKED)}
     state.update(json.dumps(leaves, sort_keys=True).encode())
-    for path in (inputs.catalogue, inputs.split, inputs.features / "meta.json"):
+    for path in (paths.catalogue, paths.split, paths.features / "meta.json", paths.activations / "meta.json"):
         state.update(path.read_bytes())
     return state.hexdigest()[:12]
 
 
 @contextmanager
-def live(stage: str, params: Params, inputs: Inputs) -> Iterator[OnEpoch]:
+def live(stage: str, params: Params, paths: Paths) -> Iterator[OnEpoch]:
     """Around a training stage: yields what to call as each epoch ends.
 
     Opens or resumes the pass's run before anything is trained; raises TrackingError if that fails. A run
     that is complete is left alone: training again is a check of it, and `complete` compares. If the store
     fails later, training goes on: `complete` logs from the files.
     """
-    dvc.note_execution(stage)
+    lock.note_execution(stage)
     client, experiment_id = server.connect(params.tracking.experiment)
     with server.faults():
-        done = _find(client, experiment_id, {PASS: pass_id(params, inputs), COMPLETE: "true"})
+        done = _find(client, experiment_id, {PASS: pass_id(params, paths), COMPLETE: "true"})
     if done is not None:
         say(f"this pass is complete in MLflow as {done.info.run_name} ({done.info.run_id}); computing it again")
         yield lambda epoch, metrics: None
         return
     with server.faults():
-        tracked = _open(client, experiment_id, params, inputs)
+        tracked = _open(client, experiment_id, params, paths)
     say(f"MLflow run {tracked.run_id} in {server.uri()}")
     streaming = True
 
@@ -90,38 +92,20 @@ def live(stage: str, params: Params, inputs: Inputs) -> Iterator[OnEpoch]:
 
 def before_judging(stage: str, params: Params) -> None:
     """Before `evaluate`: the store must answer before work is done; raises TrackingError if it does not."""
-    dvc.note_execution(stage)
+    lock.note_execution(stage)
     server.connect(params.tracking.experiment)
 
 
-def from_pipeline(params: Params) -> Outputs:
-    """The files of the pass by dvc.yaml's names, for `graft log`.
-
-    Raises TrackingError where one is missing, or is not the output of these params.
-    """
-    p = dvc.paths()
-    outputs = Outputs(
-        inputs=Inputs(p["catalogue"], p["split"], p["features"]),
-        model=p["model"],
-        histories={"train": p["train_history"], "finetune": p["finetune_history"]},
-        metrics=p["metrics"],
-        prepare_metrics=p["prepare_metrics"],
-        quarantine=p["quarantine"],
-        duplicates=p["duplicates"],
-        pictures=p["pictures"],
-        confusion=p["confusion"],
-        predictions=p["predictions"],
-    )
-    missing = sorted(str(path) for path in p.values() if not path.exists())
-    if missing:
+def require_whole(params: Params, paths: Paths) -> None:
+    """For `graft log`: raises TrackingError where a file of the pass is missing, or not of these params."""
+    if missing := paths.missing():
         raise TrackingError(
             f"{', '.join(missing)}: must exist to be logged. Run `dvc pull`, `dvc checkout` or `dvc repro`."
         )
-    dvc.require_current(params.model_dump())
-    return outputs
+    lock.require_current(params.model_dump())
 
 
-def complete(params: Params, outputs: Outputs, running: str | None) -> str:
+def complete(params: Params, paths: Paths, running: str | None) -> str:
     """Bring the pass's run to what the files say, and finish it; returns its id.
 
     running: the stage under which this is called, which `dvc.lock` does not have yet; None for `graft log`.
@@ -130,8 +114,8 @@ def complete(params: Params, outputs: Outputs, running: str | None) -> str:
     with others (other hardware, other code), a new run is made that names the one it diverged from.
     """
     client, experiment_id = server.connect(params.tracking.experiment)
-    digest = mirror.outputs_digest(outputs)
-    this = {PASS: pass_id(params, outputs.inputs), COMPLETE: "true"}
+    digest = mirror.outputs_digest(paths)
+    this = {PASS: pass_id(params, paths), COMPLETE: "true"}
     with server.faults():
         same = _find(client, experiment_id, this | {OUTPUTS: digest})
         if same is not None:
@@ -140,9 +124,9 @@ def complete(params: Params, outputs: Outputs, running: str | None) -> str:
         other = _find(client, experiment_id, this)
         if other is not None:
             say(f"note: same inputs as MLflow run {other.info.run_id}, but other outputs; logged as a new run")
-        tracked = _open(client, experiment_id, params, outputs.inputs)
+        tracked = _open(client, experiment_id, params, paths)
         with _ending(tracked):
-            mirror.log(tracked, params, outputs, running)
+            mirror.log(tracked, params, paths, running)
             if other is not None:
                 client.set_tag(tracked.run_id, DIVERGED, other.info.run_id)
             client.set_tag(tracked.run_id, OUTPUTS, digest)
@@ -157,13 +141,13 @@ def _find(client: MlflowClient, experiment_id: str, tags: dict[str, str]) -> Run
     return found[0] if found else None
 
 
-def _open(client: MlflowClient, experiment_id: str, params: Params, inputs: Inputs) -> Tracked:
+def _open(client: MlflowClient, experiment_id: str, params: Params, paths: Paths) -> Tracked:
     """Resume the pass's unfinished run, if the same code made it, or make one; with all params and tags."""
     from mlflow.entities import Param, RunTag
 
-    code = git.state(Path.cwd(), dvc.written())
+    code = git.state(Path.cwd(), lock.written())
     tags = {
-        PASS: pass_id(params, inputs),
+        PASS: pass_id(params, paths),
         CODE: hashlib.sha256(f"{code.commit}{code.diff}".encode()).hexdigest()[:12],
         "mlflow.source.name": "dvc repro",
         "mlflow.source.type": "LOCAL",

@@ -18,7 +18,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from graft.errors import TrainingError
-from graft.progress import say
+from graft.runtime.progress import say
 from graft.training import optimizers
 
 if TYPE_CHECKING:

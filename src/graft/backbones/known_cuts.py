@@ -1,0 +1,31 @@
+"""The cut points of every row of the table, so that a wrong `finetune.cut` is refused without importing TensorFlow.
+
+`cuts.json` holds what `cuts.derive` found; `make cuts` writes it anew and `tests/test_backbones.py` compares it with the
+networks. No stage reads it: `extract` derives the cut points of the very network that it has built.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from graft.backbones.cuts import Cut, CutPoints
+
+FILE = Path(__file__).parent / "cuts.json"
+
+
+@cache
+def _table() -> dict[str, Any]:
+    table: dict[str, Any] = json.loads(FILE.read_text())
+    return table
+
+
+def known(backbone: str) -> CutPoints:
+    """The cut points of a row of the table, from `cuts.json`: at its usual input size and full width."""
+    entry = _table()[backbone]
+    return CutPoints(
+        entry["layers"],
+        {name: Cut(layers, tuple(shape), below) for name, (layers, shape, below) in entry["points"].items()},
+    )

@@ -1,0 +1,70 @@
+"""The `graft` command: a command per stage, which `dvc.yaml` calls, and one per user action.
+
+Parses, calls, prints. What steers a run stands in params.yaml, where it reads and writes in dvc.yaml. Whatever needs
+TensorFlow is imported where it is used.
+
+stages      the five stages
+runs        what a pass has given: `graft result`, `graft log`
+data params backbones cache  groups of commands, each with the tables that it prints
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import gc
+import sys
+from typing import NoReturn
+
+import typer
+
+from graft.cli import backbones, cache, data, params, runs, stages
+from graft.errors import GraftError
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""How the system says that nothing more fits on a disk, in a quota, or in a file."""
+
+COLLECT_AT = (100_000, 50, 100)
+"""Thresholds of Python's garbage collector, for libraries that make a million objects as they are imported.
+
+With its own it takes a quarter of their start, and half of a process's end unless all that lives is frozen then.
+"""
+
+app = typer.Typer(
+    help="Give a pretrained network a new head, fit it to your own images, and get the same numbers twice.\n\n"
+    "`dvc repro` runs the five stages; params.yaml steers them; `mlflow ui` compares the runs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+STAGE = "Stages (run by `dvc repro`)"
+ACTION = "For you"
+for stage in stages.COMMANDS:
+    app.command(rich_help_panel=STAGE)(stage)
+for group, name in ((cache.app, "cache"), (data.app, "data"), (params.app, "params"), (backbones.app, "backbones")):
+    app.add_typer(group, name=name, rich_help_panel=ACTION)
+for action in (runs.log, runs.result):
+    app.command(rich_help_panel=ACTION)(action)
+
+
+def run() -> None:
+    """The command in `sys.argv`: every GraftError becomes one message and exit code 1."""
+    gc.set_threshold(*COLLECT_AT)
+    atexit.register(gc.freeze)
+    try:
+        app(prog_name="graft")
+    except GraftError as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _fail(
+            f"{error.filename or 'a file'}: could not be written: {error.strerror}. Make room, or let GRAFT_CACHE_DIR "
+            "and `dvc cache dir` name another disk, and run again: finished stages and computed features are kept."
+        )
+
+
+def _fail(message: str) -> NoReturn:
+    typer.secho(f"graft: {message}", err=True, fg="red" if sys.stderr.isatty() else None)
+    sys.exit(1)

@@ -1,0 +1,65 @@
+"""`graft cache`: look after graft's own cache, which only saves time."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from graft.features import cache as features
+from graft.runtime.cache import folder_for
+
+WIDTH = 160
+
+app = typer.Typer(help="Look after graft's own cache, which only saves time.", no_args_is_help=True)
+
+
+@app.command()
+def info() -> None:
+    """List what the cache holds of which backbones, where it lies, and its limit."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("backbone", "weights", "input", "engine", "what", "kept for each", "of", "MB", "used"):
+        table.add_column(name, justify="right" if name == "MB" else "left")
+    held = features.held()
+    for one in held:
+        what, size = one.what, one.what["input"]
+        alpha = f" {what['alpha']:g}" if what["alpha"] is not None else ""
+        table.add_row(
+            f"{what['backbone']['name']}{alpha}",
+            what["weights_sha256"][:12],
+            f"{size['side']} {size['resize']} {size['interpolation']}",
+            f"{what['engine']} {what['precision']}",
+            f"activations at {what['output']['cut']}" if "cut" in what["output"] else "features",
+            f"{'x'.join(map(str, what['shape']))} {what['dtype']}",
+            "views" if size["augment"] else "plain",
+            f"{one.n_bytes / 1e6:.0f}",
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used)),
+        )
+    console = Console(width=max(WIDTH, Console().width))
+    console.print(table)
+    total = sum(one.n_bytes for one in held) / 1e9
+    console.print(
+        f"{total:.2f} GB of features in {folder_for(features.KIND)}; limit {features.limit_bytes() / 1e9:g} GB "
+        f"({features.LIMIT_VARIABLE})",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+@app.command()
+def prune(
+    max_gb: Annotated[float, typer.Option(help="What features may take together, in gigabytes; 0: nothing.", min=0)],
+) -> None:
+    """Remove the features that were not used for longest, until the rest fits."""
+    for one in features.prune(max_gb * 1e9):
+        typer.echo(f"removed {one.n_bytes / 1e6:.0f} MB of {one.what['backbone']['name']} ({one.folder.name})")
+
+
+@app.command()
+def verify() -> None:
+    """Read all features in the cache, and drop those that are damaged; they will be computed again."""
+    read, dropped = features.verify()
+    typer.echo(f"{read} features read, {dropped} damaged and dropped")

@@ -1,0 +1,84 @@
+"""The five stages, as `dvc.yaml` calls them: without options, since params.yaml and dvc.yaml say everything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graft.config.load import load
+from graft.pipeline import layout, lock
+from graft.runtime import numerics
+from graft.runtime.tensorflow import start_tensorflow
+
+if TYPE_CHECKING:
+    from graft.config.schema import Params
+    from graft.pipeline.layout import Paths
+
+
+def _ready(tensorflow: bool = True) -> tuple[Params, Paths]:
+    """Parameters and paths, checked, and libraries started as the parameters say."""
+    params, paths = load(), layout.read()
+    numerics.apply(params.numerics)
+    if tensorflow:
+        start_tensorflow()
+    return params, paths
+
+
+def _ready_for_features() -> tuple[Params, Paths]:
+    """The same, where the features must belong to the parameters: said before TensorFlow takes its time."""
+    from graft.features import staleness
+
+    params, paths = load(), layout.read()
+    staleness.require_current(params, paths)
+    return _ready()
+
+
+def prepare() -> None:
+    """Account for every file of the source, and split the images into train, validation and test."""
+    params, paths = _ready(tensorflow=False)
+    from graft.stages import prepare as stage
+
+    lock.note_execution("prepare")
+    stage.run(params, paths)
+
+
+def extract() -> None:
+    """Compute each image's features with the frozen backbone."""
+    params, paths = _ready()
+    from graft.stages import extract as stage
+
+    lock.note_execution("extract")
+    stage.run(params, paths)
+
+
+def train() -> None:
+    """Train a new head on the cached features."""
+    params, paths = _ready_for_features()
+    from graft.stages import train as stage
+    from graft.tracking import run as tracking
+
+    with tracking.live("train", params, paths) as on_epoch:
+        stage.run(params, paths, on_epoch)
+
+
+def finetune() -> None:
+    """Train the backbone's upper layers together with the head; writes the model."""
+    params, paths = _ready_for_features()
+    from graft.stages import finetune as stage
+    from graft.tracking import run as tracking
+
+    with tracking.live("finetune", params, paths) as on_epoch:
+        stage.run(params, paths, on_epoch)
+
+
+def evaluate() -> None:
+    """Judge head-only and fine-tuned model on validation and test; completes the MLflow run."""
+    params, paths = _ready_for_features()
+    from graft.stages import evaluate as stage
+    from graft.tracking import run as tracking
+
+    tracking.before_judging("evaluate", params)
+    stage.run(params, paths)
+    tracking.complete(params, paths, running="evaluate")
+
+
+COMMANDS = (prepare, extract, train, finetune, evaluate)

@@ -1,0 +1,1 @@
+"""params.yaml: its schema, its reader, and what its values say together."""

@@ -1,0 +1,128 @@
+"""What only shows when values of params.yaml are read together: a cut that the backbone does not have, for one.
+
+No TensorFlow is imported: layer names come from `cuts.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graft.backbones import cuts, known_cuts
+from graft.backbones.table import BACKBONES
+from graft.errors import unknown
+
+if TYPE_CHECKING:
+    from graft.config.schema import BackboneParams, ExtractParams, FinetuneParams, TrainParams
+
+
+def across(sections: dict[str, Any]) -> list[str]:
+    faults: list[str] = []
+    backbone: BackboneParams | None = sections.get("backbone")
+    extract: ExtractParams | None = sections.get("extract")
+    train: TrainParams | None = sections.get("train")
+    finetune: FinetuneParams | None = sections.get("finetune")
+    if backbone is not None:
+        faults += _check_backbone(backbone)
+    if extract is not None and extract.engine == "tensorflow" and extract.precision != "float32":
+        faults.append(
+            "extract.precision: must be float32 for extract.engine: tensorflow; openvino computes in bfloat16 too. "
+            f"Got {extract.precision!r}."
+        )
+    if extract is not None and extract.views and not extract.augment.active:
+        faults.append(
+            f"extract.views: must be 0 where extract.augment changes nothing (all 0 and false). Got {extract.views}."
+        )
+    if extract is not None and train is not None:
+        faults += _check_head(extract, train)
+    if finetune is not None and finetune.cut is None and finetune.enabled:
+        faults.append("finetune.cut: must name where fine-tuning starts, or finetune.enabled be false. Got null.")
+    if backbone is not None and backbone.name in BACKBONES and finetune is not None and finetune.cut is not None:
+        try:
+            cuts.resolve(known_cuts.known(backbone.name), finetune.cut)
+        except ValueError as error:
+            faults.append(f"finetune.cut: {error}")
+    return faults
+
+
+def optimization(section: str, values: Any) -> list[str]:
+    """What fields say together, read from the file itself: a fault elsewhere in the section hides nothing."""
+    faults = []
+    if not isinstance(values, dict):
+        return []
+    if {"epochs", "steps"} <= set(values) and (values["epochs"] is None) == (values["steps"] is None):
+        got = ", ".join(f"{key}={'null' if values[key] is None else values[key]}" for key in ("epochs", "steps"))
+        faults.append(f"{section}: exactly one of epochs and steps must be a number, the other null. Got {got}.")
+    if values.get("schedule") == "exponential" and values.get("decay_to") == 0:
+        faults.append(
+            f"{section}.decay_to: must be greater than 0 for schedule: exponential, which only nears 0. Got 0."
+        )
+    return faults
+
+
+def _check_backbone(p: BackboneParams) -> list[str]:
+    if p.name not in BACKBONES:
+        return [f"backbone.name: {unknown(p.name, BACKBONES)}"]
+    row, faults = BACKBONES[p.name], []
+    if p.input_size < row.min_input_size:
+        faults.append(
+            f"backbone.input_size: must be at least {row.min_input_size} pixels for {p.name}. Got {p.input_size}."
+        )
+    if not row.alphas and p.alpha is not None:
+        faults.append(f"backbone.alpha: must be null, since {p.name} has no width multiplier. Got {p.alpha:g}.")
+    if row.alphas and p.alpha is None:
+        faults.append(f"backbone.alpha: must be a number for {p.name} (1.0 is the full width). Got null.")
+    known = ["bundled", "imagenet", "random"]
+    if p.weights == "bundled":
+        if row.bundled is None:
+            having = ", ".join(r.name for r in BACKBONES.values() if r.bundled)
+            faults.append(
+                f"backbone.weights: must be imagenet, random or a file for {p.name}; "
+                f"bundled weights exist for {having}. Got 'bundled'."
+            )
+        elif p.alpha is not None and p.alpha != row.bundled.alpha:
+            faults.append(
+                f"backbone.alpha: must be {row.bundled.alpha:g} for the bundled weights of {p.name}. Got {p.alpha:g}."
+            )
+    elif p.weights == "imagenet":
+        if row.alphas and p.alpha is not None and p.alpha not in row.alphas:
+            allowed = ", ".join(f"{a:g}" for a in row.alphas)
+            faults.append(
+                f"backbone.alpha: must be one of {allowed} for ImageNet weights of {p.name}. Got {p.alpha:g}."
+            )
+    elif p.weights != "random":
+        return [*faults, *_check_weights_file(p, known)]
+    if p.weights_sha256 is not None:
+        faults.append(f"backbone.weights_sha256: must be null for weights: {p.weights}. Got {p.weights_sha256!r}.")
+    return faults
+
+
+def _check_weights_file(p: BackboneParams, known: list[str]) -> list[str]:
+    """The content of the file is a parameter like any other: so DVC sees it change, and a colleague's is the same."""
+    path = Path(p.weights)
+    if not path.is_file():
+        return [f"backbone.weights: must be an existing file, or {unknown(p.weights, known)}"]
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if p.weights_sha256 != digest:
+        got = "null" if p.weights_sha256 is None else repr(p.weights_sha256)
+        return [f"backbone.weights_sha256: must be the sha256 of {path}, {digest}. Got {got}."]
+    return []
+
+
+def _check_head(extract: ExtractParams, train: TrainParams) -> list[str]:
+    if extract.pooling is None:
+        return []
+    if train.head == "conv":
+        return [
+            "extract.pooling: must be null for train.head: conv, which reads unpooled feature maps. "
+            f"Got {extract.pooling!r}."
+        ]
+    pooling = getattr(train.heads, train.head).pooling
+    if pooling != extract.pooling:
+        return [
+            f"train.heads.{train.head}.pooling: must be {extract.pooling!r}, as extract.pooling stores the features "
+            f"(or set extract.pooling: null, which serves every head). Got {pooling!r}."
+        ]
+    return []

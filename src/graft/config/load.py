@@ -1,0 +1,83 @@
+"""Read params.yaml into the schema, and report every fault at once.
+
+First what each section's schema refuses, then what `graft.config.checks` finds when values are read together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from graft.config import checks, yaml_file
+from graft.config.schema import OWN_FAULTS, Params
+from graft.errors import ParamsError, unknown
+
+FILE = Path("params.yaml")
+
+
+def load(path: Path = FILE) -> Params:
+    """Read and check `path`. Raises ParamsError with one bullet per fault."""
+    tree = yaml_file.read(path)
+    faults: list[str] = []
+    sections: dict[str, Any] = {}
+    for name, kind in get_type_hints(Params, include_extras=True).items():
+        if name not in Params.model_fields:
+            continue
+        if name not in tree:
+            faults.append(f"{name}: must be present. Got nothing; add the section.")
+            continue
+        try:
+            # Section by section, so that a fault in one does not hide the cross-checks of the others.
+            sections[name] = TypeAdapter(kind).validate_python(tree[name], strict=True)
+        except ValidationError as error:
+            faults += _merged(_sentence(name, kind, detail) for detail in error.errors())
+    faults += [f"{key}: {unknown(key, Params.model_fields)}" for key in tree if key not in Params.model_fields]
+    for name in ("train", "finetune"):
+        faults += checks.optimization(name, tree.get(name))
+    faults += checks.across(sections)
+    if faults:
+        raise ParamsError(str(path), faults)
+    return Params.model_construct(**sections)
+
+
+def _merged(sentences: Iterable[str]) -> list[str]:
+    """One bullet per key: a value that may be of several types has a fault for each."""
+    bullets: dict[str, list[str]] = {}
+    for sentence in sentences:
+        key, _, fault = sentence.partition(": ")
+        bullets.setdefault(key, []).append(fault)
+    return [f"{key}: {' Or: '.join(fault)}" for key, fault in bullets.items()]
+
+
+def _keys(detail: ErrorDetails) -> list[str]:
+    """The YAML path of a fault, without the branches of a union that pydantic adds."""
+    branches = {"str", "int", "float", "list[str]"}
+    return [str(part) for part in detail["loc"] if part not in branches]
+
+
+def _names_beside(keys: list[str], kind: Any) -> list[str]:
+    """The names that may stand where an unknown key stands."""
+    for key in keys[:-1]:
+        kind = kind.model_fields[key].annotation
+    return list(kind.model_fields)
+
+
+def _sentence(section: str, kind: Any, detail: ErrorDetails) -> str:
+    """A fault that pydantic found, as 'key: what is allowed. Got what came.'"""
+    keys = _keys(detail)
+    where, got, fault = ".".join([section, *keys]), detail["input"], detail["type"]
+    if fault == "extra_forbidden":
+        return f"{where}: unknown key; {unknown(keys[-1], _names_beside(keys, kind))}"
+    if fault == "missing":
+        return f"{where}: must be present, since no value is hidden in the code. Got nothing."
+    if fault in OWN_FAULTS:
+        return f"{where}: {detail['msg']}"
+    if fault == "literal_error":
+        allowed = str(detail["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+        return f"{where}: {unknown(got, allowed)}"
+    shown = "null" if got is None else repr(got)
+    return f"{where}: {detail['msg'].replace('Input should', 'must')}. Got {shown}."

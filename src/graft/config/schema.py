@@ -1,0 +1,308 @@
+"""params.yaml as frozen, strict sections. Values live in the file; none has a default here."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+SourceName = Literal["digits", "folder", "manifest", "mnist", "fashion_mnist", "cifar10", "cifar100"]
+SplitMethod = Literal["auto", "official", "fractions", "counts", "folds"]
+Resize = Literal["stretch", "crop", "pad"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Pooling = Literal["avg", "max"]
+HeadPooling = Literal["avg", "max", "flatten"]
+HeadName = Literal["linear", "mlp", "conv"]
+OptimizerName = Literal["sgd", "rmsprop", "adam", "adamw", "nadam", "lion"]
+ScheduleName = Literal["constant", "cosine", "linear", "exponential"]
+Numerics = Literal["portable", "native"]
+Monitor = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
+FillMode = Literal["nearest", "reflect", "constant"]
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+OWN_FAULTS = ("sum", "fold", "columns", "files", "classes")
+"""Kinds of fault whose sentence is written here, not by pydantic."""
+
+NAMED_BY_USERS = ("data.classes", "tracking.tags")
+"""Mappings whose keys are not ours: one value each, since MLflow does not take every name."""
+
+
+class Section(BaseModel):
+    """Frozen; refuses unknown keys and values that would have to be converted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Fractions(Section):
+    train: Annotated[float, Field(gt=0, lt=1)]
+    validation: Annotated[float, Field(gt=0, lt=1)]
+    test: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _sum(self) -> Fractions:
+        total = self.train + self.validation + self.test
+        if not math.isclose(total, 1, abs_tol=1e-6):
+            raise PydanticCustomError("sum", "must add up to 1. Got {total}.", {"total": f"{total:g}"})
+        return self
+
+
+class FolderParams(Section):
+    class_depth: Count | None
+
+
+class ListsParams(Section):
+    train: str | None
+    validation: str | None
+    test: str | None
+
+    @property
+    def given(self) -> dict[str, str]:
+        """split -> file, of those that are not null."""
+        return {name: file for name, file in self.model_dump().items() if file is not None}
+
+
+class ColumnsParams(Section):
+    path: str
+    label: str
+    split: str | None
+    group: str | None
+    weight: str | None
+
+    @model_validator(mode="after")
+    def _differ(self) -> ColumnsParams:
+        names = [name for name in self.model_dump().values() if name is not None]
+        if len(set(names)) < len(names):
+            raise PydanticCustomError("columns", "must be different columns. Got {names}.", {"names": ", ".join(names)})
+        return self
+
+
+class ManifestParams(Section):
+    file: str | None
+    lists: ListsParams
+    columns: ColumnsParams
+    root: str
+    suffix: str
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ManifestParams:
+        if (self.file is None) == (not self.lists.given):
+            got = "neither" if self.file is None else "both"
+            raise PydanticCustomError(
+                "files", "must have either file or lists, the other null. Got {got}.", {"got": got}
+            )
+        return self
+
+
+class CountsParams(Section):
+    train: Count
+    validation: Annotated[int, Field(ge=0)]
+    test: Annotated[int, Field(ge=0)]
+
+
+class SplitParams(Section):
+    method: SplitMethod
+    fractions: Fractions
+    counts: CountsParams
+    fold: str
+    few_shot: Count | None
+
+    @property
+    def fold_of(self) -> tuple[int, int]:
+        """(fold from 1, number of folds) of 'K of N'."""
+        found = re.fullmatch(r"(\d+) of (\d+)", self.fold)
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
+    @model_validator(mode="after")
+    def _fold(self) -> SplitParams:
+        k, n = self.fold_of
+        if not (n >= 3 and 1 <= k <= n):
+            raise PydanticCustomError(
+                "fold",
+                "fold must be 'K of N' with N at least 3 and K from 1 to N. Got {fold}.",
+                {"fold": repr(self.fold)},
+            )
+        return self
+
+
+class DuplicatesParams(Section):
+    near_distance: Annotated[int, Field(ge=0, le=15)]
+    across_splits: Literal["keep_together", "fail"]
+    conflicting_labels: Literal["keep", "quarantine", "fail"]
+
+
+class DataParams(Section):
+    source: SourceName
+    path: Annotated[str, Field(min_length=1)]
+    folder: FolderParams
+    manifest: ManifestParams
+    classes: dict[str, str | list[str]] | None
+    min_images_per_class: Count
+    max_images_per_class: Count | None
+    split: SplitParams
+    on_bad: Literal["quarantine", "fail"]
+    max_bad_fraction: Probability
+    min_side: Count
+    max_pixels: Count
+    duplicates: DuplicatesParams
+
+    @model_validator(mode="after")
+    def _classes(self) -> DataParams:
+        seen: dict[str, str] = {}
+        for name, labels in (self.classes or {}).items():
+            if not name.strip() or not name.isprintable() or not labels:
+                raise PydanticCustomError(
+                    "classes",
+                    "classes must have printable names and at least one label each. Got {name}: {labels}.",
+                    {"name": repr(name), "labels": repr(labels)},
+                )
+            for label in [labels] if isinstance(labels, str) else labels:
+                if label in seen:
+                    raise PydanticCustomError(
+                        "classes",
+                        "classes must name each label once. Got {label} for {first} and for {second}.",
+                        {"label": repr(label), "first": repr(seen[label]), "second": repr(name)},
+                    )
+                seen[label] = name
+        return self
+
+
+class BackboneParams(Section):
+    name: str
+    alpha: Positive | None
+    input_size: Count
+    resize: Resize
+    interpolation: Interpolation
+    weights: str
+    weights_sha256: str | None
+    random_seed: Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Augmentation(Section):
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)]
+    width_shift: Fraction
+    height_shift: Fraction
+    zoom: Fraction
+    horizontal_flip: bool
+    brightness: Fraction
+    contrast: Fraction
+    fill_mode: FillMode
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+
+    @property
+    def active(self) -> bool:
+        """Whether any image would be changed."""
+        ranges = (self.rotation_degrees, self.width_shift, self.height_shift, self.zoom)
+        return self.horizontal_flip or any((*ranges, self.brightness, self.contrast))
+
+
+class ExtractParams(Section):
+    engine: Literal["auto", "tensorflow", "openvino"]
+    precision: Literal["float32", "bfloat16"]
+    batch_size: Count | None
+    pooling: Pooling | None
+    dtype: Literal["float32", "float16"]
+    views: Annotated[int, Field(ge=0, le=1000)]
+    augment: Augmentation
+
+
+class LinearHead(Section):
+    pooling: HeadPooling
+    dropout: Fraction
+
+
+class MlpHead(Section):
+    pooling: HeadPooling
+    hidden_units: Annotated[list[Count], Field(min_length=1)]
+    dropout: Fraction
+
+
+class ConvHead(Section):
+    filters: Count
+    kernel_size: Count
+    pool_size: Count
+    hidden_units: Count
+    dropout: Fraction
+
+
+class Heads(Section):
+    linear: LinearHead
+    mlp: MlpHead
+    conv: ConvHead
+
+
+class Optimization(Section):
+    """What `training.fit` takes, for both training stages."""
+
+    optimizer: OptimizerName
+    learning_rate: Positive
+    momentum: Fraction
+    weight_decay: NotNegative
+    schedule: ScheduleName
+    warmup_steps: Annotated[int, Field(ge=0)]
+    decay_to: Probability
+    batch_size: Count
+    epochs: Count | None
+    steps: Count | None
+    label_smoothing: Fraction
+    class_weights: Literal["none", "balanced"]
+    monitor: Monitor
+    early_stopping_patience: Count | None
+    early_stopping_min_delta: NotNegative
+
+
+class TrainParams(Optimization):
+    head: HeadName
+    heads: Heads
+
+
+class FinetuneParams(Optimization):
+    enabled: bool
+    cut: str | int | float | None
+
+
+class EvaluateParams(Section):
+    top_k: Annotated[int, Field(ge=2)]
+    calibration_bins: Annotated[int, Field(ge=2, le=100)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+
+
+class TrackingParams(Section):
+    experiment: Annotated[str, Field(min_length=1)]
+    run_name: str | None
+    tags: dict[str, str]
+
+
+class Params(Section):
+    """The whole file."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    numerics: Numerics
+    data: DataParams
+    backbone: BackboneParams
+    extract: ExtractParams
+    train: TrainParams
+    finetune: FinetuneParams
+    evaluate: EvaluateParams
+    tracking: TrackingParams
+
+    def flat(self) -> dict[str, Any]:
+        """All leaves, keys joined with dots."""
+        return _flatten(self.model_dump())
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value and f"{prefix}{key}" not in NAMED_BY_USERS:
+            leaves |= _flatten(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves

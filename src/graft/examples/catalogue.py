@@ -1,0 +1,83 @@
+"""The catalogue: every file that the source has, and the state of each.
+
+A CSV with COLUMNS, in the source's order. It knows no split, so that another split leaves its bytes, and all
+features, as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from graft.errors import DataError, StaleError
+from graft.examples.sources.base import Source
+
+COLUMNS = ("path", "sha256", "bytes", "width", "height", "label", "state", "reason", "detail")
+USED = "used"
+"""A state; the others are those of `graft.examples.sources.base`."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """table: a row per file, COLUMNS. width and height are of the upright image, in pixels, 0 if unknown.
+
+    reason and detail: why a file is not used, or what is remarkable about one that is.
+    """
+
+    table: pd.DataFrame
+
+    @property
+    def used(self) -> pd.DataFrame:
+        """The images that take part, index 0..n-1: row i of every feature array is row i here."""
+        return self.table[self.table["state"] == USED].reset_index(drop=True)
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of the model's outputs: sorted."""
+        return sorted(self.used["label"].unique())
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.table.to_csv(path, index=False, lineterminator="\n", columns=list(COLUMNS))
+
+
+def read(path: Path) -> Catalogue:
+    """Labels and paths stay text, whatever they look like (a class may be called 3, NA or true)."""
+    text = {name: str for name in COLUMNS if name not in ("bytes", "width", "height")}
+    return Catalogue(pd.read_csv(path, dtype=text, keep_default_na=False))
+
+
+def reader(source: Source, root: Path) -> Callable[[str, str], bytes]:
+    """(path, sha256) -> the bytes of an image of the catalogue; several threads may call it.
+
+    It raises StaleError where a file is gone or its content is not what the catalogue holds.
+    """
+    opened = source.open(root)
+
+    def read(path: str, expected: str) -> bytes:
+        try:
+            data = opened.read(path)
+        except OSError as error:
+            raise StaleError(
+                f"{root / path}: must be readable, as it was for `prepare`. Got: {error.strerror}. Run `dvc repro`."
+            ) from None
+        if hashlib.sha256(data).hexdigest() != expected:
+            raise StaleError(f"{root / path}: changed since `prepare` catalogued it. Run `dvc repro`.")
+        return data
+
+    return read
+
+
+def require_trainable(catalogue: Catalogue) -> None:
+    """Raises DataError unless at least two classes have images."""
+    if len(catalogue.classes) < 2:
+        raise DataError(
+            "data.path: must hold readable images of at least two classes. "
+            f"Got {len(catalogue.used)} images of {catalogue.classes or 'no class'}; "
+            f"{len(catalogue.table) - len(catalogue.used)} files are not used. "
+            "quarantine.csv beside the catalogue says why."
+        )

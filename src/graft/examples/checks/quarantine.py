@@ -1,0 +1,166 @@
+"""What is wrong with files, and when that is too much: a CSV with the columns path, reason, detail, state.
+
+It lists what is set aside and, with the state `used`, what is only worth a word: animations, wrong extensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from graft.errors import DataError, listing
+from graft.examples.catalogue import COLUMNS, USED
+from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, Item, plain
+
+if TYPE_CHECKING:
+    from graft.config.schema import DataParams
+    from graft.examples.checks.examine import Examined
+    from graft.examples.checks.verdict_cache import Verdict
+
+LISTED = ("path", "reason", "detail", "state")
+
+EXTENSIONS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+    "PPM": (".ppm", ".pgm", ".pbm"),
+}
+
+Judgement = tuple[str, str, str]
+"""state, reason, detail"""
+
+
+def judged(items: Sequence[Item], examined: Mapping[int, Examined], min_side: int, max_pixels: int) -> pd.DataFrame:
+    """The catalogue's columns and official, group, weight, perceptual_hash, a row per item.
+
+    examined: of items by their number.
+    """
+    rows = []
+    for i, item in enumerate(items):
+        found = examined.get(i)
+        shown = found.verdict if found else None
+        sized = shown is not None and shown.width * shown.height <= max_pixels
+        if item.problem is not None:
+            judgement = (item.problem.state, item.problem.reason, plain(item.problem.detail))
+        elif shown is None:
+            judgement = (QUARANTINED, "cannot be read", found.error if found else "")
+        else:
+            judgement = _judge(item.path, shown, min_side, max_pixels)
+        rows.append(
+            (
+                item.path,
+                found.sha256 if found else "",
+                found.n_bytes if found else 0,
+                shown.width if shown and sized else 0,
+                shown.height if shown and sized else 0,
+                item.label,
+                *judgement,
+                item.split,
+                item.group,
+                item.weight,
+                shown.perceptual_hash if shown else b"",
+            )
+        )
+    return pd.DataFrame(rows, columns=[*COLUMNS, "official", "group", "weight", "perceptual_hash"])
+
+
+def _judge(path: str, verdict: Verdict, min_side: int, max_pixels: int) -> Judgement:
+    pixels = verdict.width * verdict.height
+    if pixels > max_pixels:  # before all else: without an older verdict it would not even have been decoded
+        return QUARANTINED, "too many pixels", f"{pixels}, more than data.max_pixels {max_pixels}"
+    if verdict.reason:
+        return QUARANTINED, verdict.reason, plain(verdict.detail)
+    if min(verdict.width, verdict.height) < min_side:
+        size = f"{verdict.width} x {verdict.height}"
+        return QUARANTINED, "too small", f"{size}, smaller than data.min_side {min_side}"
+    if verdict.frames > 1:
+        return USED, "animation", f"the first of {verdict.frames} frames is used"
+    extension = "." + path.rpartition(".")[2].lower()
+    if extension not in EXTENSIONS[verdict.format]:
+        return USED, "wrong extension", f"{verdict.format} in a {extension} file"
+    return USED, "", ""
+
+
+def set_conflicting_aside(table: pd.DataFrame, conflicting: pd.DataFrame) -> None:
+    """conflicting: rows of `table`, with the number of their copies."""
+    details = {}
+    for _, rows in conflicting.groupby("copies"):
+        entries = list(zip(rows.index, rows["path"], rows["label"], rows["sha256"], strict=True))
+        for index, _, label, sha256 in entries:
+            others = [entry for entry in entries if entry[2] != label]
+            _, path, wrong, same = next((entry for entry in others if entry[3] == sha256), others[0])
+            kind = "identical" if same == sha256 else "nearly identical"
+            details[index] = f"{label}, but {kind} to {path} of {wrong}"
+    chosen = list(details)
+    table.loc[chosen, "state"] = QUARANTINED
+    table.loc[chosen, "reason"] = "conflicting labels"
+    table.loc[chosen, "detail"] = list(details.values())
+
+
+def counts(table: pd.DataFrame, state: str) -> dict[str, int]:
+    """reason -> files, commonest first."""
+    reasons = table.loc[(table["state"] == state) & (table["reason"] != ""), "reason"].value_counts()
+    return {str(r): int(n) for r, n in sorted(reasons.items(), key=lambda pair: (-pair[1], str(pair[0])))}
+
+
+def _commonest(reasons: Mapping[str, int]) -> str:
+    """The ten commonest, with their numbers. reasons: as `counts` gives them."""
+    return ", ".join(f"{reason} ({n})" for reason, n in list(reasons.items())[:10])
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remarkable = (table["state"] == QUARANTINED) | ((table["state"] == USED) & (table["reason"] != ""))
+    table[remarkable].to_csv(path, index=False, lineterminator="\n", columns=list(LISTED))
+
+
+def read(path: Path) -> pd.DataFrame:
+    """As written."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def require_good(table: pd.DataFrame, conflicting: pd.DataFrame, data: DataParams) -> None:
+    """Raises DataError where more is wrong than `data` allows."""
+    if data.duplicates.conflicting_labels == "fail" and len(conflicting):
+        shown = [f"{row.path} ({row.label})" for row in conflicting.sort_values("copies", kind="stable").itertuples()]
+        raise DataError(
+            f"data.duplicates.conflicting_labels: fail, and {len(shown)} images have a copy with another label: "
+            f"{listing(shown, 5)}. Correct the labels, or set it to quarantine or keep."
+        )
+    bad = table[table["state"] == QUARANTINED]
+    reasons = _commonest(counts(table, QUARANTINED))
+    where = "quarantine.csv beside the catalogue lists all."
+    if data.on_bad == "fail" and len(bad):
+        raise DataError(
+            f"data.on_bad: fail, and {len(bad)} files cannot be used: {reasons}. First: {listing(bad['path'], 5)}. "
+            f"Mend or remove them, or set data.on_bad: quarantine. {where}"
+        )
+    considered = int((~table["state"].isin([IGNORED, LEFT_OUT])).sum())
+    if len(bad) > data.max_bad_fraction * considered:
+        raise DataError(
+            f"data.max_bad_fraction: at most {data.max_bad_fraction:g} of the images may be set aside. Got "
+            f"{len(bad) / considered:.3g} ({len(bad)} of {considered}): {reasons}. "
+            f"Mend the data, or raise the fraction. {where}"
+        )
+
+
+def lines(table: pd.DataFrame, path: Path) -> list[str]:
+    """What to tell of files that are not used, or used with a word."""
+    told = []
+    for state, what in ((QUARANTINED, "set aside"), (LEFT_OUT, "left out"), (USED, "used all the same")):
+        reasons = counts(table, state)
+        if reasons:
+            see = f"; see {path}" if state != LEFT_OUT else ""
+            told.append(f"{sum(reasons.values())} files {what}: {_commonest(reasons)}{see}")
+    ignored = counts(table, IGNORED)
+    if ignored:
+        told.append(f"{sum(ignored.values())} other files ignored: {_commonest(ignored)}")
+    empty = sorted(set(table["label"]) - set(table.loc[table["state"].isin([USED, LEFT_OUT]), "label"]) - {""})
+    if empty:
+        told.append(f"no usable image in: {listing(empty)}; not a class")
+    return told

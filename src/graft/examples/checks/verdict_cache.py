@@ -1,0 +1,86 @@
+"""Verdicts on files by the sha256 of their bytes, and the sha256 of unchanged files: a part of graft's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import PIL
+import simplejpeg
+
+from graft.runtime.cache import Database
+
+RULES = f"5 {PIL.__version__} {simplejpeg.__version__}"
+"""What a verdict depends on beside the bytes. Raise the number when `examine` says something else."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """width, height: of the upright image, pixels, 0 if unknown. format: Pillow's name for it, "" if unknown.
+
+    perceptual_hash: 32 bytes, or none where there is no structure to compare. reason, detail: as in
+    UndecodableError, "" for an image. decoded: False where it was too large to be.
+    """
+
+    width: int
+    height: int
+    format: str
+    frames: int = 1
+    perceptual_hash: bytes = b""
+    reason: str = ""
+    detail: str = ""
+    decoded: bool = True
+
+
+Known = tuple[str, int, Verdict]
+"""sha256, bytes, verdict"""
+
+
+class Store:
+    """Looks up and keeps verdicts."""
+
+    def __init__(self) -> None:
+        self._database = Database.opened("verdicts")
+
+    def unchanged(self, stamps: Sequence[str | None], max_pixels: int) -> list[Known | None]:
+        """Of each file that has not changed since it was examined; None for others. stamps: as `Reader.stamp` gives."""
+        noted = self._database.get([stamp and _stamp_key(stamp) for stamp in stamps])  # type: ignore[misc]
+        files = [value and (value[:32].hex(), int.from_bytes(value[32:])) for value in noted]
+        verdicts = self.verdicts([file and file[0] for file in files], max_pixels)  # type: ignore[misc]
+        return [(*file, verdict) if file and verdict else None for file, verdict in zip(files, verdicts, strict=True)]
+
+    def verdicts(self, sha256s: Sequence[str | None], max_pixels: int) -> list[Verdict | None]:
+        """On these bytes; None where there is none, or where it was given under a smaller `max_pixels`."""
+        values = self._database.get([sha256 and _verdict_key(sha256) for sha256 in sha256s])  # type: ignore[misc]
+        return [value and _verdict(value, max_pixels) for value in values]  # type: ignore[misc]
+
+    def keep(self, examined: Sequence[tuple[str | None, str, int, Verdict | None]]) -> None:
+        """(stamp, sha256, bytes, verdict) of files; those without a verdict are passed over."""
+        pairs = []
+        for stamp, sha256, n_bytes, verdict in examined:
+            if verdict is None:
+                continue
+            fields = asdict(verdict) | {"perceptual_hash": verdict.perceptual_hash.hex()}
+            pairs.append((_verdict_key(sha256), json.dumps(fields).encode()))
+            if stamp is not None:
+                pairs.append((_stamp_key(stamp), bytes.fromhex(sha256) + n_bytes.to_bytes(8)))
+        self._database.put(pairs)
+
+
+def _verdict(value: bytes, max_pixels: int) -> Verdict | None:
+    try:
+        fields = json.loads(value)
+        verdict = Verdict(**{**fields, "perceptual_hash": bytes.fromhex(fields["perceptual_hash"])})
+    except (ValueError, TypeError, KeyError):  # damaged, or of another time
+        return None
+    return verdict if verdict.decoded or verdict.width * verdict.height > max_pixels else None
+
+
+def _stamp_key(stamp: str) -> bytes:
+    return b"stamp" + hashlib.blake2b(stamp.encode("utf-8", "surrogateescape"), digest_size=20).digest()
+
+
+def _verdict_key(sha256: str) -> bytes:
+    return b"verdict" + hashlib.blake2b(f"{RULES} {sha256}".encode(), digest_size=20).digest()

@@ -1,0 +1,110 @@
+"""A directory per class; train/ validation/ test/ above the classes are an official split.
+
+A class is named by the first `class_depth` directories, or by all where that is null; images may lie deeper.
+Whatever is no image file, or lies outside the classes, is listed with the reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graft.errors import DataError, listing
+from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName
+from graft.examples.sources.tree import open_tree
+
+if TYPE_CHECKING:
+    from graft.config.schema import DataParams
+
+SPLIT_LIKE = {"train", "training", "valid", "val", "validation", "test", "testing"}
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm")
+OTHER_IMAGE_SUFFIXES = (
+    ".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".raw", ".cr2", ".nef", ".dng", ".ico",
+    ".tga", ".exr", ".hdr", ".eps", ".pcx",
+)  # fmt: skip
+"""Names of images that graft does not read; they are not taken for strays."""
+
+
+def scan(data: DataParams) -> list[Item]:
+    root = Path(data.path)
+    entries = open_tree(root).entries()
+    found = [(entry.path, entry.problem or named_as_image(entry.path)) for entry in entries]
+    directories = {path.split("/", 1)[0] for path, problem in found if problem is None and "/" in path}
+    official = _official(root, sorted(directories))
+    items = [_item(path, problem, official, data.folder.class_depth) for path, problem in found]
+    require_images(items, root)
+    return items
+
+
+def require_images(items: list[Item], root: Path) -> None:
+    """Raises DataError where no item may be an image, with the reasons."""
+    if any(item.problem is None for item in items):
+        return
+    reasons = Counter(item.problem.reason for item in items if item.problem)
+    found = listing(f"{reason} ({n})" for reason, n in reasons.most_common()) or "no file at all"
+    raise DataError(
+        f"data.path: must hold directories of {', '.join(s[1:] for s in IMAGE_SUFFIXES)} images, one per class. "
+        f"Found none in {str(root)!r}, but: {found}."
+    )
+
+
+def _official(root: Path, directories: list[str]) -> bool:
+    """Whether the top directories with images are the parts of a split.
+
+    One alone among others is a class (trains, say). Raises DataError where they seem to be a split, but are not all.
+    """
+    official = [name for name in directories if name in SPLIT_NAMES]
+    if (
+        len(official) == 1
+        and len(directories) > 1
+        and not any(name.lower() in SPLIT_LIKE - set(official) for name in directories)
+    ):
+        return False
+    alike = [name for name in directories if name.lower() in SPLIT_LIKE and name not in SPLIT_NAMES]
+    if alike and len(alike) + len(official) > 1:
+        raise DataError(
+            f"data.path: {root} has {', '.join(alike)}, which look like parts of a split. "
+            "Name them train, validation (or val) and test."
+        )
+    if official and "train" not in official:
+        raise DataError(
+            f"data.path: {root} has {', '.join(official)} but no train directory. "
+            "Add it, or move the classes up for a split by data.split.fractions."
+        )
+    if {"validation", "val"} <= set(official):
+        raise DataError(f"data.path: {root} has both validation and val. Keep one of them.")
+    return bool(official)
+
+
+def named_as_image(path: str) -> Problem | None:
+    """What a file's name says against it."""
+    name = path.lower()
+    if name.endswith(IMAGE_SUFFIXES):
+        return None
+    if name.endswith(OTHER_IMAGE_SUFFIXES):
+        return Problem(QUARANTINED, "format not read", f"{Path(name).suffix}; convert it to PNG or JPEG")
+    return Problem(IGNORED, "not the name of an image file")
+
+
+def _item(path: str, problem: Problem | None, official: bool, class_depth: int | None) -> Item:
+    """problem: what stands against the file itself."""
+    *directories, _ = path.split("/")
+    split: SplitName | None = None
+    outside = False
+    if official:
+        split = SPLIT_NAMES.get(directories[0]) if directories else None
+        outside = split is None
+        directories = directories[1:]
+    depth = class_depth or len(directories)
+    label = "/".join(directories[:depth]) if directories and len(directories) >= depth else ""
+    if problem is None and outside:
+        problem = Problem(QUARANTINED, "no label", "outside train, validation and test")
+    elif problem is None and not label:
+        missing = f"fewer than {depth} directories above it" if depth > 1 else "not in a class directory"
+        problem = Problem(QUARANTINED, "no label", missing)
+    return Item(path, label, split, problem)
+
+
+SOURCE = Source(scan, open_tree)

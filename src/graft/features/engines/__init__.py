@@ -1,0 +1,34 @@
+"""Ways to run a network. To add an engine, add a module with its `forward`, called as its package, and a row."""
+
+from __future__ import annotations
+
+from graft.errors import BackboneError
+from graft.features.engines import openvino, tensorflow
+from graft.features.engines.base import CannotRunError, Engine
+from graft.runtime.progress import say
+
+ENGINES: dict[str, Engine] = {
+    "tensorflow": tensorflow.forward,
+    "openvino": openvino.forward,
+}
+
+
+def resolve(wanted: str) -> str:
+    """A name of ENGINES. wanted: one, or auto: openvino on a CPU, tensorflow where there is a GPU."""
+    import tensorflow as tf
+
+    if wanted != "auto":
+        return wanted
+    return "tensorflow" if tf.config.list_physical_devices("GPU") else "openvino"
+
+
+def instead(wanted: str, failed: str, precision: str, error: CannotRunError) -> str:
+    """The engine to use where `failed` cannot run a network, after a word; raises BackboneError where there is none."""
+    reason = " ".join(str(error).split())[:300]
+    if wanted == "auto" and failed == "openvino" and precision == "float32":
+        say(f"note: OpenVINO cannot run this network ({reason}); using the tensorflow engine")
+        return "tensorflow"
+    raise BackboneError(
+        f"extract.engine: {failed} must be able to run the network in {precision}. Got: {reason}. "
+        "Set extract.engine: tensorflow and extract.precision: float32."
+    ) from None

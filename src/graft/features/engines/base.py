@@ -1,0 +1,58 @@
+"""What an engine makes of a network, and the graph that every engine starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graft.inputs.spec import Arrays
+
+if TYPE_CHECKING:
+    import keras
+
+Signature = Mapping[str, tuple[tuple[int, ...], str]]
+"""Input name -> shape of one example, dtype."""
+
+
+class CannotRunError(Exception):
+    """An engine cannot run a network, or not in this precision."""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A network on an engine.
+
+    run: arrays (n, ...) by the names of the inputs -> a float32 array (n, ...) for each output of the network; several
+        threads may call it.
+    streams: as many callers keep the engine busy. batch_size: examples in one call with which it is fastest.
+    """
+
+    run: Callable[[Arrays], tuple[np.ndarray, ...]]
+    streams: int
+    batch_size: int
+
+
+Engine = Callable[["keras.Model", Signature, str, bool], Forward]
+"""(network, what its examples are, precision: float32 or bfloat16, capped) -> Forward. Raises CannotRunError.
+
+capped: the instruction set is the one that `numerics: portable` leaves; else all that the processor has.
+"""
+
+
+def frozen(network: keras.Model, signature: Signature) -> Any:
+    """The network as a graph on arrays as the examples come, its weights constants of it."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    expected = {tensor.name: tensor.dtype for tensor in network.inputs}
+    specs = [tf.TensorSpec((None, *shape), dtype, name) for name, (shape, dtype) in signature.items()]
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def run(*arrays: tf.Tensor) -> tf.Tensor:
+        named = dict(zip(signature, arrays, strict=True))
+        return network([tf.cast(named[name], dtype) for name, dtype in expected.items()], training=False)
+
+    return convert_variables_to_constants_v2(run.get_concrete_function(*specs))

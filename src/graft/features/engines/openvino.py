@@ -1,0 +1,54 @@
+"""The same graph, compiled by OpenVINO for the CPU: about twice as fast again, more with bfloat16."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graft.features.engines.base import CannotRunError, Forward, Signature, frozen
+from graft.inputs.spec import Arrays
+from graft.runtime import numerics
+from graft.runtime.cores import available
+
+if TYPE_CHECKING:
+    import keras
+
+
+def forward(network: keras.Model, signature: Signature, precision: str, capped: bool) -> Forward:
+    """One stream of one thread for each core: cores that share an example would wait for each other while others
+    decode, and how many there are must not matter to a sum.
+
+    Read as a file by OpenVINO's TensorFlow frontend: its Python converter reports its use over the network.
+    """
+    hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
+    cores = available()
+    graph = frozen(network, signature)
+    with tempfile.TemporaryDirectory() as folder, numerics.instructions(capped):
+        from openvino import Core
+
+        file = Path(folder) / "graph.pb"
+        file.write_bytes(graph.graph.as_graph_def().SerializeToString())
+        try:
+            compiled = Core().compile_model(
+                str(file),
+                "CPU",
+                {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": cores, "INFERENCE_NUM_THREADS": cores},
+            )
+            ports = [compiled.output(tensor.name) for tensor in graph.outputs]
+            places = [compiled.input(tensor.name) for tensor in graph.inputs]
+            compiled([np.zeros((1, *shape), dtype) for shape, dtype in signature.values()])
+        except RuntimeError as error:
+            raise CannotRunError(str(error)) from None
+    requests = threading.local()
+
+    def run(arrays: Arrays) -> tuple[np.ndarray, ...]:
+        if not hasattr(requests, "own"):
+            requests.own = compiled.create_infer_request()
+        found = requests.own.infer({place: arrays[name] for place, name in zip(places, signature, strict=True)})
+        return tuple(np.array(found[port], np.float32) for port in ports)
+
+    return Forward(run, streams=cores, batch_size=1)

@@ -1,0 +1,57 @@
+"""Examples, and views of them, as batches of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graft.inputs.spec import Arrays, InputSpec
+from graft.runtime.cores import available
+from graft.runtime.prefetch import prefetched
+
+Read = Callable[[str, str], bytes]
+"""(path, sha256) -> the bytes of an example; several threads may call it."""
+
+Key = tuple[str, int]
+"""(sha256 of the example's file, view)"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Views of one example. path, sha256: of its file. views: their numbers, 0 for the example as it is."""
+
+    path: str
+    sha256: str
+    views: tuple[int, ...] = (0,)
+
+
+AHEAD = 32
+"""Examples that are read and decoded before they are asked for, at least; else two batches."""
+
+
+def batches(spec: InputSpec, read: Read, tasks: Sequence[Task], size: int) -> Iterator[tuple[list[Key], Arrays]]:
+    """What each row of a batch is, and the batch: arrays of at most `size` rows, in the order of `tasks`.
+
+    Files are read, decoded and augmented on all cores, ahead of the consumer. Raises what `read` and the spec raise.
+    """
+
+    def seen(task: Task) -> list[tuple[Key, Arrays]]:
+        arrays = spec.arrays(read(task.path, task.sha256), task.sha256, task.views)
+        return [((task.sha256, view), one) for view, one in zip(task.views, arrays, strict=True)]
+
+    batch: list[tuple[Key, Arrays]] = []
+    for group in prefetched(seen, tasks, available(), max(2 * size, AHEAD)):
+        for one in group:
+            batch.append(one)
+            if len(batch) == size:
+                yield _stacked(batch)
+                batch = []
+    if batch:
+        yield _stacked(batch)
+
+
+def _stacked(batch: list[tuple[Key, Arrays]]) -> tuple[list[Key], Arrays]:
+    names = batch[0][1]
+    return [key for key, _ in batch], {name: np.stack([arrays[name] for _, arrays in batch]) for name in names}
