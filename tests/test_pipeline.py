@@ -21,7 +21,7 @@ import yaml
 from mlflow.pyfunc.scoring_server import parse_tf_serving_input
 
 from conftest import CLASSES, Project, make_project, tiny_params
-from graft import params
+from graft.config.load import load
 
 ALL = ["prepare", "extract", "train", "finetune", "evaluate"]
 
@@ -115,7 +115,7 @@ def test_features_say_what_made_them(project: Project) -> None:
 
 def test_the_run_holds_all_that_the_files_say(project: Project, first_run: Any, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(project.run("git", "show", "HEAD:params.yaml").stdout)
-    resolved = params.load(tmp_path / "params.yaml").flat()
+    resolved = load(tmp_path / "params.yaml").flat()
     assert first_run.data.params == {key: str(value) for key, value in resolved.items()}
     client = project.client()
     for stage in ("train", "finetune"):

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from graft import params
+from graft.config import schema
 
 SOURCE = REPOSITORY / "src"
 PIPELINE = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())
@@ -73,7 +73,7 @@ def parameters_read(stage: str) -> set[str]:
     """The keys of params.yaml that `run` uses: `section.key` where it only takes attributes, else `section`."""
     module = __import__(f"graft.stages.{stage}", fromlist=["run"])
     signature = inspect.signature(module.run)
-    sections = [name for name in signature.parameters if name in params.Params.model_fields]
+    sections = [name for name in signature.parameters if name in schema.Params.model_fields]
     tree = ast.parse(inspect.getsource(module.run))
     read: set[str] = set()
     for section in sections:
@@ -84,7 +84,7 @@ def parameters_read(stage: str) -> set[str]:
             if isinstance(node, ast.Name) and node.id == section:
                 whole |= id(node) not in attributes
                 keys.add(attributes.get(id(node), ""))
-        model = params.Params.model_fields[section].annotation
+        model = schema.Params.model_fields[section].annotation
         if whole or keys == set(getattr(model, "model_fields", {})):
             read.add(section)
         else:

@@ -11,12 +11,12 @@ import mlflow
 import pytest
 
 from conftest import REPOSITORY
-from graft import params
+from graft.config.load import load
 from graft.errors import TrackingError
 from graft.tracking import git, mirror, run, server
 
 CONNECT = "from graft.tracking import server; print(server.connect('shared')[1])"
-DEFAULT = params.load(REPOSITORY / "params.yaml")
+DEFAULT = load(REPOSITORY / "params.yaml")
 
 
 def test_three_at_once_make_one_store(tmp_path: Path) -> None:
