@@ -34,8 +34,8 @@ CLI = '''
 import os, sys, time
 
 def run():
-    from graft.tracking import dvc
-    words = [os.environ["WORD"], os.getcwd(), dvc.process_above().pid, os.getpid(), "tensorflow" in sys.modules]
+    from graft import session
+    words = [os.environ["WORD"], os.getcwd(), session.process_above().pid, os.getpid(), "tensorflow" in sys.modules]
     print(*words, VERSION)
     print("to standard error", file=sys.stderr)
     sys.stdout.flush()

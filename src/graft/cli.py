@@ -84,10 +84,10 @@ def prepare(
 ) -> None:
     """Account for every file of the source, and split the images into train, validation and test."""
     p = load_params()
+    from graft import session
     from graft.stages import prepare as stage
-    from graft.tracking import dvc
 
-    dvc.note_execution("prepare")
+    session.note_execution("prepare")
     stage.run(p.data, p.seed, catalogue, split, quarantine, duplicates, metrics)
 
 
@@ -96,10 +96,10 @@ def extract(catalogue: Catalogue, features: Annotated[Path, Out]) -> None:
     """Compute each image's features with the frozen backbone."""
     p = load_params()
     start_tensorflow()
+    from graft import session
     from graft.stages import extract as stage
-    from graft.tracking import dvc
 
-    dvc.note_execution("extract")
+    session.note_execution("extract")
     stage.run(p.data, p.backbone, p.extract, p.finetune, catalogue, features)
 
 

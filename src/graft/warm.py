@@ -67,9 +67,9 @@ def run_there() -> None:
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     if sys.platform != "linux" or os.environ.get(VARIABLE) == "0" or command not in (*FOLLOWED, "evaluate"):
         return
-    from graft.tracking import dvc
+    from graft import session
 
-    above = None if dvc.PROCESS in os.environ else dvc.process_above()
+    above = None if session.PROCESS in os.environ else session.process_above()
     if above is None:
         return
     address = _address(above)
@@ -256,7 +256,7 @@ def _mind(connection: socket.socket, dvc_pid: int) -> NoReturn:
 
 def _become(request: dict[str, Any], files: list[int], dvc_pid: int) -> None:
     """Take over what a process has from the one that starts it."""
-    from graft.tracking import dvc
+    from graft import session
 
     for number, file in enumerate(files):
         os.dup2(file, number)
@@ -264,7 +264,7 @@ def _become(request: dict[str, Any], files: list[int], dvc_pid: int) -> None:
     os.umask(request["umask"])
     os.chdir(request["folder"])
     os.environ.clear()
-    os.environ.update(request["environment"] | {dvc.PROCESS: str(dvc_pid)})
+    os.environ.update(request["environment"] | {session.PROCESS: str(dvc_pid)})
     sys.argv = request["argv"]
     sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
     signal.signal(signal.SIGINT, signal.default_int_handler)

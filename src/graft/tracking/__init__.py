@@ -3,7 +3,7 @@
 The only place that knows MLflow, and the only place that reads `dvc.lock`.
 
 server.py  which store or server, and whether it answers
-dvc.py     what `dvc.lock` holds, which stages ran under this `dvc` process
+dvc.py     what `dvc.lock` holds; with graft.session, which stages ran
 git.py     commit, dirty flag, diff
 run.py     the pass's run: opened by the first training stage, completed by `evaluate`
 mirror.py  what a complete run is given, from the files

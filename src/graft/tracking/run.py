@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graft import session
 from graft.errors import TrackingError
 from graft.progress import say
 from graft.tracking import dvc, git, mirror, server
@@ -58,7 +59,7 @@ def live(stage: str, params: Params, inputs: Inputs) -> Iterator[OnEpoch]:
     that is complete is left alone: training again is a check of it, and `complete` compares. If the store
     fails later, training goes on: `complete` logs from the files.
     """
-    dvc.note_execution(stage)
+    session.note_execution(stage)
     client, experiment_id = server.connect(params.tracking.experiment)
     with server.faults():
         done = _find(client, experiment_id, {PASS: pass_id(params, inputs), COMPLETE: "true"})
@@ -90,7 +91,7 @@ def live(stage: str, params: Params, inputs: Inputs) -> Iterator[OnEpoch]:
 
 def before_judging(stage: str, params: Params) -> None:
     """Before `evaluate`: the store must answer before work is done; raises TrackingError if it does not."""
-    dvc.note_execution(stage)
+    session.note_execution(stage)
     server.connect(params.tracking.experiment)
 
 
