@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 import atexit
+import ctypes
 import gc
 import importlib
 import json
@@ -60,6 +61,9 @@ Not openvino, which starts a thread as it is imported.
 """
 
 LONGEST_REQUEST = 2**20
+
+SET_PARENT_DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of Linux's prctl(2)."""
 
 
 def run_there() -> None:
@@ -111,8 +115,25 @@ def _ask(address: str) -> int | None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda number, _: _pass_on(number, worker))
-        code = _received(connection, 4)
-        return 1 if code is None else int.from_bytes(code)
+        told = _received(connection, 4)
+        # A worker that is not minded any more is killed, see `_end_with`.
+        code = -signal.SIGKILL if told is None else int.from_bytes(told, signed=True)
+        return code if code >= 0 else _ended_by(-code)
+
+
+def _ended_by(number: int) -> int:
+    """Say that a signal has ended the command, which could say nothing itself; returns a shell's exit code for that."""
+    from graft.progress import say
+
+    name = next((one.name for one in signal.Signals if one == number), "unknown")
+    why: dict[int, str] = {
+        signal.SIGKILL: ", by the system or by hand; out of memory?",
+        signal.SIGSEGV: ", a fault in one of the libraries",
+        signal.SIGABRT: ", a fault in one of the libraries",
+        signal.SIGBUS: ", a fault in one of the libraries, or a full disk under a mapped file",
+    }
+    say(f"graft: {sys.argv[1]} was ended by signal {number} ({name}){why.get(number, '')}")
+    return 128 + number
 
 
 def _requested(connection: socket.socket, address: str) -> int | None:
@@ -234,8 +255,10 @@ def _mind(connection: socket.socket, dvc_pid: int) -> NoReturn:
         if body is None or len(files) != 3:
             os._exit(1)
         request = json.loads(body)
+        minder = os.getpid()
         worker = os.fork()
         if worker == 0:
+            _end_with(minder)
             connection.close()
             _become(request, list(files), dvc_pid)
             os._exit(_run())
@@ -248,10 +271,17 @@ def _mind(connection: socket.socket, dvc_pid: int) -> NoReturn:
             os.kill(worker, signal.SIGKILL)
         _, status = os.waitpid(worker, 0)
         with suppress(OSError):
-            connection.sendall((os.waitstatus_to_exitcode(status) % 256).to_bytes(4))
+            connection.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, signed=True))
     except Exception:
         os._exit(1)
     os._exit(0)
+
+
+def _end_with(parent: int) -> None:
+    """The system kills this process when its parent ends, however that ends: nobody would watch it any more."""
+    ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before that was asked for
+        os._exit(1)
 
 
 def _become(request: dict[str, Any], files: list[int], dvc_pid: int) -> None:
