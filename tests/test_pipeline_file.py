@@ -17,8 +17,8 @@ from graft import params
 SOURCE = REPOSITORY / "src"
 PIPELINE = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())
 STAGES = ("prepare", "extract", "train", "finetune", "evaluate")
-CHANGE_NO_OUTPUT = {f"src/graft/{name}.py" for name in ("cache", "errors", "progress", "start")}
-"""Modules that only word messages or save time."""
+CHANGE_NO_OUTPUT = {f"src/graft/{name}.py" for name in ("__init__", "cache", "cores", "errors", "progress", "start")}
+"""Modules that only word messages, count cores, have the version or save time."""
 
 
 def module_file(name: str) -> Path | None:

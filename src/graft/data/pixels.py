@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from graft import cores
 from graft.ahead import ahead
 from graft.data import augment, catalogue
 from graft.data.decode import Resizing, decode
@@ -44,7 +44,7 @@ def batches(
         return [((i, k), plain if k == 0 else augment.numbered(plain, augmentation or {}, sha256, k)) for k in views[i]]
 
     batch: list[tuple[Wanted, np.ndarray]] = []
-    for group in ahead(seen, range(len(entries)), os.cpu_count(), 2 * size):
+    for group in ahead(seen, range(len(entries)), cores.available(), 2 * size):
         for one in group:
             batch.append(one)
             if len(batch) == size:

@@ -15,6 +15,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
+from graft import cores
 from graft.data import catalogue, split
 from graft.data.checks import duplicates, quarantine
 from graft.data.decode import UndecodableError, open_rgb
@@ -181,5 +182,5 @@ def _thumbnails(reader: Reader | None, paths: Iterable[str]) -> dict[str, str]:
         image.save(out, "JPEG", quality=80)
         return path, base64.b64encode(out.getvalue()).decode()
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(cores.available()) as pool:
         return {path: text for path, text in pool.map(one, paths) if text}

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft import session
+from graft import cores, session
 from graft.errors import TrackingError
 from graft.progress import say
 from graft.tracking import dvc, git, mirror, server
@@ -170,7 +170,7 @@ def _open(client: MlflowClient, experiment_id: str, params: Params, inputs: Inpu
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": code.commit,
         "graft.git.dirty": str(code.dirty).lower(),
-        "graft.cpu_threads": str(os.cpu_count()),
+        "graft.cpu_threads": str(cores.available()),
         "mlflow.user": _user(),
         **({"dvc.exp_name": os.environ["DVC_EXP_NAME"]} if "DVC_EXP_NAME" in os.environ else {}),
         **params.tracking.tags,

@@ -7,7 +7,6 @@ by their sha256; a file that has not changed since is not even read.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ import simplejpeg
 from PIL import Image
 from scipy.fft import dctn
 
+from graft import cores
 from graft.data.checks.verdicts import Store, Verdict
 from graft.data.decode import UPRIGHT, UndecodableError, exif_orientation, open_lazily, rgb, verdicts
 from graft.data.sources import SOURCES
@@ -193,7 +193,7 @@ def examine_all(source: str, root: Path, paths: Sequence[str], max_pixels: int) 
 def _in_parallel(
     source: str, root: Path, reader: Reader, chunks: list[list[str]], max_pixels: int
 ) -> Iterator[list[Examined]]:
-    n_jobs = os.cpu_count() or 1
+    n_jobs = cores.available()
     if len(chunks) * CHUNK < PROCESSES_FROM or not reader.cheap_to_open:
         parallel = joblib.Parallel(n_jobs, backend="threading", return_as="generator", pre_dispatch="4*n_jobs")
         yield from parallel(joblib.delayed(_examine_chunk)(reader, chunk, max_pixels) for chunk in chunks)
