@@ -8,6 +8,8 @@ from pathlib import Path
 
 from graft import warm
 
+STAGES = ("prepare", "extract", "train", "finetune", "evaluate")
+
 
 def main() -> None:
     """Run the command here or in a warm process, with the sources of the checkout it is called in."""
@@ -21,10 +23,16 @@ def main() -> None:
 def _run_workspace_code() -> None:
     """In a checkout with graft's sources, run those: a queued experiment has the code it was queued with."""
     here, loaded = Path("src").resolve(), Path(__file__).resolve().parent.parent
-    if here != loaded and (here / "graft" / "cli.py").is_file():
+    if here != loaded and _is_checkout(Path()):
         path = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
         module = "graft" if (here / "graft" / "__main__.py").is_file() else "graft.cli"  # where it was at first
         os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], os.environ | {"PYTHONPATH": path})
+
+
+def _is_checkout(folder: Path) -> bool:
+    """Whether it is one of this project, of any version: its stages are there. Others are called graft too."""
+    stages = folder / "src" / "graft" / "stages"
+    return (folder / "dvc.yaml").is_file() and all((stages / f"{name}.py").is_file() for name in STAGES)
 
 
 if __name__ == "__main__":
