@@ -13,6 +13,7 @@ import yaml
 
 from graft import session
 from graft.errors import TrackingError
+from graft.tracking import server
 
 LOCK = Path("dvc.lock")
 PIPELINE = Path("dvc.yaml")
@@ -80,8 +81,12 @@ def require_current(params: dict[str, Any]) -> None:
 
 
 def written() -> list[str]:
-    """Paths that a pass writes: `dvc.lock` and the outputs that dvc.yaml declares."""
-    return [str(LOCK), *map(str, paths().values())]
+    """What a pass writes: `dvc.lock`, the outputs that dvc.yaml declares, notes, the store, what DVC has git ignore.
+
+    Paths, and patterns of git's.
+    """
+    store = (f"{server.STORE}*", server.ARTIFACTS)
+    return [str(LOCK), *map(str, paths().values()), str(session.NOTES.parent), *store, "*.gitignore"]
 
 
 def md5_of(path: Path) -> str:

@@ -165,7 +165,7 @@ def _open(client: MlflowClient, experiment_id: str, params: Params, inputs: Inpu
     code = git.state(Path.cwd(), dvc.written())
     tags = {
         PASS: pass_id(params, inputs),
-        CODE: hashlib.sha256(f"{code.commit}{code.diff}".encode()).hexdigest()[:12],
+        CODE: code.digest,
         "mlflow.source.name": "dvc repro",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": code.commit,
@@ -187,8 +187,8 @@ def _open(client: MlflowClient, experiment_id: str, params: Params, inputs: Inpu
         missing = [Param(key, _text(value)) for key, value in params.flat().items() if key not in known]
         for start in range(0, len(missing), 100):
             client.log_batch(tracked.run_id, params=missing[start : start + 100])
-        if code.diff:
-            client.log_text(tracked.run_id, code.diff, "code/uncommitted.diff")
+        if code.uncommitted:
+            client.log_text(tracked.run_id, code.uncommitted, "code/uncommitted.diff")
     return tracked
 
 
