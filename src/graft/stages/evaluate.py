@@ -40,7 +40,10 @@ def run(
     pictures_path: Path,
     predictions_path: Path,
 ) -> None:
-    """Write metrics (model -> split -> metric), confusion of the final model on test, pictures, predictions."""
+    """Write metrics (model -> split -> metric), confusion of the final model on test, pictures, predictions.
+
+    Where nothing is held out, models have no split, tables no row, and the curves are the only picture.
+    """
     images = catalogue.read(catalogue_path)
     used, classes = images.used, images.classes
     rows = {
@@ -80,16 +83,20 @@ def run(
             parts.append(
                 predictions.table(model, name, list(shown["path"]), list(shown["label"]), by_split[name], classes)
             )
-    table = pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True) if parts else predictions.nothing(classes)
     predictions.write(table, predictions_path)
 
     last_split: SplitName = "test" if "test" in rows else "validation"
     final = list(probabilities)[-1]
     last = table[(table["model"] == final) & (table["split"] == last_split)]
     plots.write_confusion(list(last["prediction"]), list(last["label"]), confusion_path)
-    on_shown = {f"{model}, {last_split}": splits[last_split] for model, splits in judged.items()}
+    on_shown = {
+        f"{model}, {last_split}": splits[last_split] for model, splits in judged.items() if last_split in splits
+    }
     for picture, draw in plots.PLOTS.items():
-        plots.save(draw(curves, on_shown), pictures_path / f"{picture}.png")
+        figure = draw(curves, on_shown)
+        if figure is not None:
+            plots.save(figure, pictures_path / f"{picture}.png")
 
 
 def _predicted(model: keras.Model, array: np.ndarray, rows: dict[SplitName, np.ndarray]) -> dict[SplitName, np.ndarray]:
