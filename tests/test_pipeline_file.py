@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,30 @@ def module_file(name: str) -> Path | None:
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
-def imported(file: Path) -> set[Path]:
-    """graft's own modules that `file` imports at run time, lazily or not."""
-    tree = ast.parse(file.read_text())
+def run_time_imports(text: str, package: str) -> set[str]:
+    """Every module that a source text may import at run time, lazily or not, by its full name.
+
+    package: the dotted name of the package that it stands in. `from a import b` gives `a` and `a.b`.
+    """
+    tree = ast.parse(text)
     for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
             node.body = []
     names: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "graft":
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names if alias.name.split(".")[0] == "graft"}
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*above, *filter(None, [node.module])])
+            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def imported(file: Path) -> set[Path]:
+    """graft's own modules that `file` imports at run time, lazily or not."""
+    package = ".".join(file.relative_to(SOURCE).parent.parts)
+    names = (name for name in run_time_imports(file.read_text(), package) if name.split(".")[0] == "graft")
     return {found for name in names if (found := module_file(name))}
 
 
@@ -117,16 +130,96 @@ def test_no_stage_depends_on_the_tracker_or_the_command_line() -> None:
         ]
 
 
-@pytest.mark.parametrize("package", ["features", "models", "training", "evaluation", "tracking"])
-def test_imports_run_one_way(package: str) -> None:
-    """cli -> stages -> the packages -> params, errors; MLflow only in tracking."""
-    for file in (SOURCE / "graft" / package).rglob("*.py"):
-        text = file.read_text()
-        assert "graft.stages" not in text
-        assert "graft.cli" not in text
-        if package != "tracking":
-            assert "mlflow" not in text.replace("mlflow ui", ""), file
-            assert "graft.tracking" not in text
+COMMON = {"errors", "progress"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "progress": set(),
+    "cores": set(),
+    "session": set(),
+    "ahead": set(),
+    "start": {"progress"},
+    "cache": COMMON,
+    "backbones": COMMON | {"start"},
+    "params": {"errors", "backbones"},
+    "data": COMMON | {"ahead", "cache", "cores", "start"},
+    "features": COMMON | {"ahead", "backbones", "cache"},
+    "models": COMMON | {"backbones"},
+    "training": COMMON | {"features"},
+    "evaluation": COMMON,
+    "stages": COMMON | {"backbones", "data", "evaluation", "features", "models", "training"},
+    "tracking": COMMON | {"cores", "data", "session"},
+    "cli": COMMON | {"backbones", "data", "evaluation", "features", "params", "session", "stages", "start", "tracking"},
+    "warm": COMMON | {"cli", "session", "start"},
+    "__main__": {"cli", "warm"},
+}
+"""Package or module right under graft -> those that it may import at run time, beside itself."""
+
+ONLY_IN = {"mlflow": {"tracking"}, "typer": {"cli"}}
+"""Library -> the only ones that may import it."""
+
+
+def part_of(name: str) -> str:
+    """What stands right under graft: "graft.data.sources" is in "data"."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def faults_of(text: str, package: str, part: str) -> set[str]:
+    """What a source text in a package of graft's imports and may not. part: of MAY_IMPORT."""
+    names = run_time_imports(text, package)
+    own = {part_of(name) for name in names if name.split(".")[0] == "graft" and module_file(name)} - {"", part}
+    libraries = {name.split(".")[0] for name in names} & set(ONLY_IN)
+    return (own - MAY_IMPORT[part]) | {library for library in libraries if part not in ONLY_IN[library]}
+
+
+FILES = [file for file in sorted((SOURCE / "graft").rglob("*.py")) if file != SOURCE / "graft" / "__init__.py"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(SOURCE / "graft").as_posix())
+def test_imports_run_one_way(file: Path) -> None:
+    """cli -> stages -> the packages -> errors, progress; MLflow only in tracking."""
+    place = file.relative_to(SOURCE).with_suffix("").parts
+    assert faults_of(file.read_text(), ".".join(place[:-1]), place[1]) == set()
+
+
+def test_there_is_one_way() -> None:
+    assert list(TopologicalSorter(MAY_IMPORT).static_order())[-1] == "__main__"
+    assert set(MAY_IMPORT) == {file.relative_to(SOURCE / "graft").parts[0].removesuffix(".py") for file in FILES}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("import graft.stages.train", "stages"),
+        ("from graft import cli", "cli"),
+        ("from graft.stages import train as stage", "stages"),
+        ("from graft.tracking.run import live", "tracking"),
+        ("from ...tracking import run", "tracking"),
+        ("from ... import cli", "cli"),
+        ("def later():\n    from graft import params", "params"),
+        ("try:\n    import mlflow.pyfunc\nexcept ImportError:\n    pass", "mlflow"),
+        ("from mlflow import MlflowClient", "mlflow"),
+        ("if not TYPE_CHECKING:\n    from graft import cli", "cli"),
+        ("if TYPE_CHECKING:\n    pass\nelse:\n    from graft import cli", "cli"),
+    ],
+)
+def test_an_import_that_turns_back_is_seen(text: str, fault: str) -> None:
+    """Planted into `graft.data.sources`."""
+    assert faults_of(text, "graft.data.sources", "data") == {fault}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from graft.errors import DataError",
+        "from graft.data.sources import base",
+        "from . import base",
+        "from ..labels import read",
+        "if TYPE_CHECKING:\n    from graft.params import DataParams\n    from mlflow import MlflowClient",
+        '"""Not `import mlflow`, nor graft.stages."""',
+    ],
+)
+def test_an_import_that_may_be_is_let_through(text: str) -> None:
+    assert faults_of(text, "graft.data.sources", "data") == set()
 
 
 def test_commands_pass_every_path_that_is_listed() -> None:
