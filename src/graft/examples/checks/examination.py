@@ -6,7 +6,6 @@ A file that has not changed since is not even read.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from graft.examples.checks.verdict_cache import VerdictCache
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import Reader
 from graft.inputs.image.examine import Seen, Verdict, look, with_hashes
+from graft.runtime.cores import available
 from graft.runtime.progress import say, track
 
 PROCESSES_FROM = 4000
@@ -77,7 +77,7 @@ def examine_all(source: str, root: Path, paths: Sequence[str], max_pixels: int) 
 def _in_parallel(
     source: str, root: Path, reader: Reader, chunks: list[list[str]], max_pixels: int
 ) -> Iterator[list[Examined]]:
-    n_jobs = os.cpu_count() or 1
+    n_jobs = available()
     if len(chunks) * CHUNK < PROCESSES_FROM or not reader.cheap_to_open:
         parallel = joblib.Parallel(n_jobs, backend="threading", return_as="generator", pre_dispatch="4*n_jobs")
         yield from parallel(joblib.delayed(_examine_chunk)(reader, chunk, max_pixels) for chunk in chunks)
