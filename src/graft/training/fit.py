@@ -151,8 +151,8 @@ def _check(p: Optimization, train: Examples, validation: Examples) -> None:
         raise TrainingError(f"monitor: {p.monitor} needs validation examples, and the split has none.")
     if not validation.weights.any():
         raise TrainingError(
-            f"monitor: {p.monitor} needs validation examples with a weight above 0. All {len(validation.rows)} weigh 0. "
-            "Give them one, or set monitor to loss or accuracy."
+            f"monitor: {p.monitor} needs validation examples with a weight above 0. All {len(validation.rows)} weigh "
+            "0. Give them one, or set monitor to loss or accuracy."
         )
 
 

@@ -114,8 +114,11 @@ def _call(operation: Any, calls: list[Call], training: bool) -> list[Any]:
     """What a layer, an operation or a network within the network gives for each shard."""
     import keras
 
+    takes = inspect.signature(operation.call).parameters.get("training")
     own = calls[0][1].get("training")
-    training = training if own is None else own
+    # Keras notes a layer's default as if it had been asked for: Dropout's is False.
+    if takes is not None and own not in (None, takes.default):
+        training = own
     if isinstance(operation, keras.Sequential):
         outputs = [arguments[0] for arguments, _ in calls]
         for layer in operation.layers:
@@ -126,7 +129,7 @@ def _call(operation: Any, calls: list[Call], training: bool) -> list[Any]:
     special = {keras.layers.BatchNormalization: _batch_norm, keras.layers.LayerNormalization: _layer_norm}
     if type(operation) in special:
         return special[type(operation)](operation, [arguments[0] for arguments, _ in calls], training)
-    if "training" in inspect.signature(operation.call).parameters:
+    if takes is not None:
         calls = [(arguments, named | {"training": training}) for arguments, named in calls]
     return [operation(*arguments, **named) for arguments, named in calls]
 
