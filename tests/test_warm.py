@@ -186,7 +186,7 @@ def test_a_death_is_told_and_leaves_nothing_running(
     worker = dvc.worker()
     minder = worker.parent()
     assert minder
-    assert "graft.warm" in minder.cmdline()
+    assert "graft.runtime.warm" in minder.cmdline()
     assert seen not in (worker.pid, minder.pid)
     os.kill({"worker": worker, "minder": minder}[victim].pid, number)
     worker.wait(timeout=30)

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from graft.examples.sources.base import SplitName
 
 
-AT_A_TIME = 64
-"""Examples whose probabilities are computed at a time."""
-
-
 @dataclass(frozen=True)
 class Dataset:
     """used: the catalogue's used rows, in the order of every array. classes: in the order of the model's outputs.
@@ -77,6 +73,4 @@ def fit_to(
 
 def predicted(model: keras.Model, array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """(len(rows), n_classes) probabilities of examples as they are, from features or activations."""
-    starts = range(0, len(rows), AT_A_TIME)
-    parts = [shards.predict(model, store.plain(array, rows[start : start + AT_A_TIME])) for start in starts]
-    return np.concatenate(parts) if parts else np.empty((0, model.output_shape[-1]), np.float32)
+    return shards.predict_rows(model, rows, lambda chosen: store.plain(array, chosen))

@@ -17,7 +17,7 @@ import psutil
 
 NOTES = Path(".graft/executed.json")
 PROCESS = "GRAFT_DVC_PROCESS"
-"""In the environment of a stage that `graft.warm` forked: the `dvc` process, which is not among its ancestors."""
+"""In the environment of a stage that a warm process forked: the `dvc` process, which is not among its ancestors."""
 
 PYTHON = re.compile(r"(python|pypy)w?[\d.]*[td]*(\.exe)?", re.IGNORECASE)
 """File names of interpreters: python, python3.13t, pythonw.exe, pypy3."""

@@ -1,4 +1,4 @@
-"""Start TensorFlow quietly."""
+"""Start TensorFlow and Keras quietly, with the settings that graft relies on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,28 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from graft.errors import SurroundingsError
+from graft.runtime import cores
 from graft.runtime.progress import say
 
 T = TypeVar("T")
 
 UNUSED = ("matplotlib", "cv2", "sklearn")
 """What Keras imports, if it is there, for plots and wrappers that graft does not use: a third of its start."""
+
+KERAS_VARIABLES = {
+    "KERAS_BACKEND": "tensorflow",
+    "KERAS_NNX_ENABLED": "false",
+    "KERAS_MAX_EPOCHS": None,
+    "KERAS_MAX_STEPS_PER_EPOCH": None,
+}
+"""What Keras reads as it is imported -> what graft needs it to be, None for unset, whatever the user has for others."""
+
+EXACT = {"arithmetic_optimization": False, "constant_folding": False}
+"""What TensorFlow must not rewrite: the first makes x / sqrt(y) a product with an approximate reciprocal square root,
+
+the second 1 / y an approximate reciprocal, and x / constant a product with one. All differ between processors.
+"""
 
 
 @contextmanager
@@ -39,12 +55,50 @@ def start_tensorflow() -> None:
     say(f"TensorFlow {tf.__version__} on {names}")
 
 
+def configure(threads: int | None = None) -> None:
+    """Settings of TensorFlow and Keras, before the first computation: results then do not depend on `threads`.
+
+    threads: that run operations side by side, None for one a core. Each operation runs on one of them
+        (`training.shards` says why). Raises RuntimeError where TensorFlow has computed with other settings.
+    """
+    import tensorflow as tf
+
+    keras = _keras()
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(threads or cores.available())
+    tf.config.optimizer.set_experimental_options(EXACT)
+    tf.config.experimental.enable_op_determinism()
+    # Keras reads these from the user's keras.json.
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_dtype_policy("float32")
+
+
+def _keras() -> Any:
+    """The module. Raises SurroundingsError where the user's keras.json keeps it from being imported."""
+    try:
+        import keras
+    except (ValueError, TypeError, AssertionError) as error:
+        folder = os.environ.get("KERAS_HOME") or "~/.keras"
+        raise SurroundingsError(
+            f"{folder}/keras.json: must be a file that Keras accepts, or none. Got: {' '.join(str(error).split())}. "
+            "Mend or remove it; what it says is not used by graft."
+        ) from None
+    return keras
+
+
 def import_tensorflow() -> None:
     """Import TensorFlow and leave the devices alone."""
     _quietly(_import)
 
 
 def _import() -> None:
+    for name, value in KERAS_VARIABLES.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
     with _hidden(UNUSED):
         import tensorflow  # noqa: F401
 
@@ -53,6 +107,7 @@ def _devices() -> list[Any]:
     _import()
     import tensorflow as tf
 
+    configure()
     return list(tf.config.list_physical_devices())
 
 

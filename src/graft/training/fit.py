@@ -1,7 +1,7 @@
 """Fit a model to batches, keep its best epoch, return its history.
 
 Where the batches come from is the caller's business: a `Fetch` gives the inputs of any rows at any
-epoch, be they cached features, pixels augmented anew, or activations at a boundary.
+epoch, be they cached features, inputs augmented anew, or activations at a boundary.
 """
 
 from __future__ import annotations
@@ -9,60 +9,34 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from graft.errors import TrainingError
+from graft.runtime.prefetch import prefetched
 from graft.runtime.progress import say
-from graft.training import optimizers
+from graft.training import history, optimizers, shards
 
 if TYPE_CHECKING:
     import keras
 
-COLUMNS = ("epoch", "steps", "learning_rate", "accuracy", "loss", "val_accuracy", "val_loss", "best")
-"""Of a history."""
+    from graft.config.schema import Optimization
 
 Fetch = Callable[[np.ndarray, int], np.ndarray]
-"""(row numbers (b,), epoch from 0) -> inputs (b, ...)."""
+"""(row numbers (b,), epoch from 0) -> inputs (b, ...) float32. Called on a thread of its own."""
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 """(epoch from 1, its metrics) -> nothing; called as each epoch ends."""
 
-
-Batch = tuple[np.ndarray, ...]
-"""inputs (b, ...), targets (b, n_classes), weights (b,): all float32."""
-
 MOST_BATCHES, MOST_BYTES = 16, 2**24
-"""That are made at a time."""
-
-JUDGED_BYTES = 2**21
-"""Of validation inputs in one step, of up to MOST_BATCHES batches: a small head's step costs the same for all."""
-
-
-class FitValues(optimizers.OptimizerValues, Protocol):
-    """The part of a training section that is read here."""
-
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def epochs(self) -> int | None: ...
-    @property
-    def steps(self) -> int | None: ...
-    @property
-    def label_smoothing(self) -> float: ...
-    @property
-    def class_weights(self) -> str: ...
-    @property
-    def monitor(self) -> str: ...
-    @property
-    def early_stopping_patience(self) -> int | None: ...
-    @property
-    def early_stopping_min_delta(self) -> float: ...
+"""That are fetched at a time: handing over one batch from a thread costs as much as a step of a small head."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +48,27 @@ class Examples:
     weights: np.ndarray
 
 
+@dataclass(frozen=True)
+class Batch:
+    """inputs (b, ...) float32, targets (b,) int64, weights (b,) float32 of the loss."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a model made of some examples: losses (b,) float32, hits (b,) bool, and the weights (b,) of the losses."""
+
+    losses: np.ndarray
+    hits: np.ndarray
+    weights: np.ndarray
+
+
 def fit(
     model: keras.Model,
-    p: FitValues,
+    p: Optimization,
     seed: int,
     n_classes: int,
     train: Examples,
@@ -85,55 +77,89 @@ def fit(
     fetch_validation: Fetch,
     on_epoch: OnEpoch = lambda epoch, metrics: None,
 ) -> pd.DataFrame:
-    """Train `model` in place; afterwards it has the weights of the best epoch by `p.monitor`.
+    """Train `model` in place; afterwards all its variables are those of the best epoch by `p.monitor`.
 
     Returns the history, a row per epoch: epoch (from 1), steps (in all), learning_rate, loss, accuracy,
     val_loss, val_accuracy, best (1 for the epoch whose weights were kept). Loss is cross-entropy over
-    smoothed labels. Raises TrainingError where the monitor cannot be computed or the loss is no number.
+    smoothed labels: sum(weight * loss) / sum(weight) over a batch as a step minimises it, and over all examples
+    as it is reported. Raises TrainingError where the monitor cannot be computed or is no number.
     """
     import keras
-    import tensorflow as tf
 
-    if p.monitor.startswith("val_") and not len(validation.rows):
-        raise TrainingError(f"monitor: {p.monitor} needs validation images, and the split has none.")
-    if not len(train.rows):
-        raise TrainingError("the split has no training images.")
+    _check(p, train, validation)
     steps_per_epoch = math.ceil(len(train.rows) / p.batch_size)
     total_steps = p.steps if p.steps is not None else (p.epochs or 0) * steps_per_epoch
     epochs = math.ceil(total_steps / steps_per_epoch)
 
-    tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
-    model.compile(
-        optimizer=optimizers.build(p, total_steps),
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=p.label_smoothing),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+    optimizer = optimizers.build(p, total_steps)
+    optimizer.build(model.trainable_variables)
+    step = _step(model, optimizer, n_classes, p.label_smoothing)
+    judge = _judge(model, n_classes, p.label_smoothing)
+    by_class = _class_weights(p.class_weights, train.targets, n_classes)
+    at_a_time = p.batch_size * _batches_at_a_time(p.batch_size, model)
+
+    best = _Best(model, p)
+    rows: list[dict[str, float]] = []
+    began, done = time.monotonic(), 0
+    bar = tqdm(
+        total=total_steps * p.batch_size,
+        desc="training",
+        unit=" examples",
+        disable=not sys.stderr.isatty(),
+        leave=False,
     )
-    weights = _class_weights(p.class_weights, train.targets, n_classes)
-    keeper = _keep_best(p, total_steps, epochs, on_epoch)
-    example = fetch_train(train.rows[:1], 0)[0]
-    held_out = None
-    if len(validation.rows):
-        judged = _at_a_time(p.batch_size, example, JUDGED_BYTES)
-        n_batches = math.ceil(len(validation.rows) / judged)
-        held_out = _dataset(
-            judged, n_batches, example, lambda size: _once(validation, fetch_validation, size, n_classes)
+    with closing(_batches(train, fetch_train, p.batch_size, at_a_time, by_class, epochs, seed)) as batches, bar:
+        for epoch in range(1, epochs + 1):
+            trained = []
+            for batch in islice(batches, min(steps_per_epoch, total_steps - done)):
+                trained.append(step(batch))
+                bar.update(p.batch_size)
+            done += len(trained)
+            metrics = _metrics(trained)
+            if len(validation.rows):
+                held_out = _metrics(_judged(judge, validation, fetch_validation))
+                metrics |= {f"val_{name}": value for name, value in held_out.items()}
+            _check_finite(p, epoch, metrics)
+            rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+            rows.append({"epoch": epoch, "steps": done, "learning_rate": rate, **metrics})
+            best.offer(epoch, metrics[p.monitor])
+            on_epoch(epoch, {"learning_rate": rate, **metrics})
+            _report(f"epoch {epoch}/{epochs}", metrics, p.batch_size, done, total_steps, time.monotonic() - began)
+            if p.early_stopping_patience is not None and epoch - best.epoch >= p.early_stopping_patience:
+                break
+    best.restore()
+    curve = pd.DataFrame(rows)
+    curve["best"] = (curve["epoch"] == best.epoch).astype(int)
+    return curve.reindex(columns=list(history.COLUMNS))
+
+
+def _check(p: Optimization, train: Examples, validation: Examples) -> None:
+    """Raise TrainingError where training cannot end in a best epoch, before it has begun."""
+    if not len(train.rows):
+        raise TrainingError("the split has no training examples.")
+    if not train.weights.any():
+        raise TrainingError(
+            f"the {len(train.rows)} training examples all have weight 0: nothing can be learnt of them."
         )
-    model.fit(
-        _dataset(
-            p.batch_size,
-            tf.data.INFINITE_CARDINALITY,
-            example,
-            lambda size: _endless(train, fetch_train, size, n_classes, weights, seed),
-        ),
-        epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-        validation_data=held_out,
-        callbacks=[keeper],
-        shuffle=False,
-        verbose=0,
-    )
-    return keeper.finish(model)  # type: ignore[no-any-return]
+    if not p.monitor.startswith("val_"):
+        return
+    if not len(validation.rows):
+        raise TrainingError(f"monitor: {p.monitor} needs validation examples, and the split has none.")
+    if not validation.weights.any():
+        raise TrainingError(
+            f"monitor: {p.monitor} needs validation examples with a weight above 0. All {len(validation.rows)} weigh "
+            "0. Give them one, or set monitor to loss or accuracy."
+        )
+
+
+def _check_finite(p: Optimization, epoch: int, metrics: dict[str, float]) -> None:
+    for name in ("loss", p.monitor):
+        if not math.isfinite(metrics[name]):
+            raise TrainingError(
+                f"{name}: became {metrics[name]} in epoch {epoch}. "
+                f"Lower learning_rate (it is {p.learning_rate:g}) or raise warmup_steps."
+            )
 
 
 def _class_weights(how: str, targets: np.ndarray, n_classes: int) -> np.ndarray:
@@ -144,114 +170,142 @@ def _class_weights(how: str, targets: np.ndarray, n_classes: int) -> np.ndarray:
     return (len(targets) / (n_classes * np.maximum(counts, 1))).astype(np.float32)
 
 
-def _endless(
-    examples: Examples, fetch: Fetch, size: int, n_classes: int, weights: np.ndarray, seed: int
-) -> Callable[[], Iterator[Batch]]:
-    """`size` or less of (inputs, one-hot targets, weights), epoch after epoch, each in an order of its own."""
-
-    def parts() -> Iterator[Batch]:
-        one_hot = np.eye(n_classes, dtype=np.float32)
-        epoch = 0
-        while True:
-            order = np.random.default_rng([seed, epoch]).permutation(len(examples.rows))
-            for start in range(0, len(order), size):
-                chosen = order[start : start + size]
-                target = examples.targets[chosen]
-                yield fetch(examples.rows[chosen], epoch), one_hot[target], weights[target] * examples.weights[chosen]
-            epoch += 1
-
-    return parts
+def _batches_at_a_time(batch_size: int, model: keras.Model) -> int:
+    """1 to MOST_BATCHES of them, whose inputs take no more than MOST_BYTES."""
+    batch_bytes: int = 4 * batch_size * math.prod(model.input_shape[1:])
+    return max(1, min(MOST_BATCHES, MOST_BYTES // batch_bytes))
 
 
-def _once(examples: Examples, fetch: Fetch, size: int, n_classes: int) -> Callable[[], Iterator[Batch]]:
-    def parts() -> Iterator[Batch]:
-        one_hot = np.eye(n_classes, dtype=np.float32)
-        for start in range(0, len(examples.rows), size):
-            rows, target = examples.rows[start : start + size], examples.targets[start : start + size]
-            yield fetch(rows, 0), one_hot[target], examples.weights[start : start + size]
+def _batches(
+    examples: Examples, fetch: Fetch, size: int, at_a_time: int, by_class: np.ndarray, epochs: int, seed: int
+) -> Generator[Batch]:
+    """Batches of `size`, the last of an epoch smaller, epoch after epoch, each in an order of its own.
 
-    return parts
-
-
-def _at_a_time(batch_size: int, example: np.ndarray, most_bytes: int) -> int:
-    """Examples in 1 to MOST_BATCHES batches whose inputs take no more than `most_bytes`. example: one input."""
-    return batch_size * max(1, min(MOST_BATCHES, most_bytes // (batch_size * example.nbytes)))
-
-
-def _dataset(
-    batch_size: int, n_batches: int, example: np.ndarray, parts: Callable[[int], Callable[[], Iterator[Batch]]]
-) -> Any:
-    """Batches of at most `batch_size`. example: one input. parts: number of examples -> as many at a time.
-
-    Several batches come from Python at a time, since each crossing costs as much as a step of a small head.
+    at_a_time: examples that are fetched together, a multiple of `size`. by_class: (n_classes,) weights.
     """
+
+    def pieces() -> Iterator[tuple[int, np.ndarray]]:
+        for epoch in range(epochs):
+            order = np.random.default_rng([seed, epoch]).permutation(len(examples.rows))
+            for start in range(0, len(order), at_a_time):
+                yield epoch, order[start : start + at_a_time]
+
+    def fetched(piece: tuple[int, np.ndarray]) -> Batch:
+        epoch, chosen = piece
+        targets = examples.targets[chosen]
+        return Batch(fetch(examples.rows[chosen], epoch), targets, by_class[targets] * examples.weights[chosen])
+
+    for piece in prefetched(fetched, pieces(), threads=1, most=2):
+        for start in range(0, len(piece.targets), size):
+            part = slice(start, start + size)
+            yield Batch(piece.inputs[part], piece.targets[part], piece.weights[part])
+
+
+def _step(model: keras.Model, optimizer: Any, n_classes: int, label_smoothing: float) -> Callable[[Batch], Judged]:
+    """One step of training: it changes the model's variables, and returns what the model made of the batch before."""
+    import keras
     import tensorflow as tf
 
-    source = parts(_at_a_time(batch_size, example, MOST_BYTES))
-    signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in next(source()))
-    dataset = tf.data.Dataset.from_generator(source, output_signature=signature)
-    dataset = dataset.flat_map(lambda *part: tf.data.Dataset.from_tensors(part).rebatch(batch_size))
-    return dataset.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2)
+    variables = model.trainable_variables
+    float_vector = tf.TensorSpec((None,), tf.float32)
+
+    @tf.function(input_signature=[_inputs_of(model), tf.TensorSpec((None,), tf.int64), float_vector])  # type: ignore[untyped-decorator]
+    def step(inputs: Any, targets: Any, shares: Any) -> Any:
+        with tf.GradientTape() as tape:
+            outputs = shards.apply(model, shards.cut(inputs), training=True)
+            smoothed = [tf.one_hot(part, n_classes) for part in shards.cut(targets)]
+            losses = [
+                keras.losses.categorical_crossentropy(target, output, label_smoothing=label_smoothing)
+                for target, output in zip(smoothed, outputs, strict=True)
+            ]
+            parts = zip(shards.cut(shares), losses, strict=True)
+            total = shards.added([tf.reduce_sum(share * loss) for share, loss in parts])
+        # A variable's gradient is the sum over the shards, which the tape adds in the order of the walk.
+        gradients = tape.gradient(total, [variable.value for variable in variables])
+        optimizer.apply(gradients, variables)
+        hits = tf.equal(tf.argmax(tf.concat(outputs, 0), -1), targets)
+        return tf.concat(losses, 0), hits
+
+    def run(batch: Batch) -> Judged:
+        # Each example's share of the batch's loss. Without any weight the step learns nothing; no 0 / 0.
+        whole = math.fsum(batch.weights)
+        shares = (batch.weights / whole if whole else batch.weights).astype(np.float32)
+        losses, hits = step(batch.inputs, batch.targets, shares)
+        return Judged(losses.numpy(), hits.numpy(), batch.weights)
+
+    return run
 
 
-def _keep_best(p: FitValues, total_steps: int, epochs: int, on_epoch: OnEpoch) -> Any:
-    """The one callback: counts steps, keeps the best weights, stops, reports."""
+def _judge(model: keras.Model, n_classes: int, label_smoothing: float) -> Callable[[np.ndarray, np.ndarray], Any]:
+    """(inputs (b, ...), targets (b,)) -> losses and hits of the model in inference mode, (b,) each."""
     import keras
+    import tensorflow as tf
 
-    began = time.monotonic()
-    bar = tqdm(
-        total=total_steps * p.batch_size, desc="training", unit=" images", disable=not sys.stderr.isatty(), leave=False
+    @tf.function(input_signature=[_inputs_of(model), tf.TensorSpec((None,), tf.int64)])  # type: ignore[untyped-decorator]
+    def judge(inputs: Any, targets: Any) -> Any:
+        (output,) = shards.apply(model, [inputs], training=False)
+        wanted = tf.one_hot(targets, n_classes)
+        losses = keras.losses.categorical_crossentropy(wanted, output, label_smoothing=label_smoothing)
+        return losses, tf.equal(tf.argmax(output, -1), targets)
+
+    return judge  # type: ignore[no-any-return]
+
+
+def _inputs_of(model: keras.Model) -> Any:
+    import tensorflow as tf
+
+    return tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+
+
+def _judged(judge: Callable[[np.ndarray, np.ndarray], Any], examples: Examples, fetch: Fetch) -> Iterator[Judged]:
+    """All examples, without augmentation (epoch 0) and in their own order."""
+
+    def work(chosen: np.ndarray) -> Judged:
+        losses, hits = judge(fetch(examples.rows[chosen], 0), examples.targets[chosen])
+        return Judged(losses.numpy(), hits.numpy(), examples.weights[chosen])
+
+    return shards.in_chunks(np.arange(len(examples.rows)), work)
+
+
+def _metrics(judged: Iterable[Judged]) -> dict[str, float]:
+    """accuracy, which counts every example once, and the weighted mean loss: none where no example has a weight."""
+    parts = list(judged)
+    losses, hits, weights = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("losses", "hits", "weights")
     )
+    metrics = {"accuracy": float(hits.mean())}
+    if weights.any():
+        # Exact: two float32 multiply in float64 without rounding, and fsum rounds once. No order of sums matters.
+        metrics["loss"] = math.fsum(losses.astype(np.float64) * weights) / math.fsum(weights)
+    return metrics
 
-    class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.steps = 0
-            self.rows: list[dict[str, float]] = []
-            self.best_epoch = 0
-            self.best_value = -math.inf
-            self.best_weights: list[np.ndarray] = []
 
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            self.steps += 1
-            bar.update(p.batch_size)
-            if self.steps >= total_steps:
-                self.model.stop_training = True
+class _Best:
+    """The best epoch so far and all of the model's variables then, the moving statistics of BatchNorm too."""
 
-        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            metrics = {name: float(value) for name, value in (logs or {}).items()}
-            if p.monitor not in metrics:
-                raise TrainingError(f"monitor: must be one of {', '.join(metrics)}. Got {p.monitor!r}.")
-            if not math.isfinite(metrics["loss"]):
-                raise TrainingError(
-                    f"loss: became {metrics['loss']} in epoch {epoch + 1}. "
-                    f"Lower learning_rate (it is {p.learning_rate:g}) or raise warmup_steps."
-                )
-            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            self.rows.append({"epoch": epoch + 1, "steps": self.steps, "learning_rate": rate, **metrics})
-            value = metrics[p.monitor] if p.monitor.endswith("accuracy") else -metrics[p.monitor]
-            if value > self.best_value + p.early_stopping_min_delta:
-                self.best_value, self.best_epoch = value, epoch + 1
-                self.best_weights = [np.copy(w.numpy()) for w in self.model.trainable_variables]
-            on_epoch(epoch + 1, {"learning_rate": rate, **metrics})
-            self.report(epoch + 1, metrics)
-            waited = epoch + 1 - self.best_epoch
-            if p.early_stopping_patience is not None and waited >= p.early_stopping_patience:
-                self.model.stop_training = True
+    def __init__(self, model: keras.Model, p: Optimization) -> None:
+        self.epoch = 0
+        self._model, self._sign = model, 1 if p.monitor.endswith("accuracy") else -1
+        self._min_delta = p.early_stopping_min_delta
+        self._value = -math.inf
+        self._weights: list[np.ndarray] = []
 
-        def report(self, epoch: int, metrics: dict[str, float]) -> None:
-            seconds = time.monotonic() - began
-            rate = self.steps * p.batch_size / seconds
-            left = seconds / self.steps * (total_steps - self.steps)
-            values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-            say(f"epoch {epoch}/{epochs}: {values}; {rate:.0f} images/s, {left:.0f} s left")
+    def offer(self, epoch: int, monitored: float) -> None:
+        """monitored: the value of `p.monitor` in this epoch, finite."""
+        value = self._sign * monitored
+        if value > self._value + self._min_delta:
+            self._value, self.epoch = value, epoch
+            self._weights = [np.copy(weight.numpy()) for weight in self._model.weights]
 
-        def finish(self, model: keras.Model) -> pd.DataFrame:
-            bar.close()
-            for variable, value in zip(model.trainable_variables, self.best_weights, strict=True):
-                variable.assign(value)
-            history = pd.DataFrame(self.rows)
-            history["best"] = (history["epoch"] == self.best_epoch).astype(int)
-            return history.reindex(columns=list(COLUMNS))
+    def restore(self) -> None:
+        for variable, value in zip(self._model.weights, self._weights, strict=True):
+            variable.assign(value)
 
-    return Keeper()
+
+def _report(
+    what: str, metrics: dict[str, float], batch_size: int, steps: int, total_steps: int, seconds: float
+) -> None:
+    rate = steps * batch_size / seconds
+    left = seconds / steps * (total_steps - steps)
+    values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    say(f"{what}: {values}; {rate:.0f} examples/s, {left:.0f} s left")

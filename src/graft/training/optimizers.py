@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import keras
 
-
-class OptimizerValues(Protocol):
-    """The part of a training section that is read here."""
-
-    @property
-    def optimizer(self) -> str: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def momentum(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def schedule(self) -> str: ...
-    @property
-    def warmup_steps(self) -> int: ...
-    @property
-    def decay_to(self) -> float: ...
-
+    from graft.config.schema import Optimization
 
 UNDECAYED = ("bias", "gamma", "beta")
 """Variables that weight decay leaves alone (Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 5.3)."""
 
 
-def learning_rates(p: OptimizerValues, total_steps: int) -> Any:
+def learning_rates(p: Optimization, total_steps: int) -> Any:
     """The rate by step: `warmup_steps` linear from 0, then down to `decay_to` times the peak at `total_steps`.
 
     cosine: Loshchilov & Hutter 2017, https://arxiv.org/abs/1608.03983, eq. 5, without restarts.
@@ -63,8 +45,8 @@ def learning_rates(p: OptimizerValues, total_steps: int) -> Any:
     return Schedule()
 
 
-def build(p: OptimizerValues, total_steps: int) -> keras.Optimizer:
-    """A compiled-in optimizer; weight decay is decoupled and skips UNDECAYED."""
+def build(p: Optimization, total_steps: int) -> keras.Optimizer:
+    """The optimizer; weight decay is decoupled and skips UNDECAYED."""
     import keras
 
     arguments: dict[str, Any] = {

@@ -1,11 +1,181 @@
-"""stand-in"""
+"""Run a network on parts of a batch side by side, so that its results do not depend on the number of cores.
+
+TensorFlow's own way to use several cores cuts one operation into as many pieces as there are threads, and sums in
+another order with every number of them. Here each operation runs on one thread (`runtime.tensorflow` sees to it), and
+a batch is cut into SHARDS parts instead, however many threads there are to run them.
+
+Networks are walked node by node, all shards of a node before the next one: BatchNorm needs the statistics of the whole
+batch, and layers whose Keras code has a reciprocal square root are computed with a square root and a division. That
+root is approximated by an instruction that gives other late digits on other processors; these two are exact everywhere.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from graft.runtime.prefetch import prefetched
 
-def predict(model: Any, inputs: np.ndarray) -> np.ndarray:
-    return np.asarray(model(inputs, training=False))
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+Result = TypeVar("Result")
+
+SHARDS = 4
+"""Parts of a training batch. Two are as fast on two cores and leave the others of a larger machine idle."""
+
+CHUNK = 32
+"""Examples in one forward pass where no gradient is wanted. Fixed, since a matrix product may sum by its size."""
+
+
+def cut(batch: tf.Tensor) -> list[tf.Tensor]:
+    """(b, ...) -> SHARDS contiguous parts of it whose sizes follow from b alone; some are empty where b < SHARDS."""
+    import tensorflow as tf
+
+    size = tf.shape(batch)[0]
+    edges = [size * i // SHARDS for i in range(SHARDS + 1)]
+    return [batch[start:stop] for start, stop in pairwise(edges)]
+
+
+def added(parts: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The sum of tensors of one shape, from the first to the last."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def apply(network: keras.Model, shards: Sequence[tf.Tensor], training: bool) -> list[tf.Tensor]:
+    """What a functional network with one input and one output gives for each shard: (b_i, ...) -> (b_i, ...) float32.
+
+    training: whether dropout is drawn, for each shard its own, and BatchNorm that is trainable takes its statistics
+        from all shards together. A layer that was put into the network with a `training` of its own keeps that.
+    """
+    return [outputs[0] for outputs in _walk(network, [[shard] for shard in shards], training)]
+
+
+def predict(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
+    """(n, ...) float32 -> what the model gives for them in inference mode, (n, ...) float32."""
+    return predict_rows(model, np.arange(len(inputs)), lambda rows: inputs[rows])
+
+
+def predict_rows(model: keras.Model, rows: np.ndarray, fetch: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """As `predict`, of examples that are read as they are needed. fetch: some of `rows` -> inputs (b, ...) float32."""
+    import tensorflow as tf
+
+    def run(inputs: Any) -> Any:
+        return apply(model, [inputs], training=False)[0]
+
+    if len(rows) > CHUNK:  # fewer are not worth a graph
+        run = tf.function(run, input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)])
+    parts = list(in_chunks(rows, lambda chunk: run(tf.constant(fetch(chunk), tf.float32)).numpy()))
+    return np.concatenate(parts) if parts else np.empty((0, *model.output_shape[1:]), np.float32)
+
+
+def in_chunks(rows: np.ndarray, work: Callable[[np.ndarray], Result]) -> Iterator[Result]:
+    """work(CHUNK or less of `rows`), in order, as many at a time as there are threads for operations."""
+    import tensorflow as tf
+
+    threads = tf.config.threading.get_inter_op_parallelism_threads() or 1
+    chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+    return prefetched(work, chunks, threads, threads + 1)
+
+
+Call = tuple[Sequence[Any], dict[str, Any]]
+"""Positional and keyword arguments with which a layer is called on one shard."""
+
+
+def _walk(network: Any, inputs: list[list[Any]], training: bool) -> list[list[Any]]:
+    """The outputs of a functional network on each shard. inputs: those of each shard.
+
+    Keras has no public way to run a network with other code for some of its layers and all inputs at once.
+    """
+    import keras
+
+    names = [id(tensor) for tensor in network.inputs]
+    known = [dict(zip(names, own, strict=True)) for own in inputs]
+    for depth in sorted(network._nodes_by_depth, reverse=True):
+        for node in network._nodes_by_depth[depth]:
+            if node.is_input or id(node.outputs[0]) in known[0]:
+                continue
+            calls = [node.arguments.fill_in(values) for values in known]
+            for values, output in zip(known, _call(node.operation, calls, training), strict=True):
+                made = zip(node.outputs, keras.tree.flatten(output), strict=True)
+                values.update((id(tensor), value) for tensor, value in made)
+    return [[values[id(tensor)] for tensor in network.outputs] for values in known]
+
+
+def _call(operation: Any, calls: list[Call], training: bool) -> list[Any]:
+    """What a layer, an operation or a network within the network gives for each shard."""
+    import keras
+
+    takes = inspect.signature(operation.call).parameters.get("training")
+    own = calls[0][1].get("training")
+    # Keras notes a layer's default as if it had been asked for: Dropout's is False.
+    if takes is not None and own not in (None, takes.default):
+        training = own
+    if isinstance(operation, keras.Sequential):
+        outputs = [arguments[0] for arguments, _ in calls]
+        for layer in operation.layers:
+            outputs = _call(layer, [((output,), {}) for output in outputs], training)
+        return outputs
+    if hasattr(operation, "_nodes_by_depth"):
+        return _walk(operation, [keras.tree.flatten(arguments) for arguments, _ in calls], training)
+    special = {keras.layers.BatchNormalization: _batch_norm, keras.layers.LayerNormalization: _layer_norm}
+    if type(operation) in special:
+        return special[type(operation)](operation, [arguments[0] for arguments, _ in calls], training)
+    if takes is not None:
+        calls = [(arguments, named | {"training": training}) for arguments, named in calls]
+    return [operation(*arguments, **named) for arguments, named in calls]
+
+
+def _batch_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:
+    """`keras.layers.BatchNormalization`, its statistics and moving averages those of all shards as one batch."""
+    import tensorflow as tf
+
+    rank = len(inputs[0].shape)
+    axis = layer.axis % rank
+    if training and layer.trainable:
+        axes = [i for i in range(rank) if i != axis]
+        counts = [tf.reduce_prod(tf.gather(tf.shape(x), axes)) for x in inputs]
+        count = tf.cast(added(counts), inputs[0].dtype)
+        mean = added([tf.reduce_sum(x, axes) for x in inputs]) / count
+        # As in tf.nn.moments: the variance does not change with the mean around which it is taken.
+        around = tf.stop_gradient(_along(mean, axis, rank))
+        variance = added([tf.reduce_sum(tf.math.squared_difference(x, around), axes) for x in inputs]) / count
+        for moving, now in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+            moving.assign(moving * layer.momentum + now * (1.0 - layer.momentum))
+    else:
+        mean, variance = tf.convert_to_tensor(layer.moving_mean), tf.convert_to_tensor(layer.moving_variance)
+    scale = (layer.gamma if layer.scale else tf.ones_like(variance)) / tf.sqrt(variance + layer.epsilon)
+    offset = -mean * scale + (layer.beta if layer.center else 0.0)
+    scale, offset = _along(scale, axis, rank), _along(offset, axis, rank)
+    return [x * scale + offset for x in inputs]
+
+
+def _layer_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:
+    """`keras.layers.LayerNormalization`: each example, or position of it, by its own mean and variance."""
+    import tensorflow as tf
+
+    axes = [axis % len(inputs[0].shape) for axis in layer.axis]
+    shape = [size if i in axes else 1 for i, size in enumerate(inputs[0].shape)]
+    outputs = []
+    for x in inputs:
+        mean = tf.reduce_mean(x, axes, keepdims=True)
+        variance = tf.reduce_mean(tf.math.squared_difference(x, tf.stop_gradient(mean)), axes, keepdims=True)
+        y = (x - mean) / tf.sqrt(variance + layer.epsilon)
+        y = y * tf.reshape(layer.gamma, shape) if layer.scale else y
+        outputs.append(y + tf.reshape(layer.beta, shape) if layer.center else y)
+    return outputs
+
+
+def _along(vector: Any, axis: int, rank: int) -> Any:
+    """(channels,) -> the same along one axis of `rank`, 1 along the others."""
+    import tensorflow as tf
+
+    return vector if axis == rank - 1 else tf.reshape(vector, [-1 if i == axis else 1 for i in range(rank)])
