@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from graft.cli import runs
 from graft.errors import StaleError
-from graft.evaluation import metrics, plots, predictions, show
+from graft.evaluation import metrics, plots, predictions
 
 
 def judged(**changes: Any) -> metrics.Judged:
@@ -140,12 +141,12 @@ def test_confusion_rows_are_what_dvc_counts(tmp_path: Path) -> None:
 
 def test_a_missing_result_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(StaleError, match=r"evaluate\.json: must be written by `graft evaluate`. Run `dvc repro`."):
-        show.result(tmp_path / "evaluate.json")
+        runs.result(tmp_path / "evaluate.json")
 
 
 def test_a_result_without_held_out_images_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "evaluate.json").write_text('{"head": {}, "finetuned": {}}')
-    show.result(tmp_path / "evaluate.json")
+    runs.result(tmp_path / "evaluate.json")
     said = capsys.readouterr().out
     assert "No image was held out for validation or test (data.split)" in said
     assert "macro F1" not in said

@@ -175,7 +175,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"errors", "runtime"},
     "evaluation": {"errors"},
     "models": {"errors", "backbones", "training"},
-    "features": {"errors", "backbones", "inputs", "models", "pipeline", "runtime"},
+    "features": {"errors", "backbones", "inputs", "pipeline", "runtime", "training"},
     "examples": {"errors", "features", "inputs", "pipeline", "runtime", "training"},
     "stages": {
         "errors", "backbones", "evaluation", "examples", "features", "inputs", "models", "runtime", "training"

@@ -12,10 +12,11 @@ from typing import Any
 import mlflow
 import pytest
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, paths_in
 from graft.config.load import load
 from graft.errors import TrackingError
-from graft.tracking import dvc, git, mirror, run, server
+from graft.pipeline import layout, lock
+from graft.tracking import git, run, server
 
 CONNECT = "from graft.tracking import server; print(server.connect('shared')[1])"
 DEFAULT = load(REPOSITORY / "params.yaml")
@@ -52,23 +53,24 @@ def test_a_relative_sqlite_path_is_meant_from_the_root(monkeypatch: pytest.Monke
 
 
 @pytest.fixture
-def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mirror.Inputs:
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> layout.Paths:
     """Files that enter training, in a folder that is the project's root."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "dvc.yaml").write_text((REPOSITORY / "dvc.yaml").read_text())
-    (tmp_path / "features").mkdir()
-    for name in ("catalogue", "split", "features/meta.json"):
-        (tmp_path / name).write_text(name)
-    return mirror.Inputs(tmp_path / "catalogue", tmp_path / "split", tmp_path / "features")
+    paths = paths_in(tmp_path)
+    for path in (paths.catalogue, paths.split, paths.features / "meta.json", paths.activations / "meta.json"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(str(path.name))
+    return paths
 
 
 def client(folder: Path) -> Any:
     return mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
 
 
-def test_a_crashed_stage_is_resumed_by_the_same_code(inputs: mirror.Inputs, tmp_path: Path) -> None:
+def test_a_crashed_stage_is_resumed_by_the_same_code(inputs: layout.Paths, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), run.live("train", DEFAULT, inputs) as on_epoch:  # noqa: PT012
         on_epoch(1, {"loss": 2.0})
         raise RuntimeError("killed")
@@ -84,7 +86,7 @@ def test_a_crashed_stage_is_resumed_by_the_same_code(inputs: mirror.Inputs, tmp_
     assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0)]
 
 
-def test_other_code_makes_another_run(inputs: mirror.Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_code_makes_another_run(inputs: layout.Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for commit in ("a" * 40, "b" * 40):
         state = git.CodeState(commit, False, "")
         monkeypatch.setattr(git, "state", lambda folder, written, state=state: state)
@@ -125,7 +127,7 @@ def test_untracked_code_is_code(repository: Path) -> None:
         (repository / name).write_text("x")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(repository)
-        written = dvc.written()
+        written = lock.written()
     state = git.state(repository, written)
     assert state.digest == digests[-1]
     assert list(state.untracked) == ["new/other.py"]
@@ -163,7 +165,7 @@ def test_untracked_photos_do_not_hold_up_a_run(repository: Path, monkeypatch: py
 
 
 def test_a_store_that_dies_does_not_stop_the_training(
-    inputs: mirror.Inputs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    inputs: layout.Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def gone(*args: object, **kwargs: object) -> None:
         raise OSError("connection reset")
@@ -178,7 +180,7 @@ def test_a_store_that_dies_does_not_stop_the_training(
     assert capsys.readouterr().err.count("note: MLflow failed in epoch 1 (connection reset); training goes on") == 1
 
 
-def test_the_pass_is_named_by_what_computes_something(inputs: mirror.Inputs) -> None:
+def test_the_pass_is_named_by_what_computes_something(inputs: layout.Paths) -> None:
     def with_changes(**sections: dict[str, Any]) -> str:
         changed = {name: getattr(DEFAULT, name).model_copy(update=values) for name, values in sections.items()}
         return run.pass_id(DEFAULT.model_copy(update=changed), inputs)

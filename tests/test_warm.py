@@ -58,6 +58,7 @@ class FakeDvc:
         self.folder = folder
         shutil.copytree(REPOSITORY / "src" / "graft", folder / "src" / "graft")
         self.cli = folder / "src" / "graft" / "cli.py"
+        shutil.rmtree(self.cli.with_suffix(""))
         self.cli.write_text(CLI)
         (folder / "dvc").write_text(DVC)
         self.out, self.err = folder / "out", folder / "err"
@@ -72,6 +73,7 @@ class FakeDvc:
         """Start a stage; returns the process that DVC sees."""
         folder = self.folder / where
         folder.mkdir(exist_ok=True)
+        shutil.copy(REPOSITORY / "params.yaml", folder)  # which says under what numerics libraries are started
         (folder / "began").unlink(missing_ok=True)
         shell = f"exec {sys.executable} -m graft {stage} {code} {seconds} > {self.out}"
         assert self.process.stdin

@@ -14,7 +14,7 @@ from graft.backbones.table import BACKBONES
 from graft.errors import unknown
 
 if TYPE_CHECKING:
-    from graft.config.schema import BackboneParams, ExtractParams, FinetuneParams, TrainParams
+    from graft.config.schema import BackboneParams, DataParams, ExtractParams, FinetuneParams, TrainParams
 
 
 def across(sections: dict[str, Any]) -> list[str]:
@@ -25,6 +25,13 @@ def across(sections: dict[str, Any]) -> list[str]:
     finetune: FinetuneParams | None = sections.get("finetune")
     if backbone is not None:
         faults += _check_backbone(backbone)
+    numerics = sections.get("numerics")
+    if extract is not None and extract.precision == "bfloat16" and numerics == "portable":
+        faults.append(
+            "extract.precision: must be float32 for numerics: portable, since bfloat16 is computed otherwise by every "
+            "kind of processor. Got 'bfloat16'; or set numerics: native."
+        )
+    faults += _check_held_out(sections)
     if extract is not None and extract.engine == "tensorflow" and extract.precision != "float32":
         faults.append(
             "extract.precision: must be float32 for extract.engine: tensorflow; openvino computes in bfloat16 too. "
@@ -109,6 +116,19 @@ def _check_weights_file(p: BackboneParams, known: list[str]) -> list[str]:
         got = "null" if p.weights_sha256 is None else repr(p.weights_sha256)
         return [f"backbone.weights_sha256: must be the sha256 of {path}, {digest}. Got {got}."]
     return []
+
+
+def _check_held_out(sections: dict[str, Any]) -> list[str]:
+    """A monitor needs validation images, and `counts` may leave none."""
+    data: DataParams | None = sections.get("data")
+    if data is None or data.split.method != "counts" or data.split.counts.validation:
+        return []
+    stages = {name: sections[name] for name in ("train", "finetune") if name in sections}
+    return [
+        f"{name}.monitor: must be loss or accuracy where data.split.counts has validation: 0. Got {p.monitor!r}."
+        for name, p in stages.items()
+        if p.monitor.startswith("val_") and getattr(p, "enabled", True)
+    ]
 
 
 def _check_head(extract: ExtractParams, train: TrainParams) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from graft.backbones import build, cuts
+from graft.backbones import build, cuts, portable
 from graft.examples import catalogue
 from graft.examples.sources import SOURCES
 from graft.features import cache, compute, engines, plan, store
@@ -28,7 +28,8 @@ def run(params: Params, paths: Paths) -> None:
     loaded = build.of(params.backbone)
     say(f"{params.backbone.name}, weights {params.backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
     cut = _cut(params, paths, loaded)
-    engine = engines.resolve(params.extract.engine)
+    same = portable.depends_on(params.backbone.name, params.backbone.alpha) != portable.NONE
+    engine = engines.resolve(params.extract.engine, params.numerics, same)
     while True:
         try:
             _compute(plan.make(params, paths, loaded, cut, engine, list(images["sha256"])), images, params, loaded)

@@ -59,6 +59,11 @@ def apply(network: keras.Model, shards: Sequence[tf.Tensor], training: bool) -> 
     return [outputs[0] for outputs in _walk(network, [[shard] for shard in shards], training)]
 
 
+def outputs(network: keras.Model, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """All outputs of a functional network in inference mode, of its inputs in their order: one shard."""
+    return _walk(network, [list(inputs)], training=False)[0]
+
+
 def predict(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
     """(n, ...) float32 -> what the model gives for them in inference mode, (n, ...) float32."""
     return predict_rows(model, np.arange(len(inputs)), lambda rows: inputs[rows])

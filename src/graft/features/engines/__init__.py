@@ -13,13 +13,23 @@ ENGINES: dict[str, Engine] = {
 }
 
 
-def resolve(wanted: str) -> str:
-    """A name of ENGINES. wanted: one, or auto: openvino on a CPU, tensorflow where there is a GPU."""
+def resolve(wanted: str, numerics: str, openvino_is_portable: bool) -> str:
+    """A name of ENGINES. wanted: one, or auto: openvino on a CPU, tensorflow where there is a GPU.
+
+    openvino_is_portable: whether it gives the same bytes on every processor; where `numerics: portable` asks for that
+    and it does not, auto is tensorflow. Raises BackboneError where openvino was asked for all the same.
+    """
     import tensorflow as tf
 
+    lacking = numerics == "portable" and not openvino_is_portable
+    if wanted == "openvino" and lacking:
+        raise BackboneError(
+            "extract.engine: must be auto or tensorflow for this network and numerics: portable, since OpenVINO gives "
+            "other late decimals of it on other processors. Got openvino; or set numerics: native."
+        )
     if wanted != "auto":
         return wanted
-    return "tensorflow" if tf.config.list_physical_devices("GPU") else "openvino"
+    return "tensorflow" if lacking or tf.config.list_physical_devices("GPU") else "openvino"
 
 
 def instead(wanted: str, failed: str, precision: str, error: CannotRunError) -> str:

@@ -42,7 +42,16 @@ capped: the instruction set is the one that `numerics: portable` leaves; else al
 """
 
 
-def frozen(network: keras.Model, signature: Signature) -> Any:
+def as_keras_does(network: keras.Model, named: dict[str, Any]) -> Any:
+    """The network's outputs, of its inputs by name."""
+    return network(named if len(named) > 1 else next(iter(named.values())), training=False)
+
+
+def frozen(
+    network: keras.Model,
+    signature: Signature,
+    run_network: Callable[[keras.Model, dict[str, Any]], Any] = as_keras_does,
+) -> Any:
     """The network as a graph on arrays as the examples come, its weights constants of it."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -53,6 +62,6 @@ def frozen(network: keras.Model, signature: Signature) -> Any:
     @tf.function  # type: ignore[untyped-decorator]
     def run(*arrays: tf.Tensor) -> tf.Tensor:
         named = {name: tf.cast(array, expected[name]) for name, array in zip(signature, arrays, strict=True)}
-        return network(named if len(named) > 1 else next(iter(named.values())), training=False)
+        return run_network(network, named)
 
     return convert_variables_to_constants_v2(run.get_concrete_function(*specs))

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graft.features.engines.base import CannotRunError, Forward, Signature, frozen
 from graft.inputs.spec import Arrays
 from graft.runtime.cores import available
+from graft.training import shards
 
 if TYPE_CHECKING:
     import keras
+
+
+def _exactly(network: keras.Model, named: Mapping[str, Any]) -> Any:
+    """BatchNorm and LayerNorm with a square root and a division, which are exact on every processor."""
+    return shards.outputs(network, [named[tensor.name] for tensor in network.inputs])
+
 
 ON_CPU, ON_GPU = 16, 64
 """Examples in one call."""
@@ -23,7 +31,7 @@ def forward(network: keras.Model, signature: Signature, precision: str, capped: 
 
     if precision != "float32":
         raise CannotRunError(f"the tensorflow engine computes in float32 only, not in {precision}")
-    graph = frozen(network, signature)
+    graph = frozen(network, signature, _exactly)
 
     def run(arrays: Arrays) -> tuple[np.ndarray, ...]:
         outputs = graph(*(tf.constant(arrays[name]) for name in signature))
