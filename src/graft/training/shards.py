@@ -129,6 +129,8 @@ def _call(operation: Any, calls: list[Call], training: bool) -> list[Any]:
     special = {keras.layers.BatchNormalization: _batch_norm, keras.layers.LayerNormalization: _layer_norm}
     if type(operation) in special:
         return special[type(operation)](operation, [arguments[0] for arguments, _ in calls], training)
+    if hasattr(operation, "on_shards"):
+        return list(operation.on_shards([arguments[0] for arguments, _ in calls]))
     if takes is not None:
         calls = [(arguments, named | {"training": training}) for arguments, named in calls]
     return [operation(*arguments, **named) for arguments, named in calls]
