@@ -50,7 +50,7 @@ def bare(paths: list[str]) -> float:
 
 def examined(root: Path, paths: list[str]) -> float:
     """Images/s of graft: decoded in full, hashed with SHA-256 and perceptually, verdicts kept; an empty cache."""
-    from graft.examples.checks.examine import examine_all
+    from graft.examples.checks.examination import examine_all
 
     with tempfile.TemporaryDirectory() as cache:
         os.environ["GRAFT_CACHE_DIR"] = cache

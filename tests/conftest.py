@@ -93,11 +93,8 @@ def tiny_params() -> dict[str, Any]:
     return tree
 
 
-def data_params(changes: dict[str, Any] | None = None) -> Any:
-    """The `data` section of the default params.yaml as graft reads it, with changes: {"split.method": "counts"}."""
-    from graft.config.schema import DataParams
-
-    tree = default_params()["data"]
+def changed(tree: dict[str, Any], changes: dict[str, Any] | None) -> dict[str, Any]:
+    """`tree` with changes: {"data.split.method": "counts"}."""
     for key, value in (changes or {}).items():
         *sections, last = key.split(".")
         node = tree
@@ -105,7 +102,27 @@ def data_params(changes: dict[str, Any] | None = None) -> Any:
             node = node[section]
         assert last in node, key
         node[last] = value
-    return DataParams.model_validate(tree)
+    return tree
+
+
+def params_of(changes: dict[str, Any] | None = None, tree: dict[str, Any] | None = None) -> Any:
+    """params.yaml as graft reads it, with changes; tree: another than the default one."""
+    from graft.config.schema import Params
+
+    return Params.model_validate(changed(tree or default_params(), changes))
+
+
+def data_params(changes: dict[str, Any] | None = None) -> Any:
+    """The `data` section of the default params.yaml as graft reads it, with changes: {"split.method": "counts"}."""
+    return params_of({f"data.{key}": value for key, value in (changes or {}).items()}).data
+
+
+def paths_in(folder: Path) -> Any:
+    """The pipeline's paths, all of them inside `folder`."""
+    from graft.pipeline import layout
+
+    named = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["vars"][0]["paths"]
+    return layout.Paths(**{name: folder / Path(path).name for name, path in named.items()})
 
 
 @dataclass
@@ -148,12 +165,14 @@ def prepare(
         from graft.stages import prepare as stage
 
         folder = out or tmp_path_factory.mktemp("prepared")
-        names = ("catalogue.csv", "split.csv", "quarantine.csv", "duplicates.csv")
-        data = data_params({"source": source, "path": str(root), "max_bad_fraction": 1.0, **(changes or {})})
+        paths = paths_in(folder)
+        data = {"source": source, "path": str(root), "max_bad_fraction": 1.0, **(changes or {})}
+        params = params_of({f"data.{key}": value for key, value in data.items()} | {"seed": seed})
         capsys.readouterr()
-        stage.run(data, seed, *(folder / name for name in names), folder / "prepare.json")
-        tables = [pd.read_csv(folder / name, dtype=str, keep_default_na=False) for name in names]
-        return PreparedData(folder, *tables, json.loads((folder / "prepare.json").read_text()), capsys.readouterr().err)
+        stage.run(params, paths)
+        files = (paths.catalogue, paths.split, paths.quarantine, paths.duplicates)
+        tables = [pd.read_csv(file, dtype=str, keep_default_na=False) for file in files]
+        return PreparedData(folder, *tables, json.loads(paths.prepare_metrics.read_text()), capsys.readouterr().err)
 
     return run
 

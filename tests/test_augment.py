@@ -99,3 +99,44 @@ def test_what_enters_from_outside(fill_mode: str, corner: int) -> None:
     corners = [int(view[0, 0, 0]) for view in turned]
     assert corner in corners
     assert min(corners) >= (0 if fill_mode == "constant" else 199)
+
+
+@pytest.mark.parametrize("fill_mode", ["nearest", "reflect"])
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        {"zoom": 0.9},
+        {"zoom": 0.999, "rotation_degrees": 180},
+        {"width_shift": 0.9, "height_shift": 0.9},
+        {"rotation_degrees": 180, "horizontal_flip": True},
+        {"zoom": 0.9, "width_shift": 0.9, "height_shift": 0.9, "rotation_degrees": 180, "horizontal_flip": True},
+    ],
+    ids=lambda ranges: "-".join(ranges),
+)
+def test_nothing_black_enters_however_far_a_view_reaches(fill_mode: str, ranges: dict[str, Any]) -> None:
+    bright = np.random.default_rng(0).integers(150, 256, (32, 32, 3), dtype=np.uint8)
+    seen = views(bright, 150, fill_mode=fill_mode, **ranges)
+    assert min(int(view.min()) for view in seen) >= bright.min()
+    assert max(int(view.max()) for view in seen) <= bright.max()
+
+
+@pytest.mark.parametrize(("fill_mode", "padding"), [("nearest", "edge"), ("reflect", "reflect")])
+@pytest.mark.parametrize("shift", [(3, 0), (0, -5), (11, 17), (-40, 29), (2, 100)])
+def test_the_image_goes_on_as_numpy_pads_it(fill_mode: str, padding: Any, shift: tuple[int, int]) -> None:
+    """Shifted by whole pixels, up to several sides: `reflect` is a mirror at each edge, again and again."""
+    pixels = drawing("cross", 5, side=20)
+    got = augment._warp(pixels, np.eye(2), np.array(shift, float), fill_mode)
+    x, y = (100 - by for by in shift)
+    padded = np.pad(pixels, ((100, 100), (100, 100), (0, 0)), padding)
+    np.testing.assert_array_equal(got, padded[y : y + 20, x : x + 20])
+
+
+@pytest.mark.parametrize("fill_mode", ["nearest", "reflect"])
+def test_continued_and_looked_up_are_the_same_bytes(fill_mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (33, 33, 3), dtype=np.uint8)
+    ranges = {"zoom": 0.5, "width_shift": 0.4, "height_shift": 0.4, "rotation_degrees": 180, "horizontal_flip": True}
+    got = []
+    for most in (0, 10**6):
+        monkeypatch.setattr(augment, "MOST_CONTINUED", most)
+        got.append(views(pixels, fill_mode=fill_mode, **ranges))
+    assert all(np.array_equal(a, b) for a, b in zip(*got, strict=True))

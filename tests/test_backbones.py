@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from graft.backbones import build, cuts
+from graft.backbones import build, cuts, known_cuts
 from graft.backbones.table import BACKBONES, Backbone, get
 from graft.errors import BackboneError
 from graft.features.engines import ENGINES
@@ -91,7 +91,7 @@ def test_every_row(row: Backbone) -> None:
     side = row.min_input_size
     loaded = build.build(row.name, 1.0 if row.alphas else None, side, "random", random_seed=1)
     assert loaded.model.output_shape[-1] == row.feature_dim
-    here, known = cuts.derive(loaded.model), cuts.known(row.name)
+    here, known = cuts.derive(loaded.model), known_cuts.known(row.name)
     assert here.layers == known.layers
     assert {name: cut.layers for name, cut in here.points.items()} == {n: c.layers for n, c in known.points.items()}
 
@@ -127,7 +127,7 @@ def test_engines_agree_on_every_row(row: Backbone) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, side, side, 3)).astype(np.uint8)
     expected = np.asarray(model(pixels.astype(np.float32)))
     for name, engine in ENGINES.items():
-        (got,) = engine(model, "float32").run(pixels)
+        (got,) = engine(model, {"pixels": ((side, side, 3), "uint8")}, "float32", True).run({"pixels": pixels})
         assert np.abs(got - expected).max() <= ENGINE_TOLERANCE * np.abs(expected).max(), name
 
 
@@ -226,7 +226,7 @@ def test_imagenet_without_network_or_cache_says_what_to_do(tmp_path: Path, monke
     ],
 )
 def test_a_cut_by_name_number_or_fraction(cut: str | int | float, name: str | None) -> None:
-    points = cuts.known("MobileNetV2")
+    points = known_cuts.known("MobileNetV2")
     found = cuts.resolve(points, cut)
     if name == "block_13_project_BN":
         layers = [point.layers for point in points.points.values()]
@@ -270,7 +270,7 @@ def test_the_compute_below_a_cut_is_what_tensorflow_counts() -> None:
         model = build.build(name, alpha, 224, "random", 0).model
         share = counted(keras.Model(model.input, cuts.boundary(model, cut))) / counted(model)
         assert cuts.derive(model).points[cut].below == pytest.approx(share, abs=0.02)
-        assert cuts.known(name).points[cut] == cuts.derive(model).points[cut]
+        assert known_cuts.known(name).points[cut] == cuts.derive(model).points[cut]
 
 
 def _graph(model: Any) -> Any:

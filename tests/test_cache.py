@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,44 +18,24 @@ import numpy as np
 import pytest
 import yaml
 
-from conftest import (
-    REPOSITORY,
-    PreparedData,
-    data_params,
-    default_params,
-    drawing,
-    encoded,
-    tiny_params,
-    write_drawings,
-)
+from conftest import REPOSITORY, PreparedData, drawing, encoded, params_of, paths_in, tiny_params, write_drawings
 from graft.backbones import build, cuts
-from graft.config.schema import BackboneParams, ExtractParams, FinetuneParams
 from graft.errors import BackboneError, StaleError
 from graft.examples import catalogue
-from graft.features import cache, engines, store
+from graft.features import cache, compute, engines, plan, sink, staleness, store
+from graft.features.engines.base import CannotRunError, Engine, Forward
+from graft.inputs.batches import Task
 from graft.inputs.image import augment
 from graft.inputs.image.decode import Resizing, decode
+from graft.inputs.spec import Arrays
 from graft.stages import extract
 
 Prepare = Callable[..., PreparedData]
-BACKBONE = {
-    "name": "MobileNetV2", "alpha": 0.35, "input_size": 32, "resize": "stretch", "interpolation": "bilinear",
-    "weights": "bundled", "weights_sha256": None, "random_seed": 0,
-}  # fmt: skip
 AUGMENT = {
     "rotation_degrees": 10.0, "width_shift": 0.1, "height_shift": 0.1, "zoom": 0.1, "horizontal_flip": True,
     "brightness": 0.0, "contrast": 0.0, "fill_mode": "nearest", "seed": 0,
 }  # fmt: skip
-EXTRACT = {
-    "engine": "auto", "precision": "float32", "batch_size": 8, "pooling": "avg", "dtype": "float32", "views": 0,
-    "augment": AUGMENT,
-}  # fmt: skip
-
-
-def finetune_params(cut: str | None) -> FinetuneParams:
-    tree = default_params()["finetune"]
-    return FinetuneParams.model_validate(tree | {"enabled": cut is not None, "cut": cut})
-
+SMALL = {"backbone.input_size": 32, "extract.batch_size": 8, "extract.views": 0, "extract.augment": AUGMENT}
 
 BUILT = functools.cache(build.build)
 """Building a network takes longer than running these images through it."""
@@ -66,45 +48,42 @@ class Extraction:
         self.root, self._prepare = root, prepare
         self.forwarded = 0
         self._lock = threading.Lock()
-        monkeypatch.setattr(extract.build, "build", BUILT)
+        monkeypatch.setattr(build, "build", BUILT)
         for name, engine in list(engines.ENGINES.items()):
             monkeypatch.setitem(engines.ENGINES, name, self._counting(engine))
 
-    def _counting(self, engine: engines.Engine) -> engines.Engine:
-        def counted(*args: Any) -> engines.Forward:
+    def _counting(self, engine: Engine) -> Engine:
+        def counted(*args: Any) -> Forward:
             forward = engine(*args)
 
-            def count(pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+            def count(arrays: Arrays) -> tuple[np.ndarray, ...]:
                 with self._lock:
-                    self.forwarded += len(pixels)
-                return forward.run(pixels)
+                    self.forwarded += len(arrays["pixels"])
+                return forward.run(arrays)
 
-            return engines.Forward(count, forward.streams)
+            return Forward(count, forward.streams, forward.batch_size)
 
         return counted
 
     def run(
-        self,
-        changes: dict[str, Any] | None = None,
-        backbone: dict[str, Any] | None = None,
-        extracting: dict[str, Any] | None = None,
-        cut: str | None = None,
-        seed: int = 0,
+        self, data: dict[str, Any] | None = None, cut: Any = None, seed: int = 0, **changes: Any
     ) -> tuple[int, dict[str, bytes]]:
-        """(images that went through the network, file -> its bytes)"""
-        prepared = self._prepare(self.root, changes, seed=seed)
+        """(images that went through the network, output/file -> its bytes). changes: extract__views=2."""
+        prepared = self._prepare(self.root, data, seed=seed)
         before = self.forwarded
-        data = data_params({"source": "folder", "path": str(self.root), **(changes or {})})
-        extract.run(
-            data,
-            BackboneParams.model_validate(BACKBONE | (backbone or {})),
-            ExtractParams.model_validate(EXTRACT | (extracting or {})),
-            finetune_params(cut),
-            prepared.folder / "catalogue.csv",
-            prepared.folder / "features",
+        given = {f"data.{key}": value for key, value in (data or {}).items()}
+        self.params = params_of(
+            SMALL
+            | {"data.source": "folder", "data.path": str(self.root), "finetune.enabled": cut is not None}
+            | {"finetune.cut": cut}
+            | given
+            | {key.replace("__", "."): value for key, value in changes.items()}
         )
-        self.folder = prepared.folder / "features"
-        return self.forwarded - before, {file.name: file.read_bytes() for file in self.folder.iterdir()}
+        self.paths = paths_in(prepared.folder)
+        extract.run(self.params, self.paths)
+        folders = (self.paths.features, self.paths.activations)
+        files = {f"{folder.name}/{file.name}": file.read_bytes() for folder in folders for file in folder.iterdir()}
+        return self.forwarded - before, files
 
 
 @pytest.fixture
@@ -129,31 +108,81 @@ def test_each_change_costs_what_it_changes(extraction: Extraction) -> None:
     assert extraction.run()[0] == 4
     (extraction.root / "x" / "copy.png").write_bytes((extraction.root / "x" / "new0.png").read_bytes())
     assert extraction.run()[0] == 0
-    assert extraction.run(backbone={"weights": "random"})[0] == 25, "a copy goes through once"
-    assert extraction.run(extracting={"pooling": "max"})[0] == 25
-    assert extraction.run(backbone={"interpolation": "bicubic"})[0] == 25
-    assert extraction.run(extracting={"dtype": "float16"})[0] == 25
+    assert extraction.run(backbone__weights="random")[0] == 25, "a copy goes through once"
+    assert extraction.run(extract__pooling="max")[0] == 25
+    assert extraction.run(backbone__interpolation="bicubic")[0] == 25
+    assert extraction.run(extract__dtype="float16")[0] == 25
     assert extraction.run()[0] == 0
 
 
 def test_views_cost_one_forward_pass_each(extraction: Extraction) -> None:
     """More views: the new ones. Other ranges or another seed: the views, not the images. A split: nothing."""
-    first = extraction.run(extracting={"views": 2})
+    first = extraction.run(extract__views=2)
     assert first[0] == 21 * 3
-    assert extraction.run(extracting={"views": 0})[0] == 0
-    assert extraction.run(extracting={"views": 3}, seed=9)[0] == 21
-    assert extraction.run(extracting={"views": 1, "augment": AUGMENT | {"zoom": 0.3}})[0] == 21
-    assert extraction.run(extracting={"views": 1, "augment": AUGMENT | {"seed": 1}})[0] == 21
-    assert extraction.run(extracting={"views": 2}) == (0, first[1])
+    assert extraction.run(extract__views=0)[0] == 0
+    assert extraction.run(extract__views=3, seed=9)[0] == 21
+    assert extraction.run(extract__views=1, extract__augment=AUGMENT | {"zoom": 0.3})[0] == 21
+    assert extraction.run(extract__views=1, extract__augment=AUGMENT | {"seed": 1})[0] == 21
+    assert extraction.run(extract__views=2) == (0, first[1])
     (extraction.root / "cross" / "new.png").write_bytes(encoded(drawing("cross", 500)))
-    assert extraction.run(extracting={"views": 3})[0] == 4
+    assert extraction.run(extract__views=3)[0] == 4
 
 
-def test_another_cut_extracts_once_more(extraction: Extraction) -> None:
-    assert extraction.run(cut="block_13_expand")[0] == 21
-    assert extraction.run(cut="block_16_expand")[0] == 21
-    assert extraction.run(cut="block_13_expand")[0] == 0
-    assert extraction.run()[0] == 21
+def test_another_cut_computes_activations_only(extraction: Extraction) -> None:
+    """The features stay as they are, to the byte of meta.json, so that DVC leaves the head alone."""
+    first = extraction.run(cut="block_13_expand")
+    assert first[0] == 21, "features and activations from one forward pass"
+    other = extraction.run(cut="block_16_expand")
+    assert other[0] == 21
+    for file in ("array.npy", "meta.json"):
+        assert other[1][f"features/{file}"] == first[1][f"features/{file}"]
+        assert other[1][f"activations/{file}"] != first[1][f"activations/{file}"]
+    assert extraction.run(cut="block_13_expand") == (0, first[1])
+    assert extraction.run(cut=38)[0] == 0, "block_13_expand by the number of layers"
+    assert json.loads((extraction.paths.activations / "meta.json").read_text())["output"] == {
+        "asked": 38, "cut": "block_13_expand"
+    }  # fmt: skip
+
+
+def test_where_fine_tuning_is_off_no_activations_are_stored(extraction: Extraction) -> None:
+    first = extraction.run(cut="block_13_expand")
+    without = extraction.run(finetune__cut="block_13_expand", finetune__enabled=False)
+    assert without[0] == 0
+    assert set(without[1]) == {"features/array.npy", "features/meta.json", "activations/meta.json"}
+    assert json.loads(without[1]["activations/meta.json"]) == {"stored": False, "reason": "finetune.enabled is false"}
+    assert without[1]["features/array.npy"] == first[1]["features/array.npy"]
+    assert store.load(extraction.paths.activations, []) is None
+    with pytest.raises(StaleError, match="holds nothing, as its meta"):
+        store.require(extraction.paths.activations, [])
+
+
+def test_features_do_not_depend_on_the_activations_beside_them(extraction: Extraction, tmp_path: Path) -> None:
+    """At each kind of cut: where a BatchNorm reads the tensor, an engine computes otherwise if it must give it out."""
+    alone = extraction.run(backbone__weights="random")[1]["features/array.npy"]
+    for cut in ("block_13_expand_BN", "block_13_expand_relu", "block_13_depthwise", "block_14_expand"):
+        os.environ["GRAFT_CACHE_DIR"] = str(tmp_path / cut)
+        n, files = extraction.run(cut=cut, backbone__weights="random")
+        assert files["features/array.npy"] == alone, cut
+        assert n == (42 if cut.endswith("_BN") else 21), cut
+
+
+def test_a_killed_extraction_leaves_no_arrays_that_pass_for_whole(
+    extraction: Extraction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extraction.run(cut="block_13_expand")
+    paths = extraction.paths
+    used = catalogue.read(paths.catalogue).used["sha256"]
+    assert store.load(paths.features, used) is not None
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sink.Sink, "fill", killed)
+    with pytest.raises(KeyboardInterrupt):
+        extract.run(extraction.params, paths)
+    for folder in (paths.features, paths.activations):
+        with pytest.raises(StaleError, match=r"meta\.json"):
+            store.load(folder, used)
 
 
 def test_a_cut_that_keeps_more_than_the_pixels_says_so(
@@ -171,11 +200,11 @@ def test_what_is_stored_is_what_the_network_gives(extraction: Extraction) -> Non
     """Row by row and view by view: the features, and the activations from which the rest of it gives them again."""
     import keras
 
-    extraction.run(extracting={"views": 2}, cut="block_13_expand")
-    prepared = catalogue.read(extraction.folder.parent / "catalogue.csv").used
-    features = store.load(extraction.folder, prepared["sha256"])
-    assert features.boundary is not None
-    assert (features.boundary.dtype, features.boundary.shape) == (np.float16, (21, 3, 2, 2, 32))
+    extraction.run(extract__views=2, cut="block_13_expand")
+    prepared = catalogue.read(extraction.paths.catalogue).used
+    features = store.require(extraction.paths.features, prepared["sha256"])
+    activations = store.require(extraction.paths.activations, prepared["sha256"])
+    assert (activations.array.dtype, activations.array.shape) == (np.float16, (21, 3, 2, 2, 32))
     loaded = BUILT("MobileNetV2", 0.35, 32, "bundled", 0)
     model = build.feature_model(loaded, "avg")
     above = keras.Model(cuts.boundary(loaded.model, "block_13_expand"), loaded.model.output)
@@ -186,7 +215,7 @@ def test_what_is_stored_is_what_the_network_gives(extraction: Extraction) -> Non
         assert not np.array_equal(seen[1], seen[2])
         expected = np.asarray(model(np.stack(seen).astype(np.float32)))
         np.testing.assert_allclose(features.array[row], expected, atol=1e-4)
-        again = np.asarray(above(features.boundary[row].astype(np.float32))).mean((1, 2))
+        again = np.asarray(above(activations.array[row].astype(np.float32))).mean((1, 2))
         np.testing.assert_allclose(again, expected, atol=0.02)
 
 
@@ -201,31 +230,49 @@ def test_each_epoch_draws_one_view_of_each_image() -> None:
 
 
 def test_features_that_do_not_fit_the_params_are_refused_by_name(extraction: Extraction) -> None:
-    extraction.run(extracting={"pooling": "max"}, cut="Conv_1")
-    store.require_made_with(extraction.folder, {"pooling": "max", "cut": "Conv_1", "views": 0})
-    with pytest.raises(StaleError) as caught:
-        store.require_made_with(extraction.folder, {"pooling": "avg", "cut": "block_13_expand", "views": 0})
-    assert str(caught.value) == (
-        f"{extraction.folder}/meta.json: must fit params.yaml. pooling is 'max', but params.yaml says 'avg'; "
-        "cut is 'Conv_1', but params.yaml says 'block_13_expand'. Run `dvc repro`."
+    extraction.run(extract__pooling="max", cut=0.1)
+    params, paths = extraction.params, extraction.paths
+    staleness.require_current(params, paths)
+
+    def other(**sections: dict[str, Any]) -> Any:
+        return params.model_copy(
+            update={name: getattr(params, name).model_copy(update=values) for name, values in sections.items()}
+        )
+
+    def refused(changed: Any) -> str:
+        with pytest.raises(StaleError) as caught:
+            staleness.require_current(changed, paths)
+        return str(caught.value)
+
+    assert refused(other(extract={"pooling": "avg"}, backbone={"resize": "crop"})) == (
+        f"{paths.features}/meta.json: must fit params.yaml. input is {{'interpolation': 'bilinear', 'kind': 'image', "
+        "'resize': 'stretch', 'side': 32}, but params.yaml says {'kind': 'image', 'side': 32, 'resize': 'crop', "
+        "'interpolation': 'bilinear'}; pooling is 'max', but params.yaml says 'avg'. Run `dvc repro`."
     )
+    assert refused(other(finetune={"cut": "block_13_expand"})) == (
+        f"{paths.activations}/meta.json: must fit params.yaml. asked is 0.1, but params.yaml says 'block_13_expand'. "
+        "Run `dvc repro`."
+    )
+    assert "stored is True, but params.yaml says False" in refused(other(finetune={"enabled": False}))
+    (paths.activations / "meta.json").unlink()
+    assert "activations: must hold what `graft extract` writes" in refused(params)
 
 
 def test_values_that_float16_cannot_hold(extraction: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
-    def huge(*args: Any) -> engines.Forward:
-        return engines.Forward(lambda pixels: (np.full((len(pixels), 1280), 1e5, np.float32),))
+    def huge(*args: Any) -> Forward:
+        return Forward(lambda arrays: (np.full((len(arrays["pixels"]), 1280), 1e5, np.float32),), 1, 8)
 
     monkeypatch.setitem(engines.ENGINES, "openvino", huge)
     with pytest.raises(BackboneError, match=r"values up to 1e\+05, which float16 cannot hold"):
-        extraction.run(extracting={"dtype": "float16"})
+        extraction.run(extract__dtype="float16")
 
 
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from graft import cli
-from graft.stages import extract
-extract.KEEP_EVERY_SECONDS = 0
+from graft.features import sink
+sink.KEEP_EVERY_SECONDS = 0
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop()), resource.RLIM_INFINITY))
 cli.run()
 """
@@ -247,35 +294,36 @@ def test_a_full_disk_is_one_error_and_keeps_what_was_done(tmp_path: Path) -> Non
             env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
-    names = ("catalogue", "split", "quarantine", "duplicates")
-    options = [part for name in names for part in (f"--{name}", f"{name}.csv")]
-    assert graft("prepare", *options, "--metrics", "metrics.json").returncode == 0
-    extract_it = ("extract", "--catalogue", "catalogue.csv", "--features", "features")
-    done = graft(*extract_it, limit=3_000_000)
+    shutil.copy(REPOSITORY / "dvc.yaml", tmp_path)
+    assert graft("prepare").returncode == 0
+    done = graft("extract", limit=3_000_000)
     assert done.returncode == 1
     assert done.stderr.count("graft: ") == 1, done.stderr
-    assert "features.npy: could not be written: File too large." in done.stderr
+    assert "array.npy: could not be written: File too large." in done.stderr
     assert "Traceback" not in done.stderr
-    done = graft(*extract_it)
+    done = graft("extract")
     assert done.returncode == 0, done.stderr
-    assert "180 images: 0 of 180" not in done.stderr
+    assert "features of 180 images: 0 of 180" not in done.stderr
+    assert "features of 180 images: " in done.stderr
 
 
 @pytest.mark.parametrize("engine", engines.ENGINES)
 def test_the_same_bytes_whatever_was_cached(extraction: Extraction, engine: str) -> None:
     """Everything, nothing, or a part; in batches of another size."""
-    asked = {"engine": engine, "views": 2}
-    whole = extraction.run(extracting=asked, cut="block_13_expand")
+    asked: dict[str, Any] = {"extract__engine": engine, "extract__views": 2}
+    whole = extraction.run(cut="block_13_expand", **asked)
     os.environ["GRAFT_CACHE_DIR"] += "-part"
     for path in sorted(extraction.root.rglob("*.png"))[::3]:
         path.rename(path.with_suffix(".away"))
-    part = extraction.run(extracting=asked | {"batch_size": 3, "views": 1}, cut="block_13_expand")
+    part = extraction.run(cut="block_13_expand", **asked | {"extract__batch_size": 3, "extract__views": 1})
     assert part[0] == 28
     for path in sorted(extraction.root.rglob("*.away")):
         path.rename(path.with_suffix(".png"))
-    rest = extraction.run(extracting=asked | {"batch_size": 5}, cut="block_13_expand")
+    rest = extraction.run(cut="block_13_expand", **asked | {"extract__batch_size": 5})
     assert rest == (35, whole[1])
-    assert set(rest[1]) == {"features.npy", "boundary.npy", "meta.json"}
+    assert set(rest[1]) == {
+        f"{name}/{file}" for name in ("features", "activations") for file in ("array.npy", "meta.json")
+    }
 
 
 def test_a_damaged_value_is_computed_again(extraction: Extraction) -> None:
@@ -295,15 +343,15 @@ def test_a_damaged_value_is_computed_again(extraction: Extraction) -> None:
 def test_a_stopped_extraction_goes_on_where_it_was(extraction: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = engines.ENGINES["openvino"]
 
-    def stopping(*args: Any) -> engines.Forward:
+    def stopping(*args: Any) -> Forward:
         forward = counted(*args)
 
-        def stop(pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+        def stop(arrays: Arrays) -> tuple[np.ndarray, ...]:
             if extraction.forwarded >= 16:
                 raise KeyboardInterrupt
-            return forward.run(pixels)
+            return forward.run(arrays)
 
-        return engines.Forward(stop, streams=1)
+        return Forward(stop, 1, 8)
 
     monkeypatch.setitem(engines.ENGINES, "openvino", stopping)
     with pytest.raises(KeyboardInterrupt):
@@ -316,11 +364,11 @@ def test_an_engine_that_cannot_is_replaced_and_said(
     extraction: Extraction, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(*args: object) -> None:
-        raise engines.CannotRunError("no such operation")
+        raise CannotRunError("no such operation")
 
     monkeypatch.setitem(engines.ENGINES, "openvino", refuse)
     n, files = extraction.run()
-    assert (n, json.loads(files["meta.json"])["engine"]) == (21, "tensorflow")
+    assert (n, json.loads(files["features/meta.json"])["made_with"]["engine"]) == (21, "tensorflow")
     assert "note: OpenVINO cannot run this network (no such operation); using the tensorflow" in capsys.readouterr().err
 
 
@@ -331,13 +379,13 @@ def test_the_cache_stays_within_its_limit(
     extraction.run()
     (first,) = cache.held()
     os.utime(first.folder / cache.WHAT, (1, 1))
-    extraction.run(extracting={"pooling": "max"})
+    extraction.run(extract__pooling="max")
     assert len(cache.held()) == 2
     monkeypatch.setenv("GRAFT_CACHE_GB", "0.0000001")
-    assert extraction.run(extracting={"pooling": "max"})[0] == 0
+    assert extraction.run(extract__pooling="max")[0] == 0
     assert "features of MobileNetV2 left the cache" in capsys.readouterr().err
     (left,) = cache.held()
-    assert left.what["pooling"] == "max"
+    assert left.what["output"] == {"pooling": "max"}
     assert [one.folder for one in cache.prune(0)] == [left.folder]
     assert cache.held() == []
 
@@ -359,3 +407,23 @@ def test_the_commands(extraction: Extraction) -> None:
     assert graft("verify") == "21 features read, 0 damaged and dropped\n"
     assert graft("prune", "--max-gb", "0").startswith("removed ")
     assert "0.00 GB of features" in graft("info")
+
+
+def test_the_specification_travels_to_another_process(extraction: Extraction) -> None:
+    """What it computes from there is what `extract` wrote."""
+    extraction.run(cut="block_13_expand", extract__views=1)
+    used = catalogue.read(extraction.paths.catalogue).used
+    loaded = BUILT("MobileNetV2", 0.35, 32, "bundled", 0)
+    planned = plan.make(
+        extraction.params, extraction.paths, loaded, "block_13_expand", "openvino", list(used["sha256"])
+    )
+    spec = pickle.loads(pickle.dumps(planned.spec))
+    tasks = [Task(path, sha256, (0, 1)) for path, sha256 in zip(used["path"][:3], used["sha256"][:3], strict=True)]
+    wanted = (compute.FEATURES, compute.ACTIVATIONS)
+    parts = list(compute.computed(spec, wanted, tasks, lambda path, _: (extraction.root / path).read_bytes()))
+    keys = [key for keys, _ in parts for key in keys]
+    assert keys == [(task.sha256, view) for task in tasks for view in (0, 1)]
+    for name, folder in (("features", extraction.paths.features), ("activations", extraction.paths.activations)):
+        got = np.concatenate([results[name] for _, results in parts])
+        expected = store.require(folder, used["sha256"]).array[:3].reshape(got.shape)
+        assert got.tobytes() == expected.tobytes()

@@ -19,8 +19,9 @@ from PIL import Image
 
 from conftest import PreparedData, data_params, drawing, encoded, write_drawings
 from graft.errors import DataError
-from graft.examples.checks import examine, quarantine, verdicts
+from graft.examples.checks import examination, quarantine, verdict_cache
 from graft.examples.sources.tree import Directory
+from graft.inputs.image import examine
 from graft.inputs.image.decode import open_rgb
 
 Prepare = Callable[..., PreparedData]
@@ -327,7 +328,7 @@ def test_an_unchanged_file_is_neither_read_nor_decoded_again(
         return original(self, path)
 
     monkeypatch.setattr(Directory, "read", counted)
-    monkeypatch.setattr(examine, "_look", lambda *args: pytest.fail("decoded again"))
+    monkeypatch.setattr(examination, "look", lambda *args: pytest.fail("decoded again"))
     second = prepare(root, out=tmp_path / "again")
     assert read == []
     assert "13 images have not changed since they were examined: not read again" in second.said
@@ -341,8 +342,8 @@ def test_an_unchanged_file_is_neither_read_nor_decoded_again(
     monkeypatch.undo()
     monkeypatch.setenv("GRAFT_CACHE_DIR", str(own_cache))
     decoded: list[bytes] = []
-    look = examine._look
-    monkeypatch.setattr(examine, "_look", lambda data, limit: decoded.append(data) or look(data, limit))
+    look = examine.look
+    monkeypatch.setattr(examination, "look", lambda data, limit: decoded.append(data) or look(data, limit))
     (moved / "cross" / "new.png").write_bytes(encoded(drawing("cross", 99)))
     assert prepare(moved).metrics["used"] == first.metrics["used"] + 1
     assert len(decoded) == 1
@@ -395,10 +396,10 @@ def test_without_a_place_for_the_cache(tmp_path: Path, prepare: Prepare, monkeyp
 def test_a_cache_cut_short_is_made_anew(tmp_path: Path, own_cache: Path) -> None:
     """Reading beyond its end would kill the process."""
     script = (
-        "from graft.examples.checks.verdict_cache import Store, Verdict\n"
+        "from graft.examples.checks.verdict_cache import VerdictCache\nfrom graft.inputs.image.examine import Verdict\n"
         "keep = [(None, f'{i:064x}', i, Verdict(1, 1, 'PNG')) for i in range(3000)]\n"
-        "Store().keep(keep)\n"
-        "found = Store().verdicts([f'{i:064x}' for i in range(3000)], 1)\n"
+        "VerdictCache().keep(keep)\n"
+        "found = VerdictCache().by_content([f'{i:064x}' for i in range(3000)], 1)\n"
         "print(sum(one is not None for one in found))\n"
     )
     command = [sys.executable, "-c", script]
@@ -411,19 +412,19 @@ def test_a_cache_cut_short_is_made_anew(tmp_path: Path, own_cache: Path) -> None
 
 
 def test_a_damaged_verdict_is_none(own_cache: Path) -> None:
-    store = verdicts.Store()
-    key = verdicts._verdict_key("a" * 64)
+    store = verdict_cache.VerdictCache()
+    key = verdict_cache._verdict_key("a" * 64)
     for value in (b"{", b"[]", b'{"width": 3}', b"\xff"):
         store._database.put([(key, value)])
-        assert store.verdicts(["a" * 64], LIMIT) == [None]
+        assert store.by_content(["a" * 64], LIMIT) == [None]
 
 
 def test_verdicts_survive_a_kill_and_are_shared_by_processes(tmp_path: Path, own_cache: Path) -> None:
     """One process keeps verdicts until it is killed, while another one writes too; what was kept is whole."""
     script = (
         "import os, sys\n"
-        "from graft.examples.checks.verdict_cache import Store, Verdict\n"
-        "store = Store()\n"
+        "from graft.examples.checks.verdict_cache import VerdictCache\nfrom graft.inputs.image.examine import Verdict\n"
+        "store = VerdictCache()\n"
         "for i in range(10**9):\n"
         "    store.keep([(f'{sys.argv[1]} {i}', f'{i:064x}', i, Verdict(i + 1, 1, 'PNG'))])\n"
         "    if i == 300:\n"
@@ -440,7 +441,7 @@ def test_verdicts_survive_a_kill_and_are_shared_by_processes(tmp_path: Path, own
         other.wait()
         assert other.stdout is not None
         other.stdout.close()
-    store = verdicts.Store()
+    store = verdict_cache.VerdictCache()
     for name in "ab":
         known = store.unchanged([f"{name} {i}" for i in range(300)], LIMIT)
         assert [(entry[1], entry[2].width) for entry in known if entry] == [(i, i + 1) for i in range(300)]
@@ -453,7 +454,7 @@ def test_processes_and_threads_say_the_same(
     write_drawings(root, 8)
     (root / "circle" / "broken.png").write_bytes(b"broken")
     with_threads = prepare(root)
-    monkeypatch.setattr(examine, "PROCESSES_FROM", 0)
+    monkeypatch.setattr(examination, "PROCESSES_FROM", 0)
     monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "other"))
     with_processes = prepare(root)
     pd.testing.assert_frame_equal(with_threads.catalogue, with_processes.catalogue)

@@ -15,7 +15,8 @@ from PIL import Image, ImageEnhance
 
 from conftest import CLASSES, PreparedData, write_drawings
 from graft.errors import DataError
-from graft.examples.checks import duplicates, examine
+from graft.examples.checks import duplicates
+from graft.inputs.image import examine
 
 Prepare = Callable[..., PreparedData]
 

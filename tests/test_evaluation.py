@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from graft.errors import StaleError
 from graft.evaluation import metrics, plots, predictions, show
@@ -98,6 +99,17 @@ def test_predictions_hold_a_row_per_image(tmp_path: Path) -> None:
     assert got["p:a"].dtype == np.float32
 
 
+def test_predictions_of_no_image_have_the_same_columns(tmp_path: Path) -> None:
+    """In the file, names and types: who reads all passes' files reads this one too."""
+    j = judged()
+    predictions.write(
+        predictions.table("head", "test", list("abcde"), list("abcde"), j.probabilities, j.classes), tmp_path / "some"
+    )
+    predictions.write(predictions.nothing(j.classes), tmp_path / "none")
+    assert parquet.read_schema(tmp_path / "none").equals(parquet.read_schema(tmp_path / "some"))
+    assert len(pd.read_parquet(tmp_path / "none")) == 0
+
+
 @pytest.mark.parametrize("name", plots.PLOTS)
 def test_every_plot_is_the_same_picture_twice(name: str, tmp_path: Path) -> None:
     history = pd.DataFrame(
@@ -112,6 +124,15 @@ def test_every_plot_is_the_same_picture_twice(name: str, tmp_path: Path) -> None
         assert len(set(np.asarray(image.convert("L")).ravel())) > 20
 
 
+def test_without_held_out_images_only_the_curves_are_drawn(tmp_path: Path) -> None:
+    history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "accuracy": [0.3, 0.6], "best": [0, 1]})
+    history = history.assign(val_loss=np.nan, val_accuracy=np.nan)
+    figures = {name: draw({"train": history}, {}) for name, draw in plots.PLOTS.items()}
+    assert [name for name, figure in figures.items() if figure is not None] == ["curves"]
+    plots.save(figures["curves"], tmp_path / "curves.png")
+    assert [line.get_label() for line in figures["curves"].axes[0].lines] == ["train", "kept"]
+
+
 def test_confusion_rows_are_what_dvc_counts(tmp_path: Path) -> None:
     plots.write_confusion(["b", "a"], ["a", "a"], tmp_path / "c.csv")
     assert (tmp_path / "c.csv").read_text() == "actual,predicted\na,b\na,a\n"
@@ -120,3 +141,11 @@ def test_confusion_rows_are_what_dvc_counts(tmp_path: Path) -> None:
 def test_a_missing_result_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(StaleError, match=r"evaluate\.json: must be written by `graft evaluate`. Run `dvc repro`."):
         show.result(tmp_path / "evaluate.json")
+
+
+def test_a_result_without_held_out_images_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "evaluate.json").write_text('{"head": {}, "finetuned": {}}')
+    show.result(tmp_path / "evaluate.json")
+    said = capsys.readouterr().out
+    assert "No image was held out for validation or test (data.split)" in said
+    assert "macro F1" not in said

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from conftest import REPOSITORY
-from graft import params
+from graft.config import schema
+from graft.config.load import load
 from graft.errors import ParamsError
 
 SIZES = ("rotation_degrees", "width_shift", "height_shift", "zoom", "brightness", "contrast")
@@ -20,24 +21,24 @@ SIZES = ("rotation_degrees", "width_shift", "height_shift", "zoom", "brightness"
 
 def faults(path: Path) -> tuple[str, ...]:
     with pytest.raises(ParamsError) as caught:
-        params.load(path)
+        load(path)
     return caught.value.faults
 
 
 def test_the_default_has_no_fault() -> None:
-    loaded = params.load(REPOSITORY / "params.yaml")
+    loaded = load(REPOSITORY / "params.yaml")
     assert loaded.flat()["train.learning_rate"] == loaded.train.learning_rate
     assert loaded.flat()["extract.augment.zoom"] == loaded.extract.augment.zoom
 
 
 def test_no_value_is_hidden_in_the_code() -> None:
     """Every leaf of the schema is required, so every value must stand in the file."""
-    pending: list[Any] = [params.Params]
+    pending: list[Any] = [schema.Params]
     while pending:
         section = pending.pop()
         for name, field in section.model_fields.items():
             assert field.is_required(), f"{section.__name__}.{name} has a default in the code"
-            if isinstance(field.annotation, type) and issubclass(field.annotation, params.Section):
+            if isinstance(field.annotation, type) and issubclass(field.annotation, schema.Section):
                 pending.append(field.annotation)
 
 
@@ -208,7 +209,7 @@ def test_dvc_writes_small_rates_without_a_point(tmp_path: Path) -> None:
     path.write_text((REPOSITORY / "params.yaml").read_text())
     apply_overrides(path, ["finetune.learning_rate=0.00001", "train.weight_decay=1e-4"])
     assert "1e-05" in path.read_text()
-    loaded = params.load(path)
+    loaded = load(path)
     assert (loaded.finetune.learning_rate, loaded.train.weight_decay) == (1e-5, 1e-4)
 
 
@@ -218,7 +219,7 @@ def test_a_weights_file_is_pinned_by_its_content(params_with: Callable[..., Path
     digest = hashlib.sha256(b"weights").hexdigest()
     (fault,) = faults(params_with({"backbone.weights": str(file)}))
     assert fault == f"backbone.weights_sha256: must be the sha256 of {file}, {digest}. Got null."
-    params.load(params_with({"backbone.weights": str(file), "backbone.weights_sha256": digest}))
+    load(params_with({"backbone.weights": str(file), "backbone.weights_sha256": digest}))
     file.write_bytes(b"other weights")
     assert (
         f"Got '{digest}'" in faults(params_with({"backbone.weights": str(file), "backbone.weights_sha256": digest}))[0]
@@ -226,7 +227,7 @@ def test_a_weights_file_is_pinned_by_its_content(params_with: Callable[..., Path
 
 
 def test_no_cut_where_nothing_is_fine_tuned(params_with: Callable[..., Path]) -> None:
-    assert params.load(params_with({"finetune.cut": None, "finetune.enabled": False})).finetune.cut is None
+    assert load(params_with({"finetune.cut": None, "finetune.enabled": False})).finetune.cut is None
 
 
 def test_all_faults_at_once(params_with: Callable[..., Path]) -> None:

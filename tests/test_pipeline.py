@@ -21,7 +21,7 @@ import yaml
 from mlflow.pyfunc.scoring_server import parse_tf_serving_input
 
 from conftest import CLASSES, Project, make_project, tiny_params
-from graft import params
+from graft.config.load import load
 
 ALL = ["prepare", "extract", "train", "finetune", "evaluate"]
 
@@ -115,7 +115,7 @@ def test_features_say_what_made_them(project: Project) -> None:
 
 def test_the_run_holds_all_that_the_files_say(project: Project, first_run: Any, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(project.run("git", "show", "HEAD:params.yaml").stdout)
-    resolved = params.load(tmp_path / "params.yaml").flat()
+    resolved = load(tmp_path / "params.yaml").flat()
     assert first_run.data.params == {key: str(value) for key, value in resolved.items()}
     client = project.client()
     for stage in ("train", "finetune"):
@@ -276,6 +276,33 @@ def test_a_new_seed_splits_anew_but_extracts_nothing(project: Project) -> None:
     assert newest.info.status == "FINISHED"
     assert "finetune/loss" not in newest.data.metrics
     assert newest.data.metrics["head/test/accuracy"] == metrics["head"]["test"]["accuracy"]
+    project.run("git", "checkout", "params.yaml", "metrics", "dvc.lock")
+    project.run("dvc", "checkout")
+
+
+def test_nothing_held_out_is_a_whole_pass_too(project: Project) -> None:
+    """As for a last training on all images there are: models, curves, a run; nothing is judged, and that is said."""
+    counts = {"method": "counts", "counts": {"train": 20, "validation": 0, "test": 0}}
+    split = yaml.safe_load((project.folder / "params.yaml").read_text())["data"]["split"] | counts
+    project.change(data={"split": split}, train={"monitor": "loss"}, finetune={"monitor": "loss"})
+    done = project.run("dvc", "repro")
+    assert project.executed(done.stdout) == ["prepare", "train", "finetune", "evaluate"]
+    assert json.loads((project.folder / "metrics" / "evaluate.json").read_text()) == {"head": {}, "finetuned": {}}
+    table = pd.read_parquet(project.folder / "data" / "predictions.parquet")
+    assert (len(table), list(table)[:2], list(table)[-1]) == (0, ["model", "split"], f"p:{CLASSES[-1]}")
+    assert (project.folder / "plots" / "confusion.csv").read_text() == "actual,predicted\n"
+    assert [file.name for file in (project.folder / "plots" / "pictures").iterdir()] == ["curves.png"]
+    assert "No image was held out" in project.run("graft", "result", "metrics/evaluate.json").stdout
+    newest = project.runs()[0]
+    assert (newest.info.status, newest.data.tags["graft.complete"]) == ("FINISHED", "true")
+    assert "finetune/loss" in newest.data.metrics
+    assert not any("val_" in name or "accuracy_interval" in name for name in newest.data.metrics)
+    project.run("dvc", "plots", "show")
+    page = (project.folder / "dvc_plots" / "index.html").read_text()
+    assert "Head, cross-entropy by epoch" in page
+    assert "curves.png" in page
+    project.run("dvc", "metrics", "diff")
+    assert "reproduced" in project.run("graft", "log").stderr
     project.run("git", "checkout", "params.yaml", "metrics", "dvc.lock")
     project.run("dvc", "checkout")
 

@@ -1,10 +1,10 @@
-"""dvc.yaml says of each stage what its code really reads: modules, parameters, paths."""
+"""dvc.yaml says of each stage what its code really reads: modules, tables, parameters, paths."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
-import inspect
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -12,97 +12,147 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from graft import params
+from graft.config import schema, yaml_file
+from graft.pipeline import code, layout
 
 SOURCE = REPOSITORY / "src"
+PACKAGE = SOURCE / "graft"
 PIPELINE = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())
-STAGES = ("prepare", "extract", "train", "finetune", "evaluate")
-CHANGE_NO_OUTPUT = {f"src/graft/{name}.py" for name in ("cache", "errors", "progress", "start")}
-"""Modules that only word messages or save time."""
+STAGES = layout.STAGES
 
 
-def module_file(name: str) -> Path | None:
-    path = SOURCE / Path(*name.split("."))
-    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+def modules(stage: str) -> set[str]:
+    return code.closure([f"graft.stages.{stage}"], code.CHANGE_NO_OUTPUT)
 
 
-def imported(file: Path) -> set[Path]:
-    """graft's own modules that `file` imports at run time, lazily or not."""
-    tree = ast.parse(file.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "graft":
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names if alias.name.split(".")[0] == "graft"}
-    return {found for name in names if (found := module_file(name))}
-
-
-def import_closure(stage: str) -> set[str]:
-    seen: set[Path] = set()
-    pending = {SOURCE / "graft" / "stages" / f"{stage}.py"}
-    while pending:
-        file = pending.pop()
-        seen.add(file)
-        pending |= imported(file) - seen
-    paths = {file.relative_to(REPOSITORY).as_posix() for file in seen if _has_code(file)}
-    return paths - CHANGE_NO_OUTPUT
-
-
-def _has_code(file: Path) -> bool:
+def has_code(file: Path) -> bool:
     """Whether a module is more than a docstring."""
-    return len(ast.parse(file.read_text()).body) > 1
+    return file.suffix != ".py" or len(ast.parse(file.read_text()).body) > 1
+
+
+def data_files(module: Path) -> set[Path]:
+    """Files beside a module that it names: the tables that it reads. Weights are pinned by their sha256 in the code."""
+    names = {node.value for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Constant)}
+    return {file for file in module.parent.iterdir() if file.name in names and file.suffix in (".json", ".csv", ".j2")}
+
+
+def read_by(stage: str) -> set[str]:
+    files = {file for name in modules(stage) if (file := code.file(name))}
+    return {path.relative_to(REPOSITORY).as_posix() for file in files for path in (file, *data_files(file))}
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_code_deps_are_the_import_closure(stage: str) -> None:
+def test_code_deps_are_the_import_closure_and_its_tables(stage: str) -> None:
     listed: set[str] = set()
     for dep in PIPELINE["stages"][stage]["deps"]:
         if dep.startswith("src/"):
             path = REPOSITORY / dep
             assert path.exists(), dep
-            files = path.rglob("*.py") if path.is_dir() else [path]
-            listed |= {file.relative_to(REPOSITORY).as_posix() for file in files if _has_code(file)}
-    assert listed == import_closure(stage)
+            files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+            files = [file for file in files if "__pycache__" not in file.parts and has_code(file)]
+            listed |= {file.relative_to(REPOSITORY).as_posix() for file in files}
+    assert listed == read_by(stage)
+
+
+def test_tables_are_found() -> None:
+    assert "src/graft/backbones/portable.json" in read_by("extract")
+
+
+def attributes(stage: str, name: str) -> set[tuple[str, ...]]:
+    """(a, b) for each `name.a.b` in a stage's module, as long as it goes."""
+    tree = ast.parse((PACKAGE / "stages" / f"{stage}.py").read_text())
+    parents = {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == name:
+            chain: list[str] = []
+            above: Any = parents[id(node)]
+            while isinstance(above, ast.Attribute):
+                chain.append(above.attr)
+                above = parents[id(above)]
+            found.add(tuple(chain))
+    return found
+
+
+PASSED_ON = {"extract": {"numerics", "backbone", "extract", "finetune.enabled", "finetune.cut"}}
+"""stage -> what the functions read to which it gives all of params: `plan.make`, `inputs.of`."""
 
 
 def parameters_read(stage: str) -> set[str]:
-    """The keys of params.yaml that `run` uses: `section.key` where it only takes attributes, else `section`."""
-    module = __import__(f"graft.stages.{stage}", fromlist=["run"])
-    signature = inspect.signature(module.run)
-    sections = [name for name in signature.parameters if name in params.Params.model_fields]
-    tree = ast.parse(inspect.getsource(module.run))
-    read: set[str] = set()
-    for section in sections:
-        whole = section == "seed"
-        keys = set()
-        attributes = {id(n.value): n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Name) and node.id == section:
-                whole |= id(node) not in attributes
-                keys.add(attributes.get(id(node), ""))
-        model = params.Params.model_fields[section].annotation
-        if whole or keys == set(getattr(model, "model_fields", {})):
-            read.add(section)
-        else:
-            read |= {f"{section}.{key}" for key in keys}
+    """The keys of params.yaml that a stage uses, `section.key` where it takes one of a section.
+
+    `data = params.data` makes data a name of a section, and so does an argument of a function in the module.
+    """
+    read = set(PASSED_ON.get(stage, ()))
+    for chain in attributes(stage, "params"):
+        if chain:
+            section, *keys = chain
+            kind = schema.Params.model_fields[section].annotation
+            inside = keys and keys[0] in getattr(kind, "model_fields", {})
+            read.add(f"{section}.{keys[0]}" if inside else section)
+    if "data" in read and stage != "prepare":  # handed to a function that takes attributes
+        read.discard("data")
+        read |= {f"data.{chain[0]}" for chain in attributes(stage, "data") if chain and chain[0] in ("source", "path")}
     return read
 
 
-def _covered(key: str, by: set[str]) -> bool:
-    return key in by or key.split(".")[0] in by
+def test_the_functions_that_get_all_of_params_read_what_is_listed() -> None:
+    read = set()
+    for file in (PACKAGE / "features" / "plan.py", PACKAGE / "inputs" / "__init__.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            text = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+            if text.startswith("params."):
+                read.add(text.removeprefix("params."))
+    assert {key for key in read if not any(other.startswith(f"{key}.") for other in read)} == PASSED_ON["extract"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_params_are_what_run_reads(stage: str) -> None:
+    """`numerics` steers every stage that computes: it is set as the process starts."""
     listed = set(PIPELINE["stages"][stage]["params"])
-    read = parameters_read(stage)
-    assert all(_covered(key, listed) for key in read), f"read but not listed: {read - listed}"
-    unused = {key for key in listed if key not in read and not any(r.startswith(f"{key}.") for r in read)}
+    read = parameters_read(stage) | ({"numerics"} if stage != "prepare" else set())
+    missing = {key for key in read if not {key, key.split(".")[0]} & listed}
+    assert not missing, f"read but not listed: {missing}"
+    unused = {key for key in listed if not any(r == key or r.startswith(f"{key}.") for r in read)}
     assert not unused, f"listed but not read: {unused}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_paths_are_what_run_reads_and_writes(stage: str) -> None:
+    """evaluate also completes the MLflow run, which shows what prepare found and the model's card."""
+    entry = PIPELINE["stages"][stage]
+    listed: set[str] = set()
+    for kind in ("deps", "outs", "metrics", "plots"):
+        for one in entry.get(kind, []):
+            listed.add(next(iter(one)) if isinstance(one, dict) else one)
+    listed = {path.removeprefix("${paths.").removesuffix("}") for path in listed if path.startswith("${paths.")}
+    used = {chain[0] for chain in attributes(stage, "paths") if chain}
+    if "histories" in used:
+        used = used - {"histories"} | {"train_history", "finetune_history"}
+    if stage == "evaluate":
+        used |= {"quarantine", "duplicates", "prepare_metrics", "card"}
+    if stage == "extract":
+        used |= {"features", "activations"}  # through the plan
+    assert used == listed
+
+
+def test_every_path_is_written_once_and_has_a_stage() -> None:
+    names = set(PIPELINE["vars"][0]["paths"])
+    assert names == set(layout.NAMES)
+    text = (REPOSITORY / "dvc.yaml").read_text()
+    for name in names:
+        assert f"${{paths.{name}}}" in text, name
+    written = [
+        str(next(iter(one)) if isinstance(one, dict) else one)
+        for entry in PIPELINE["stages"].values()
+        for kind in ("outs", "metrics")
+        for one in entry.get(kind, [])
+    ]
+    assert sorted(written) == sorted(f"${{paths.{name}}}" for name in names)
+
+
+def test_a_stage_takes_no_option() -> None:
+    assert {name: entry["cmd"] for name, entry in PIPELINE["stages"].items()} == {n: f"graft {n}" for n in STAGES}
 
 
 def test_a_new_split_seed_does_not_reach_extract() -> None:
@@ -112,33 +162,93 @@ def test_a_new_split_seed_does_not_reach_extract() -> None:
 
 def test_no_stage_depends_on_the_tracker_or_the_command_line() -> None:
     for stage in STAGES:
-        assert not [
-            path for path in import_closure(stage) if "tracking" in path or path.endswith(("cli.py", "params.py"))
-        ]
+        assert not [name for name in modules(stage) if name.split(".")[1] in ("tracking", "cli", "config")]
 
 
-@pytest.mark.parametrize("package", ["features", "models", "training", "evaluation", "tracking"])
-def test_imports_run_one_way(package: str) -> None:
-    """cli -> stages -> the packages -> params, errors; MLflow only in tracking."""
-    for file in (SOURCE / "graft" / package).rglob("*.py"):
-        text = file.read_text()
-        assert "graft.stages" not in text
-        assert "graft.cli" not in text
-        if package != "tracking":
-            assert "mlflow" not in text.replace("mlflow ui", ""), file
-            assert "graft.tracking" not in text
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "backbones": {"errors"},
+    "config": {"errors", "backbones"},
+    "pipeline": {"errors", "config"},
+    "runtime": {"errors", "pipeline"},
+    "inputs": {"errors", "runtime"},
+    "training": {"errors", "runtime"},
+    "evaluation": {"errors"},
+    "models": {"errors", "backbones", "training"},
+    "features": {"errors", "backbones", "inputs", "models", "pipeline", "runtime"},
+    "examples": {"errors", "features", "inputs", "pipeline", "runtime", "training"},
+    "stages": {
+        "errors", "backbones", "evaluation", "examples", "features", "inputs", "models", "runtime", "training"
+    },
+    "tracking": {"errors", "examples", "inputs", "models", "pipeline", "runtime"},
+    "cli": {
+        "errors", "backbones", "config", "examples", "features", "pipeline", "runtime", "stages", "tracking",
+    },
+    "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
+}  # fmt: skip
+"""What stands right under graft -> what it may import at run time, beside itself."""
+
+ONLY_IN = {"mlflow": {"tracking"}, "typer": {"cli"}}
+"""Library -> the only ones that may import it."""
 
 
-def test_commands_pass_every_path_that_is_listed() -> None:
-    """Each `--option ${paths.x}` of a command is a dep or an out of its stage, and the other way round."""
-    for name, stage in PIPELINE["stages"].items():
-        used = {part for part in stage["cmd"].split() if part.startswith("${paths.")}
-        listed: set[str] = set()
-        for kind in ("deps", "outs", "metrics", "plots"):
-            for entry in stage.get(kind, []):
-                listed.add(next(iter(entry)) if isinstance(entry, dict) else entry)
-        listed = {path for path in listed if path.startswith("${paths.")}
-        assert used == listed, name
+def faults_of(text: str, part: str) -> set[str]:
+    """What a source text imports and may not. part: of MAY_IMPORT."""
+    tree = ast.parse(text)
+    own = {name.split(".")[1] for name in code.imports(tree)} - {part}
+    libraries = set()
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        libraries |= {name.split(".")[0] for name in names} & set(ONLY_IN)
+    return (own - MAY_IMPORT[part]) | {library for library in libraries if part not in ONLY_IN[library]}
+
+
+FILES = [file for file in sorted(PACKAGE.rglob("*.py")) if file != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
+def test_imports_run_one_way(file: Path) -> None:
+    """cli -> stages, tracking -> the packages -> runtime -> pipeline -> config -> errors; MLflow only in tracking."""
+    text = file.read_text()
+    assert faults_of(text, file.relative_to(PACKAGE).with_suffix("").parts[0]) == set()
+    assert not [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom) and node.level]
+
+
+def test_there_is_one_way() -> None:
+    assert list(TopologicalSorter(MAY_IMPORT).static_order())[-1] == "__main__"
+    assert set(MAY_IMPORT) == {file.relative_to(PACKAGE).parts[0].removesuffix(".py") for file in FILES}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("import graft.stages.train", "stages"),
+        ("from graft import cli", "cli"),
+        ("from graft.stages import train as stage", "stages"),
+        ("from graft.tracking.run import live", "tracking"),
+        ("def later():\n    from graft.config import load", "config"),
+        ("try:\n    import mlflow.pyfunc\nexcept ImportError:\n    pass", "mlflow"),
+        ("from mlflow import MlflowClient", "mlflow"),
+        ("if not TYPE_CHECKING:\n    from graft import cli", "cli"),
+        ("if TYPE_CHECKING:\n    pass\nelse:\n    from graft import cli", "cli"),
+    ],
+)
+def test_an_import_that_turns_back_is_seen(text: str, fault: str) -> None:
+    assert faults_of(text, "examples") == {fault}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from graft.errors import DataError",
+        "from graft.examples.sources import base",
+        "if TYPE_CHECKING:\n    from graft.config.schema import DataParams",
+        '"""Not `import mlflow`, nor graft.stages."""',
+    ],
+)
+def test_an_import_that_may_be_is_let_through(text: str) -> None:
+    assert faults_of(text, "examples") == set()
 
 
 def test_plots_and_artifacts_name_outputs() -> None:
@@ -161,12 +271,12 @@ def test_outputs_are_ignored_by_git() -> None:
 
 def test_the_committed_lock_belongs_to_the_committed_files() -> None:
     """dvc.lock of the default run: same params, same commands, all five stages."""
-    lock: dict[str, Any] = yaml.safe_load((REPOSITORY / "dvc.lock").read_text())["stages"]
+    lock: dict[str, Any] = yaml_file.read(REPOSITORY / "dvc.lock")["stages"]
     assert list(lock) == list(STAGES)
-    values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    values = yaml_file.read(REPOSITORY / "params.yaml")
     for stage, entry in lock.items():
         for key, value in entry["params"]["params.yaml"].items():
-            node = values
+            node: Any = values
             for part in key.split("."):
                 node = node[part]
             assert node == value, f"{stage}: {key}"
@@ -178,3 +288,24 @@ def test_the_committed_lock_belongs_to_the_committed_files() -> None:
     metrics = REPOSITORY / "metrics" / "evaluate.json"
     md5 = hashlib.md5(metrics.read_bytes(), usedforsecurity=False).hexdigest()
     assert [md5] == [out["md5"] for out in lock["evaluate"]["outs"] if out["path"] == "metrics/evaluate.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("vars: []", "vars: must hold the pipeline's paths"),
+        (
+            "vars:\n  - paths: {head: models/head.keras}",
+            "vars.paths.catalogue: must be there, with a path. Got nothing.",
+        ),
+        ("vars:\n  - paths: {heads: a}", "vars.paths.heads: unknown name; must be one of"),
+        ("vars:\n  - paths: {head: 3}", "vars.paths.head: must be a path. Got 3."),
+    ],
+)
+def test_paths_that_are_not_there_are_one_error(tmp_path: Path, text: str, fault: str) -> None:
+    from graft.errors import ParamsError
+
+    (tmp_path / "dvc.yaml").write_text(text)
+    with pytest.raises(ParamsError) as caught:
+        layout.read(tmp_path / "dvc.yaml")
+    assert any(one.startswith(fault) for one in caught.value.faults), caught.value.faults

@@ -15,12 +15,15 @@ import pytest
 import yaml
 from PIL import Image
 
-from conftest import REPOSITORY, PreparedData, encoded
+from conftest import REPOSITORY, PreparedData, encoded, paths_in
 from graft.backbones import build
 from graft.examples import catalogue, report
+from graft.examples.sources import SOURCES
 from graft.features.engines import ENGINES
-from graft.inputs import pixels
+from graft.inputs.batches import Task, batches
 from graft.inputs.image.decode import Resizing
+from graft.inputs.image.spec import ImageInput
+from graft.pipeline import lock
 from test_defects import png_of_size
 
 Prepare = Callable[..., PreparedData]
@@ -66,7 +69,7 @@ def test_the_pinned_import_is_of_these_photos(photos: Path) -> None:
     pinned = yaml.safe_load((REPOSITORY / "data" / "clothing.dvc").read_text())
     (dep,), (out,) = pinned["deps"], pinned["outs"]
     assert dep["repo"]["rev_lock"] == "11961516512414bf9f6c150a832cfd21b54a6b54"
-    assert (out["md5"], out["nfiles"]) == (dvc._md5(photos), 3783)
+    assert (out["md5"], out["nfiles"]) == (lock._md5(photos), 3783)
     assert "/data/clothing.dvc" in (REPOSITORY / ".dvcignore").read_text().splitlines()
 
 
@@ -172,12 +175,7 @@ def test_sixty_planted_defects_are_found_and_nothing_else_is_lost(
     used = set(found.catalogue.loc[found.catalogue["state"] == "used", "path"])
     only_a_word = {path for path, reason in planted.items() if reason in ("", "wrong extension", "animation")}
     assert used == (before - set(planted) - {SHORTS, SKIRT}) | only_a_word
-    report.write(
-        "folder", root,
-        report.Prepared(*(found.folder / f"{name}.csv" for name in ("catalogue", "split", "quarantine", "duplicates")),
-                        found.folder / "prepare.json"),
-        tmp_path / "report.html",
-    )  # fmt: skip
+    report.write("folder", root, paths_in(found.folder), tmp_path / "report.html")
     page = html.unescape((tmp_path / "report.html").read_text())
     assert [path for path in planted if path not in page] == []
 
@@ -188,10 +186,11 @@ def test_imagenet_weights_load_offline_and_know_photos(photos: Path, imagenet: N
     used = catalogue.read(prepared.folder / "catalogue.csv").used
     found = used[used["path"].str.startswith("test/")].groupby("label").head(8).reset_index(drop=True)
     loaded = build.build("MobileNetV2", 0.35, 224, "imagenet", 0)
-    forward = ENGINES["tensorflow"](build.feature_model(loaded, "avg"), "float32")
-    resizing = Resizing(224, "stretch", "bilinear")
-    batches = pixels.batches("folder", photos, found, resizing, 7)
-    features = np.concatenate([forward.run(batch)[0] for _, batch in batches])
+    spec = ImageInput(Resizing(224, "stretch", "bilinear"))
+    forward = ENGINES["tensorflow"](build.feature_model(loaded, "avg"), spec.signature(), "float32", True)
+    tasks = [Task(path, sha256) for path, sha256 in zip(found["path"], found["sha256"], strict=True)]
+    read = catalogue.reader(SOURCES["folder"], photos)
+    features = np.concatenate([forward.run(batch)[0] for _, batch in batches(spec, read, tasks, 7)])
     features -= features.mean(0)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     likeness = features @ features.T - 2 * np.eye(len(features))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import PreparedData, drawing, encoded, write_drawings
+from conftest import PreparedData, drawing, encoded, paths_in, write_drawings
 from graft.errors import DataError
 from graft.examples import report
 
@@ -19,13 +19,8 @@ Prepare = Callable[..., PreparedData]
 HOSTILE = '<img src=x onerror=alert(1)> & "quoted"'
 
 
-def files(prepared: PreparedData) -> report.Prepared:
-    tables = (prepared.folder / f"{name}.csv" for name in ("catalogue", "split", "quarantine", "duplicates"))
-    return report.Prepared(*tables, prepared.folder / "prepare.json")
-
-
 def written(root: Path, prepared: PreparedData, output: Path) -> str:
-    report.write("folder", root, files(prepared), output)
+    report.write("folder", root, paths_in(prepared.folder), output)
     return output.read_text()
 
 
@@ -87,6 +82,6 @@ def test_images_that_are_not_here_leave_their_place_empty(root: Path, tmp_path: 
 
 
 def test_before_prepare(tmp_path: Path) -> None:
-    missing = report.Prepared(*(tmp_path / name for name in "abcde"))
+    missing = paths_in(tmp_path)
     with pytest.raises(DataError, match=r"must exist to be reported\. Run `dvc repro prepare` or `dvc pull`\."):
         report.write("folder", tmp_path, missing, tmp_path / "report.html")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +13,12 @@ import mlflow
 import pytest
 
 from conftest import REPOSITORY
-from graft import params
+from graft.config.load import load
 from graft.errors import TrackingError
-from graft.tracking import git, mirror, run, server
+from graft.tracking import dvc, git, mirror, run, server
 
 CONNECT = "from graft.tracking import server; print(server.connect('shared')[1])"
-DEFAULT = params.load(REPOSITORY / "params.yaml")
+DEFAULT = load(REPOSITORY / "params.yaml")
 
 
 def test_three_at_once_make_one_store(tmp_path: Path) -> None:
@@ -89,6 +91,75 @@ def test_other_code_makes_another_run(inputs: mirror.Inputs, tmp_path: Path, mon
         with run.live("train", DEFAULT, inputs) as on_epoch:
             on_epoch(1, {"loss": 2.0})
     assert len(client(tmp_path).search_runs(["1"])) == 2
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """With one commit, of code.py and of a .gitignore that leaves out `ignored/`."""
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "code.py").write_text("1\n")
+    (tmp_path / ".gitignore").write_text("/ignored/\n")
+    (tmp_path / "dvc.yaml").write_text((REPOSITORY / "dvc.yaml").read_text())
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "first"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def test_untracked_code_is_code(repository: Path) -> None:
+    """By what it holds, wherever it lies; not what is ignored, nor what a pass itself writes."""
+    digests = [git.state(repository, []).digest]
+    file = repository / "new" / "köpfe neu.py"
+    file.parent.mkdir()
+    for text in ("1\n", "2\n"):
+        file.write_text(text)
+        digests.append(git.state(repository, []).digest)
+    file.rename(repository / "new" / "other.py")
+    digests.append(git.state(repository, []).digest)
+    (repository / "code.py").write_text("2\n")
+    digests.append(git.state(repository, []).digest)
+    assert len(set(digests)) == 5
+    for name in ("ignored/x.py", "models/model.keras", ".graft/executed.json", "mlflow.db-wal", "plots/.gitignore"):
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text("x")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(repository)
+        written = dvc.written()
+    state = git.state(repository, written)
+    assert state.digest == digests[-1]
+    assert list(state.untracked) == ["new/other.py"]
+    assert state.dirty
+
+
+def test_what_is_logged_names_untracked_files_by_hash(repository: Path) -> None:
+    """Not by content: it goes to a server that others read, and nobody has added these files."""
+    (repository / "code.py").write_text("2\n")
+    (repository / "password.txt").write_text("secret")
+    (repository / os.fsdecode(b"\xff.py")).write_text("1")
+    (repository / "link").symlink_to("/etc/hostname")
+    lines = git.state(repository, []).uncommitted.splitlines()
+    assert "+2" in lines
+    sha256 = hashlib.sha256(b"secret").hexdigest()
+    assert lines[-3:] == [
+        "untracked link:/etc/hostname link",
+        f"untracked sha256:{sha256} password.txt",
+        f"untracked sha256:{hashlib.sha256(b'1').hexdigest()} ?.py",
+    ]
+
+
+def test_untracked_photos_do_not_hold_up_a_run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files are read first; what is beyond the limit counts by its size."""
+    monkeypatch.setattr(git, "READ_BYTES", 10)
+    for name, size in (("photo.jpg", 9), ("a.py", 3), ("b.py", 4)):
+        (repository / name).write_bytes(b"x" * size)
+    (repository / "apart").mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=repository / "apart", check=True)
+    untracked = git.state(repository, []).untracked
+    kinds = {name: content.split(":")[0] for name, content in untracked.items()}
+    assert kinds["photo.jpg"] == "bytes"
+    assert (kinds["a.py"], kinds["b.py"]) == ("sha256", "sha256")
+    assert untracked["photo.jpg"] == "bytes:9"
 
 
 def test_a_store_that_dies_does_not_stop_the_training(

@@ -34,8 +34,8 @@ CLI = '''
 import os, sys, time
 
 def run():
-    from graft.pipeline import lock
-    words = [os.environ["WORD"], os.getcwd(), dvc.process_above().pid, os.getpid(), "tensorflow" in sys.modules]
+    from graft.pipeline import session
+    words = [os.environ["WORD"], os.getcwd(), session.process_above().pid, os.getpid(), "tensorflow" in sys.modules]
     print(*words, VERSION)
     print("to standard error", file=sys.stderr)
     sys.stdout.flush()
@@ -167,6 +167,33 @@ def test_a_stage_ends_with_the_command_that_dvc_started(dvc: FakeDvc, number: si
     os.kill(seen, number)
     assert dvc.ended() != 0
     worker.wait(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("victim", "number", "told"),
+    [
+        ("worker", signal.SIGKILL, "signal 9 (SIGKILL), by the system or by hand; out of memory?"),
+        ("worker", signal.SIGSEGV, "signal 11 (SIGSEGV), a fault in one of the libraries"),
+        ("minder", signal.SIGKILL, "signal 9 (SIGKILL), by the system or by hand; out of memory?"),
+        ("minder", signal.SIGSEGV, "signal 9 (SIGKILL), by the system or by hand; out of memory?"),
+    ],
+)
+def test_a_death_is_told_and_leaves_nothing_running(
+    dvc: FakeDvc, victim: str, number: signal.Signals, told: str
+) -> None:
+    """As the system ends the largest process where memory is short, or a library's fault its own: they say nothing."""
+    seen = dvc.begin("train", seconds=600)
+    worker = dvc.worker()
+    minder = worker.parent()
+    assert minder
+    assert "graft.runtime.warm" in minder.cmdline()
+    assert seen not in (worker.pid, minder.pid)
+    os.kill({"worker": worker, "minder": minder}[victim].pid, number)
+    worker.wait(timeout=30)
+    assert dvc.ended() == 128 + (number if victim == "worker" else signal.SIGKILL)
+    lines = [line for line in dvc.err.read_text().splitlines() if line.startswith("graft:")]
+    assert lines == [f"graft: train was ended by {told}"]
+    assert dvc.ran("finetune")[0][4] == "True", "and the server goes on"
 
 
 def test_an_interrupt_reaches_the_stage_and_dvc_learns_how_it_ended(dvc: FakeDvc) -> None:

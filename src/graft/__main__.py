@@ -8,6 +8,7 @@ from pathlib import Path
 
 from graft.config import yaml_file
 from graft.errors import GraftError
+from graft.pipeline.layout import STAGES
 from graft.runtime import numerics, warm
 
 
@@ -15,7 +16,7 @@ def main() -> None:
     """Run the command here or in a warm process, with the sources of the checkout it is called in."""
     _run_workspace_code()
     if warm.is_stage() and _numerics_are_set():
-        warm.run_there()
+        warm.run_there("graft.cli:run")
     from graft import cli
 
     cli.run()
@@ -24,10 +25,16 @@ def main() -> None:
 def _run_workspace_code() -> None:
     """In a checkout with graft's sources, run those: a queued experiment has the code it was queued with."""
     here, loaded = Path("src").resolve(), Path(__file__).resolve().parent.parent
-    if here != loaded and (here / "graft" / "cli.py").is_file():
+    if here != loaded and _is_checkout(Path()):
         path = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
         module = "graft" if (here / "graft" / "__main__.py").is_file() else "graft.cli"  # where it was at first
         os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], os.environ | {"PYTHONPATH": path})
+
+
+def _is_checkout(folder: Path) -> bool:
+    """Whether it is one of this project, of any version: its stages are there. Others are called graft too."""
+    stages = folder / "src" / "graft" / "stages"
+    return (folder / "dvc.yaml").is_file() and all((stages / f"{name}.py").is_file() for name in STAGES)
 
 
 def _numerics_are_set() -> bool:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 
 import keras
+from tqdm import tqdm
 
 from graft.backbones import cuts, known_cuts
 from graft.backbones.table import BACKBONES
-from graft.runtime.progress import track
 
 
 def main() -> None:
     table = {}
-    for name, row in track(BACKBONES.items(), len(BACKBONES), "building"):
+    for name, row in tqdm(BACKBONES.items(), "building"):
         keras.backend.clear_session()
         model = getattr(keras.applications, name)(
             include_top=False, weights=None, input_shape=(row.default_input_size, row.default_input_size, 3)

@@ -1,7 +1,7 @@
 """The cut points of every row of the table, so that a wrong `finetune.cut` is refused without importing TensorFlow.
 
-`cuts.json` holds what `cuts.derive` found; `make cuts` writes it anew and `tests/test_backbones.py` compares it with the
-networks. No stage reads it: `extract` derives the cut points of the very network that it has built.
+`cuts.json` holds what `cuts.derive` found; `make cuts` writes it anew and `tests/test_backbones.py` compares it with
+the networks. No stage reads it: `extract` derives the cut points of the very network that it has built.
 """
 
 from __future__ import annotations

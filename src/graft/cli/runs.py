@@ -54,7 +54,10 @@ def result(
             )
     console = Console(width=max(WIDTH, Console().width))
     console.print()
-    console.print(table)
+    if any(values.values()):
+        console.print(table)
+    else:
+        console.print("No image was held out for validation or test (data.split): nothing to judge the models by.")
     console.print(
         "\nWhere to look (first: . .venv/bin/activate)\n"
         "  mlflow ui           every run: params, curves, metrics, plots, model\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graft.config.load import load
-from graft.pipeline import layout, lock
+from graft.pipeline import layout, session
 from graft.runtime import numerics
 from graft.runtime.tensorflow import start_tensorflow
 
@@ -37,7 +37,7 @@ def prepare() -> None:
     params, paths = _ready(tensorflow=False)
     from graft.stages import prepare as stage
 
-    lock.note_execution("prepare")
+    session.note_execution("prepare")
     stage.run(params, paths)
 
 
@@ -46,7 +46,7 @@ def extract() -> None:
     params, paths = _ready()
     from graft.stages import extract as stage
 
-    lock.note_execution("extract")
+    session.note_execution("extract")
     stage.run(params, paths)
 
 

@@ -37,7 +37,7 @@ def curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     for column, (stage, history) in enumerate(histories.items()):
         for axis, metric in zip(axes[:, column], ("loss", "accuracy"), strict=True):
             axis.plot(history["epoch"], history[metric], label="train")
-            if f"val_{metric}" in history:
+            if history[f"val_{metric}"].notna().any():
                 axis.plot(history["epoch"], history[f"val_{metric}"], label="validation")
             best = history.loc[history["best"] == 1, "epoch"]
             if len(best):
@@ -87,11 +87,12 @@ def calibration(judged: Mapping[str, Judged]) -> Figure:
     return figure
 
 
-PLOTS: dict[str, Callable[[Mapping[str, pd.DataFrame], Mapping[str, Judged]], Figure]] = {
+PLOTS: dict[str, Callable[[Mapping[str, pd.DataFrame], Mapping[str, Judged]], Figure | None]] = {
     "curves": lambda histories, judged: curves(histories),
-    "confusion": lambda histories, judged: confusion(judged),
-    "calibration": lambda histories, judged: calibration(judged),
+    "confusion": lambda histories, judged: confusion(judged) if judged else None,
+    "calibration": lambda histories, judged: calibration(judged) if judged else None,
 }
+"""name -> (history of each training stage, what each model is judged by) -> a picture; None where that is nothing."""
 
 
 def write_confusion(predicted: Sequence[str], actual: Sequence[str], path: Path) -> None:

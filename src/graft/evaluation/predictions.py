@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+TEXTS = ("model", "split", "path", "label", "prediction")
+
 
 def table(
     model: str,
@@ -32,6 +34,13 @@ def table(
     }
     scores = pd.DataFrame(probabilities.astype(np.float32), columns=[f"p:{name}" for name in classes])
     return pd.concat([pd.DataFrame(columns), scores], axis=1)
+
+
+def nothing(classes: Sequence[str]) -> pd.DataFrame:
+    """The table of no image; its columns have the types that they have with rows."""
+    text = pd.Series([], dtype="str")
+    scores = dict.fromkeys((f"p:{name}" for name in classes), pd.Series([], dtype=np.float32))
+    return pd.DataFrame(dict.fromkeys(TEXTS, text) | scores)
 
 
 def write(predictions: pd.DataFrame, path: Path) -> None:

@@ -21,6 +21,7 @@ from graft.examples.sources import SOURCES
 from graft.examples.sources.base import SPLITS, Reader
 from graft.examples.split import UNUSED
 from graft.inputs.image.decode import UndecodableError, open_rgb
+from graft.runtime.cores import available
 
 if TYPE_CHECKING:
     from graft.pipeline.layout import Paths
@@ -173,5 +174,5 @@ def _thumbnails(reader: Reader | None, paths: Iterable[str]) -> dict[str, str]:
         image.save(out, "JPEG", quality=80)
         return path, base64.b64encode(out.getvalue()).decode()
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(available()) as pool:
         return {path: text for path, text in pool.map(one, paths) if text}

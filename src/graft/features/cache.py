@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,13 @@ class FeatureCache:
 
     def __init__(self, what: dict[str, Any], part: Part) -> None:
         text = json.dumps(what, sort_keys=True)
-        self._name = hashlib.sha256(text.encode()).hexdigest()[:24]
+        self.name = hashlib.sha256(text.encode()).hexdigest()[:24]
         self._part = part
         self._touched = 0
-        self._database = Database.opened(f"{KIND}/{self._name}")
+        self._database = Database.opened(f"{KIND}/{self.name}")
         if self._database.usable:
             # Written at each use, so that its time tells which fingerprint has not been used for longest.
-            (folder_for(f"{KIND}/{self._name}") / WHAT).write_text(text + "\n")
+            (folder_for(f"{KIND}/{self.name}") / WHAT).write_text(text + "\n")
 
     def get(self, keys: Sequence[Key]) -> list[np.ndarray | None]:
         """The array of each example, None where it is not known or damaged."""
@@ -137,16 +137,18 @@ def limit_bytes() -> float:
         return LIMIT_GB * 1e9
 
 
-def prune(most_bytes: float, keep_last: bool = False) -> list[Held]:
+def prune(most_bytes: float, keep: Collection[str] = ()) -> list[Held]:
     """Remove the fingerprints not used for longest until the rest fits; returns what was removed.
 
-    keep_last: keep the one used last, however large it is. A process that still reads one goes on reading it.
+    keep: names of those that stay, however large they are. A process that still reads one goes on reading it.
     """
     kept = held()
     removed = []
-    while kept and sum(one.n_bytes for one in kept) > most_bytes and len(kept) > keep_last:
-        removed.append(kept.pop())
-        shutil.rmtree(removed[-1].folder, ignore_errors=True)
+    for one in reversed(kept.copy()):
+        if sum(other.n_bytes for other in kept) > most_bytes and one.folder.name not in keep:
+            kept.remove(one)
+            removed.append(one)
+            shutil.rmtree(one.folder, ignore_errors=True)
     return removed
 
 

@@ -45,6 +45,11 @@ class Sink:
         for output in self._outputs.values():
             output.close()
 
+    @property
+    def cache_names(self) -> set[str]:
+        """Of the parts of the cache that belong to the plan."""
+        return {one.name for output in self._outputs.values() for one in output.caches}
+
     def fill(self) -> Missing:
         """Write what the cache knows; returns what it does not."""
         lacking: dict[tuple[str, int], list[str]] = {}
@@ -80,13 +85,13 @@ class _OutputSink:
     def __init__(self, output: Output) -> None:
         store.begin(output.folder)
         self._writer = store.Writer(output.folder / store.ARRAY, output.meta.shape, output.meta.dtype)
-        self._caches = [FeatureCache(key, output.part) for key in output.keys[: 1 + (output.meta.shape[1] > 1)]]
+        self.caches = [FeatureCache(key, output.part) for key in output.keys[: 1 + (output.meta.shape[1] > 1)]]
         self._waiting: list[tuple[Key, np.ndarray]] = []
         self._kept = time.monotonic()
 
     def fill(self, keys: Sequence[Key], rows: Mapping[str, list[int]]) -> list[Key]:
         """Write what is known of `keys`, which are all of view 0 or none is; returns the others."""
-        found = self._caches[keys[0][1] > 0].get(keys)
+        found = self.caches[keys[0][1] > 0].get(keys)
         for key, value in zip(keys, found, strict=True):
             if value is not None:
                 self._write(key, value, rows)
@@ -105,7 +110,7 @@ class _OutputSink:
             self._writer.put(row, view, value)
 
     def _keep(self) -> None:
-        for augmented, one in enumerate(self._caches):
+        for augmented, one in enumerate(self.caches):
             values = [(key, value) for key, value in self._waiting if (key[1] > 0) == augmented]
             if values:
                 one.put(values)

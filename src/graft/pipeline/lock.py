@@ -1,30 +1,22 @@
-"""What DVC knows of this pass: the md5s of every stage's files, and which stages it executed.
-
-DVC skips or restores a stage without starting it, so a stage that does start leaves a note naming
-the `dvc` process above it; a stage without a note of the same process was cached.
-"""
+"""What DVC knows of this pass: the md5s of every stage's files, and which stages it executed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from graft.config import yaml_file
 from graft.errors import ParamsError, TrackingError
-from graft.pipeline import layout
+from graft.pipeline import layout, session
 
-NOTES = Path(".graft/executed.json")
 LOCK = Path("dvc.lock")
-PROCESS = "GRAFT_DVC_PROCESS"
-"""In the environment of a stage that a warm process forked: the `dvc` process, which is not among its ancestors."""
+
+MIRROR = ("mlflow.db*", "mlruns")
+"""Where MLflow's runs go unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +33,16 @@ class StageState:
         return hashlib.md5(joined.encode(), usedforsecurity=False).hexdigest()
 
 
-def note_execution(stage: str) -> None:
-    """Leave word that `stage` runs now."""
-    NOTES.parent.mkdir(exist_ok=True)
-    NOTES.write_text(json.dumps(_notes() | {stage: _session()}, indent=2) + "\n")
-
-
 def stage_states(running: str | None, outputs: Iterable[Path]) -> dict[str, StageState]:
     """Every stage of the pass. `dvc.lock` does not have `running` yet: its `outputs` are hashed here."""
-    notes, session = _notes(), _session()
-    locked = _locked()
+    executed, locked = session.executed(), _locked()
     states = {}
     for stage in layout.STAGES:
         outs = locked.get(stage, {}).get("outs", [])
         md5s = {str(out["path"]): str(out.get("md5", "")) for out in outs}
         if stage == running:
             md5s = {str(path): _md5(path) for path in outputs}
-        states[stage] = StageState(md5s, executed=stage == running or notes.get(stage) == session)
+        states[stage] = StageState(md5s, stage == running or stage in executed)
     return states
 
 
@@ -83,8 +68,11 @@ def require_current(params: dict[str, Any]) -> None:
 
 
 def written() -> list[str]:
-    """Paths that a pass writes: `dvc.lock` and the outputs that dvc.yaml declares."""
-    return [str(LOCK), *map(str, layout.read().all())]
+    """What a pass writes: `dvc.lock`, the outputs that dvc.yaml declares, notes, the store, what DVC has git ignore.
+
+    Paths, and patterns of git's.
+    """
+    return [str(LOCK), *map(str, layout.read().all()), str(session.NOTES.parent), *MIRROR, "*.gitignore"]
 
 
 def md5_of(path: Path) -> str:
@@ -102,39 +90,6 @@ def _locked() -> dict[str, Any]:
     except ParamsError:  # there is none, or it is in the middle of a merge
         return {}
     return stages
-
-
-def _notes() -> dict[str, str]:
-    try:
-        notes: dict[str, str] = json.loads(NOTES.read_text())
-    except (OSError, ValueError):
-        return {}
-    return notes
-
-
-def _session() -> str:
-    """Names the nearest `dvc` process above this one, or the shell where a stage is started by hand."""
-    above = process_above()
-    if above is not None:
-        return f"dvc {above.pid} {above.create_time()}"
-    ancestors = psutil.Process().parents()
-    first = ancestors[0] if ancestors else psutil.Process()
-    return f"shell {first.pid} {first.create_time()}"
-
-
-def process_above() -> psutil.Process | None:
-    """The `dvc` process that started this one."""
-    if PROCESS in os.environ:
-        with suppress(psutil.Error, ValueError):
-            return psutil.Process(int(os.environ[PROCESS]))
-    for process in psutil.Process().parents():
-        try:
-            command = process.cmdline()
-        except psutil.Error:
-            continue
-        if any(Path(part).name in ("dvc", "dvc.exe") for part in command[:2]) or "dvc" in command[1:3]:
-            return process
-    return None
 
 
 def _md5(path: Path) -> str:

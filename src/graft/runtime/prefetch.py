@@ -11,12 +11,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def prefetched(
-    work: Callable[[Item], Result], items: Iterable[Item], threads: int | None, most: int
-) -> Iterator[Result]:
+def prefetched(work: Callable[[Item], Result], items: Iterable[Item], threads: int, most: int) -> Iterator[Result]:
     """work(item) of each, in order; at most `most` are begun before the first of them is asked for.
 
-    threads: None for as many as ThreadPoolExecutor takes. What was begun and is no longer wanted is called off.
+    What was begun and is no longer wanted is called off.
     """
     with ThreadPoolExecutor(threads) as pool:
         begun: deque[Future[Result]] = deque()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from graft.errors import SurroundingsError
 from graft.runtime import cores
 from graft.runtime.progress import say
 
@@ -60,9 +61,9 @@ def configure(threads: int | None = None) -> None:
     threads: that run operations side by side, None for one a core. Each operation runs on one of them
         (`training.shards` says why). Raises RuntimeError where TensorFlow has computed with other settings.
     """
-    import keras
     import tensorflow as tf
 
+    keras = _keras()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(threads or cores.available())
     tf.config.optimizer.set_experimental_options(EXACT)
@@ -72,6 +73,19 @@ def configure(threads: int | None = None) -> None:
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
     keras.config.set_dtype_policy("float32")
+
+
+def _keras() -> Any:
+    """The module. Raises SurroundingsError where the user's keras.json keeps it from being imported."""
+    try:
+        import keras
+    except (ValueError, TypeError, AssertionError) as error:
+        folder = os.environ.get("KERAS_HOME") or "~/.keras"
+        raise SurroundingsError(
+            f"{folder}/keras.json: must be a file that Keras accepts, or none. Got: {' '.join(str(error).split())}. "
+            "Mend or remove it; what it says is not used by graft."
+        ) from None
+    return keras
 
 
 def import_tensorflow() -> None:

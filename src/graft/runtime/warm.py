@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 import atexit
+import ctypes
 import gc
 import importlib
 import json
@@ -63,30 +64,34 @@ Not openvino, which starts a thread as it is imported.
 
 LONGEST_REQUEST = 2**20
 
+SET_PARENT_DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of Linux's prctl(2)."""
+
 
 def is_stage() -> bool:
     """Whether this command is a stage, which a warm process may run."""
     return len(sys.argv) > 1 and sys.argv[1] in (*FOLLOWED, "evaluate")
 
 
-def run_there() -> None:
+def run_there(entry: str) -> None:
     """Run this stage in a warm process and exit with its code; or bring up a server, and return.
 
-    The environment is set for `numerics` already: the server imports TensorFlow with it.
+    entry: `module:function` of the command line, called in the warm process. The environment is set for `numerics`
+    already: the server imports TensorFlow with it.
     """
     command = sys.argv[1]
     if sys.platform != "linux" or os.environ.get(VARIABLE) == "0":
         return
-    from graft.pipeline import lock
+    from graft.pipeline import session
 
-    above = None if lock.PROCESS in os.environ else lock.process_above()
+    above = None if session.PROCESS in os.environ else session.process_above()
     if above is None:
         return
     address = _address(above)
-    code = _ask(address)
+    code = _ask(address, entry)
     if code is None and command in FOLLOWED:
         _start(address, above)
-        code = _ask(address) if command in WAITING else None
+        code = _ask(address, entry) if command in WAITING else None
     if code is not None:
         os._exit(code)
 
@@ -112,23 +117,46 @@ def _same_user(connection: socket.socket) -> bool:
 # the command that DVC started
 
 
-def _ask(address: str) -> int | None:
+def _ask(address: str, entry: str) -> int | None:
     """The exit code of this command, run by the server; None where there is no server or it has failed."""
     with socket.socket(socket.AF_UNIX) as connection:
-        worker = _requested(connection, address)
+        worker = _requested(connection, address, entry)
         if worker is None:
             return None
         # An interrupt from the terminal reaches the stage itself: this process waits for how it ends.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda number, _: _pass_on(number, worker))
-        code = _received(connection, 4)
-        return 1 if code is None else int.from_bytes(code)
+        told = _received(connection, 4)
+        # A worker that is not minded any more is killed, see `_end_with`.
+        code = -signal.SIGKILL if told is None else int.from_bytes(told, signed=True)
+        return code if code >= 0 else _ended_by(-code)
 
 
-def _requested(connection: socket.socket, address: str) -> int | None:
+def _ended_by(number: int) -> int:
+    """Say that a signal has ended the command, which could say nothing itself; returns a shell's exit code for that."""
+    from graft.runtime.progress import say
+
+    name = next((one.name for one in signal.Signals if one == number), "unknown")
+    why: dict[int, str] = {
+        signal.SIGKILL: ", by the system or by hand; out of memory?",
+        signal.SIGSEGV: ", a fault in one of the libraries",
+        signal.SIGABRT: ", a fault in one of the libraries",
+        signal.SIGBUS: ", a fault in one of the libraries, or a full disk under a mapped file",
+    }
+    say(f"graft: {sys.argv[1]} was ended by signal {number} ({name}){why.get(number, '')}")
+    return 128 + number
+
+
+def _requested(connection: socket.socket, address: str, entry: str) -> int | None:
     """The process that runs this command; None where none does."""
-    request = {"argv": sys.argv, "environment": dict(os.environ), "folder": os.getcwd(), "umask": _umask()}
+    request = {
+        "entry": entry,
+        "argv": sys.argv,
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+        "umask": _umask(),
+    }
     data = json.dumps(request).encode()
     files = array.array("i", [0, 1, 2])
     try:
@@ -245,11 +273,13 @@ def _mind(connection: socket.socket, dvc_pid: int) -> NoReturn:
         if body is None or len(files) != 3:
             os._exit(1)
         request = json.loads(body)
+        minder = os.getpid()
         worker = os.fork()
         if worker == 0:
+            _end_with(minder)
             connection.close()
             _become(request, list(files), dvc_pid)
-            os._exit(_run())
+            os._exit(_run(request["entry"]))
         for file in files:
             os.close(file)
         connection.sendall(worker.to_bytes(4))
@@ -259,15 +289,22 @@ def _mind(connection: socket.socket, dvc_pid: int) -> NoReturn:
             os.kill(worker, signal.SIGKILL)
         _, status = os.waitpid(worker, 0)
         with suppress(OSError):
-            connection.sendall((os.waitstatus_to_exitcode(status) % 256).to_bytes(4))
+            connection.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, signed=True))
     except Exception:
         os._exit(1)
     os._exit(0)
 
 
+def _end_with(parent: int) -> None:
+    """The system kills this process when its parent ends, however that ends: nobody would watch it any more."""
+    ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before that was asked for
+        os._exit(1)
+
+
 def _become(request: dict[str, Any], files: list[int], dvc_pid: int) -> None:
     """Take over what a process has from the one that starts it."""
-    from graft.pipeline import lock
+    from graft.pipeline import session
 
     for number, file in enumerate(files):
         os.dup2(file, number)
@@ -275,19 +312,18 @@ def _become(request: dict[str, Any], files: list[int], dvc_pid: int) -> None:
     os.umask(request["umask"])
     os.chdir(request["folder"])
     os.environ.clear()
-    os.environ.update(request["environment"] | {lock.PROCESS: str(dvc_pid)})
+    os.environ.update(request["environment"] | {session.PROCESS: str(dvc_pid)})
     sys.argv = request["argv"]
     sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _run() -> int:
+def _run(entry: str) -> int:
     """The exit code of the command in `sys.argv`. What would be done at the end of the process is done."""
-    from graft import cli
-
     code: Any = 0
     try:
-        cli.run()
+        module, function = entry.split(":")
+        getattr(importlib.import_module(module), function)()
     except SystemExit as ended:
         code = ended.code
     except BaseException:

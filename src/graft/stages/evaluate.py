@@ -23,7 +23,10 @@ JUDGED: tuple[SplitName, ...] = ("validation", "test")
 
 
 def run(params: Params, paths: Paths) -> None:
-    """Write metrics (model -> split -> metric), confusion of the final model on test, pictures, predictions."""
+    """Write metrics (model -> split -> metric), confusion of the final model on test, pictures, predictions.
+
+    Where nothing is held out, models have no split, tables no row, and the curves are the only picture.
+    """
     evaluate = params.evaluate
     data = dataset.read(paths.catalogue, paths.split)
     used, classes, targets = data.used, data.classes, data.targets
@@ -64,16 +67,20 @@ def run(params: Params, paths: Paths) -> None:
             parts.append(
                 predictions.table(model, name, list(shown["path"]), list(shown["label"]), by_split[name], classes)
             )
-    table = pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True) if parts else predictions.nothing(classes)
     predictions.write(table, paths.predictions)
 
     last_split: SplitName = "test" if "test" in rows else "validation"
     final = list(probabilities)[-1]
     last = table[(table["model"] == final) & (table["split"] == last_split)]
     plots.write_confusion(list(last["prediction"]), list(last["label"]), paths.confusion)
-    on_shown = {f"{model}, {last_split}": splits[last_split] for model, splits in judged.items()}
+    on_shown = {
+        f"{model}, {last_split}": splits[last_split] for model, splits in judged.items() if last_split in splits
+    }
     for picture, draw in plots.PLOTS.items():
-        plots.save(draw(curves, on_shown), paths.pictures / f"{picture}.png")
+        figure = draw(curves, on_shown)
+        if figure is not None:
+            plots.save(figure, paths.pictures / f"{picture}.png")
 
 
 def _write_json(values: dict[str, Any], path: Path) -> None:

@@ -66,8 +66,9 @@ def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: b
             for keys, outputs in track(results, _n_views(views.values()), what, lambda batch: len(batch[0])):
                 sink.put(keys, outputs)
         sink.finish()
-    for one in cache.prune(cache.limit_bytes(), keep_last=True):
-        say(f"{one.what['backbone']['name']} left the cache ({one.n_bytes / 1e6:.0f} MB), to stay within its limit")
+    for one in cache.prune(cache.limit_bytes(), keep=sink.cache_names):
+        name, mb = one.what["backbone"]["name"], one.n_bytes / 1e6
+        say(f"features of {name} left the cache ({mb:.0f} MB), to stay within its limit")
 
 
 def _n_views(views: Collection[Sequence[int]]) -> int:

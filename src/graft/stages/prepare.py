@@ -10,7 +10,7 @@ import pandas as pd
 
 from graft.examples import catalogue, labels, split
 from graft.examples.checks import duplicates, quarantine
-from graft.examples.checks.examine import examine_all
+from graft.examples.checks.examination import examine_all
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, SPLITS
 from graft.runtime.progress import say

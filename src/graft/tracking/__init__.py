@@ -1,10 +1,9 @@
 """One MLflow run per pass of the pipeline: the mirror of the files, never an input.
 
-The only place that knows MLflow, and the only place that reads `dvc.lock`.
+The only place that knows MLflow.
 
 server.py  which store or server, and whether it answers
-dvc.py     what `dvc.lock` holds, which stages ran under this `dvc` process
-git.py     commit, dirty flag, diff
+git.py     commit, dirty flag, diff, untracked files
 run.py     the pass's run: opened by the first training stage, completed by `evaluate`
 mirror.py  what a complete run is given, from the files
 model.py   the final model as MLflow's flavor, the very file that DVC has

@@ -2,36 +2,94 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import stat
 import subprocess
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+READ_BYTES = 2**28
+"""Of untracked files, in all, the smallest first, which code is: a folder of photos costs a second, not minutes."""
 
 
 @dataclass(frozen=True)
 class CodeState:
-    """commit: 40 hex digits, or "" outside a repository. diff: of tracked files against it, "" if clean."""
+    """commit: 40 hex digits, or "" outside a repository. diff: of tracked files against it, "" if clean.
+
+    untracked: path of each file that is neither tracked nor ignored -> what it holds, as `_content` says.
+    """
 
     commit: str
     dirty: bool
     diff: str
+    untracked: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits over all of it."""
+        text = f"{self.commit}{self.diff}{self._listing}"
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+    @property
+    def uncommitted(self) -> str:
+        """The diff, and a line for each untracked file, by hash: what nobody added may be a password."""
+        return (self.diff + self._listing).encode("utf-8", "replace").decode()
+
+    @property
+    def _listing(self) -> str:
+        return "".join(f"untracked {content} {path}\n" for path, content in sorted(self.untracked.items()))
 
 
 def state(folder: Path, written: Iterable[str]) -> CodeState:
     """What `git` says of `folder`. Untracked files count as dirty, ignored ones do not.
 
-    written: paths that the pipeline itself writes while it runs, left out.
+    written: paths that the pipeline itself writes while it runs, and patterns of git's for such; left out.
     """
     paths = ["--", ".", *(f":(exclude){path}" for path in written)]
-    commit = _git(folder, "rev-parse", "HEAD").strip()
+    commit = _git(folder, "rev-parse", "HEAD").strip().decode()
     status = _git(folder, "status", "--porcelain", "--untracked-files=all", *paths)
-    diff = _git(folder, "diff", "HEAD", *paths) if commit else ""
-    return CodeState(commit, bool(status.strip()), diff)
+    diff = _git(folder, "diff", "HEAD", *paths).decode("utf-8", "replace") if commit else ""
+    listed = _git(folder, "ls-files", "--others", "--exclude-standard", "-z", *paths)
+    untracked = [path.decode("utf-8", "surrogateescape") for path in listed.split(b"\0") if path]
+    return CodeState(commit, bool(status.strip()), diff, _contents(folder, untracked))
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _contents(folder: Path, paths: Iterable[str]) -> dict[str, str]:
+    """path -> "sha256:<hex digits>", "link:<target>", or "bytes:<size>" of what is beyond READ_BYTES."""
+    found: dict[str, str] = {}
+    sizes: dict[str, int] = {}
+    for path in paths:
+        try:
+            status = (folder / path).lstat()
+            if stat.S_ISLNK(status.st_mode):
+                found[path] = f"link:{os.readlink(folder / path)}"
+            elif stat.S_ISREG(status.st_mode):
+                sizes[path] = status.st_size
+            else:
+                found[path] = "other:"  # a repository of its own, which git lists as a folder
+        except OSError:  # gone meanwhile
+            continue
+    left = READ_BYTES
+    for path in sorted(sizes, key=lambda path: (sizes[path], path)):
+        left -= sizes[path]
+        found[path] = (_sha256(folder / path) if left >= 0 else None) or f"bytes:{sizes[path]}"
+    return found
+
+
+def _sha256(path: Path) -> str | None:
+    """None where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except OSError:
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> bytes:
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+        return b""
+    return done.stdout if done.returncode == 0 else b""

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.errors import TrackingError
-from graft.pipeline import lock
+from graft.pipeline import lock, session
+from graft.runtime import cores
 from graft.runtime.progress import say
 from graft.tracking import git, mirror, server
 from graft.tracking.mirror import Tracked
@@ -60,7 +61,7 @@ def live(stage: str, params: Params, paths: Paths) -> Iterator[OnEpoch]:
     that is complete is left alone: training again is a check of it, and `complete` compares. If the store
     fails later, training goes on: `complete` logs from the files.
     """
-    lock.note_execution(stage)
+    session.note_execution(stage)
     client, experiment_id = server.connect(params.tracking.experiment)
     with server.faults():
         done = _find(client, experiment_id, {PASS: pass_id(params, paths), COMPLETE: "true"})
@@ -92,7 +93,7 @@ def live(stage: str, params: Params, paths: Paths) -> Iterator[OnEpoch]:
 
 def before_judging(stage: str, params: Params) -> None:
     """Before `evaluate`: the store must answer before work is done; raises TrackingError if it does not."""
-    lock.note_execution(stage)
+    session.note_execution(stage)
     server.connect(params.tracking.experiment)
 
 
@@ -148,12 +149,12 @@ def _open(client: MlflowClient, experiment_id: str, params: Params, paths: Paths
     code = git.state(Path.cwd(), lock.written())
     tags = {
         PASS: pass_id(params, paths),
-        CODE: hashlib.sha256(f"{code.commit}{code.diff}".encode()).hexdigest()[:12],
+        CODE: code.digest,
         "mlflow.source.name": "dvc repro",
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": code.commit,
         "graft.git.dirty": str(code.dirty).lower(),
-        "graft.cpu_threads": str(os.cpu_count()),
+        "graft.cpu_threads": str(cores.available()),
         "mlflow.user": _user(),
         **({"dvc.exp_name": os.environ["DVC_EXP_NAME"]} if "DVC_EXP_NAME" in os.environ else {}),
         **params.tracking.tags,
@@ -170,8 +171,8 @@ def _open(client: MlflowClient, experiment_id: str, params: Params, paths: Paths
         missing = [Param(key, _text(value)) for key, value in params.flat().items() if key not in known]
         for start in range(0, len(missing), 100):
             client.log_batch(tracked.run_id, params=missing[start : start + 100])
-        if code.diff:
-            client.log_text(tracked.run_id, code.diff, "code/uncommitted.diff")
+        if code.uncommitted:
+            client.log_text(tracked.run_id, code.uncommitted, "code/uncommitted.diff")
     return tracked
 
 

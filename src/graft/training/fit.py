@@ -22,15 +22,12 @@ from tqdm import tqdm
 from graft.errors import TrainingError
 from graft.runtime.prefetch import prefetched
 from graft.runtime.progress import say
-from graft.training import optimizers, shards
+from graft.training import history, optimizers, shards
 
 if TYPE_CHECKING:
     import keras
 
     from graft.config.schema import Optimization
-
-COLUMNS = ("epoch", "steps", "learning_rate", "accuracy", "loss", "val_accuracy", "val_loss", "best")
-"""Of a history."""
 
 Fetch = Callable[[np.ndarray, int], np.ndarray]
 """(row numbers (b,), epoch from 0) -> inputs (b, ...) float32. Called on a thread of its own."""
@@ -132,9 +129,9 @@ def fit(
             if p.early_stopping_patience is not None and epoch - best.epoch >= p.early_stopping_patience:
                 break
     best.restore()
-    history = pd.DataFrame(rows)
-    history["best"] = (history["epoch"] == best.epoch).astype(int)
-    return history.reindex(columns=list(COLUMNS))
+    curve = pd.DataFrame(rows)
+    curve["best"] = (curve["epoch"] == best.epoch).astype(int)
+    return curve.reindex(columns=list(history.COLUMNS))
 
 
 def _check(p: Optimization, train: Examples, validation: Examples) -> None:

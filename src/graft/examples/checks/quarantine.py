@@ -17,8 +17,8 @@ from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, Item, pl
 
 if TYPE_CHECKING:
     from graft.config.schema import DataParams
-    from graft.examples.checks.examine import Examined
-    from graft.examples.checks.verdict_cache import Verdict
+    from graft.examples.checks.examination import Examined
+    from graft.inputs.image.examine import Verdict
 
 LISTED = ("path", "reason", "detail", "state")
 

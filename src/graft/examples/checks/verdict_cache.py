@@ -5,40 +5,32 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import cache
 
+import numpy as np
 import PIL
+import scipy
 import simplejpeg
 
+from graft.inputs.image import examine
+from graft.inputs.image.examine import Verdict
+from graft.pipeline import code
 from graft.runtime.cache import Database
 
-RULES = f"5 {PIL.__version__} {simplejpeg.__version__}"
-"""What a verdict depends on beside the bytes. Raise the number when `examine` says something else."""
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """width, height: of the upright image, pixels, 0 if unknown. format: Pillow's name for it, "" if unknown.
-
-    perceptual_hash: 32 bytes, or none where there is no structure to compare. reason, detail: as in
-    UndecodableError, "" for an image. decoded: False where it was too large to be.
-    """
-
-    width: int
-    height: int
-    format: str
-    frames: int = 1
-    perceptual_hash: bytes = b""
-    reason: str = ""
-    detail: str = ""
-    decoded: bool = True
+@cache
+def _rules() -> str:
+    """What a verdict depends on beside the bytes: the code that examines, and the libraries that decode."""
+    libraries = (PIL.__version__, simplejpeg.__version__, scipy.__version__, np.__version__)
+    return " ".join([code.digest([examine.__name__]), *libraries])
 
 
 Known = tuple[str, int, Verdict]
 """sha256, bytes, verdict"""
 
 
-class Store:
+class VerdictCache:
     """Looks up and keeps verdicts."""
 
     def __init__(self) -> None:
@@ -48,10 +40,10 @@ class Store:
         """Of each file that has not changed since it was examined; None for others. stamps: as `Reader.stamp` gives."""
         noted = self._database.get([stamp and _stamp_key(stamp) for stamp in stamps])  # type: ignore[misc]
         files = [value and (value[:32].hex(), int.from_bytes(value[32:])) for value in noted]
-        verdicts = self.verdicts([file and file[0] for file in files], max_pixels)  # type: ignore[misc]
+        verdicts = self.by_content([file and file[0] for file in files], max_pixels)  # type: ignore[misc]
         return [(*file, verdict) if file and verdict else None for file, verdict in zip(files, verdicts, strict=True)]
 
-    def verdicts(self, sha256s: Sequence[str | None], max_pixels: int) -> list[Verdict | None]:
+    def by_content(self, sha256s: Sequence[str | None], max_pixels: int) -> list[Verdict | None]:
         """On these bytes; None where there is none, or where it was given under a smaller `max_pixels`."""
         values = self._database.get([sha256 and _verdict_key(sha256) for sha256 in sha256s])  # type: ignore[misc]
         return [value and _verdict(value, max_pixels) for value in values]  # type: ignore[misc]
@@ -83,4 +75,4 @@ def _stamp_key(stamp: str) -> bytes:
 
 
 def _verdict_key(sha256: str) -> bytes:
-    return b"verdict" + hashlib.blake2b(f"{RULES} {sha256}".encode(), digest_size=20).digest()
+    return b"verdict" + hashlib.blake2b(f"{_rules()} {sha256}".encode(), digest_size=20).digest()

@@ -52,7 +52,7 @@ def frozen(network: keras.Model, signature: Signature) -> Any:
 
     @tf.function  # type: ignore[untyped-decorator]
     def run(*arrays: tf.Tensor) -> tf.Tensor:
-        named = dict(zip(signature, arrays, strict=True))
-        return network([tf.cast(named[name], dtype) for name, dtype in expected.items()], training=False)
+        named = {name: tf.cast(array, expected[name]) for name, array in zip(signature, arrays, strict=True)}
+        return network(named if len(named) > 1 else next(iter(named.values())), training=False)
 
     return convert_variables_to_constants_v2(run.get_concrete_function(*specs))

@@ -63,7 +63,7 @@ class Resizing:
 
 
 @contextmanager
-def verdicts() -> Iterator[None]:
+def only_undecodable() -> Iterator[None]:
     """Whatever a decoder raises inside becomes UndecodableError: it has met hostile bytes."""
     try:
         with warnings.catch_warnings():
@@ -77,7 +77,7 @@ def verdicts() -> Iterator[None]:
 
 
 def open_lazily(data: bytes) -> Image.Image:
-    """Format, mode and size of an image; nothing is decoded yet. To be called within `verdicts`."""
+    """Format, mode and size of an image; nothing is decoded yet. To be called within `only_undecodable`."""
     if not data:
         raise UndecodableError("empty file", "0 bytes")
     try:
@@ -102,7 +102,7 @@ def open_rgb(data: bytes, at_least: int | None = None) -> Image.Image:
     Its size is not limited: what the catalogue uses has gone through `examine`.
     at_least: a JPEG may come at a half, quarter or eighth of its size, no side below this.
     """
-    with verdicts():
+    with only_undecodable():
         image = open_lazily(data)
         if at_least:
             image.draft(image.mode, (at_least, at_least))
@@ -157,7 +157,7 @@ def _scaled_jpeg(data: bytes, side: int) -> np.ndarray | None:
     """(h, w, 3) uint8, upright, at the smallest n/8 of its size with no side below `side`; None if no colour JPEG."""
     if not data.startswith(JPEG_START):
         return None
-    with verdicts():
+    with only_undecodable():
         header = open_lazily(data)
         if header.mode != "RGB":
             return None
