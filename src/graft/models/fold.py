@@ -38,10 +38,14 @@ def fold(network: keras.Model) -> keras.Model:
             self.built = True
 
         def call(self, x: Any) -> Any:
-            offset = self.offset
+            return self.on_shards([x])[0]
+
+        def on_shards(self, shards: list[Any]) -> list[Any]:
+            """The kernel is scaled once for all of them, which `training.shards` knows this method for."""
+            kernel, offset = _scaled(self.convolution, self.scale), self.offset
             if self.convolution.use_bias:
                 offset = self.convolution.bias * self.scale + offset
-            return _convolve(self.convolution, x, self.scale) + offset
+            return [_convolve(self.convolution, x, kernel) + offset for x in shards]
 
     class Affine(keras.layers.Layer):  # type: ignore[misc]
         """The BatchNorm after anything else."""
@@ -89,16 +93,23 @@ def _affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:
     return scale.astype(np.float32), offset.astype(np.float32)
 
 
-def _convolve(convolution: Any, x: Any, scale: np.ndarray) -> Any:
-    """Without bias, the kernel (h, w, in, out), or (h, w, in, multiplier) of a depthwise one, scaled by channel."""
+def _scaled(convolution: Any, scale: np.ndarray) -> Any:
+    """The kernel (h, w, in, out), or (h, w, in, multiplier) of a depthwise one, scaled by output channel."""
     import keras
 
-    how = {
-        "strides": convolution.strides,
-        "padding": convolution.padding,
-        "dilation_rate": convolution.dilation_rate,
-    }
-    kernel = convolution.kernel
-    if isinstance(convolution, keras.layers.DepthwiseConv2D):
-        return keras.ops.depthwise_conv(x, kernel * scale.reshape(kernel.shape[2:]), **how)
-    return keras.ops.conv(x, kernel * scale, **how)
+    depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
+    return convolution.kernel * (scale.reshape(convolution.kernel.shape[2:]) if depthwise else scale)
+
+
+def _convolve(convolution: Any, x: Any, kernel: Any) -> Any:
+    """As a convolution does, with another kernel and without its bias."""
+    import keras
+
+    convolve = keras.ops.depthwise_conv if isinstance(convolution, keras.layers.DepthwiseConv2D) else keras.ops.conv
+    return convolve(
+        x,
+        kernel,
+        strides=convolution.strides,
+        padding=convolution.padding,
+        dilation_rate=convolution.dilation_rate,
+    )

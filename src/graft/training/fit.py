@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -207,18 +208,17 @@ def _step(model: keras.Model, optimizer: Any, n_classes: int, label_smoothing: f
     import tensorflow as tf
 
     variables = model.trainable_variables
-    float_vector = tf.TensorSpec((None,), tf.float32)
+    signature = [_inputs_of(model), tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.float32)]
 
-    @tf.function(input_signature=[_inputs_of(model), tf.TensorSpec((None,), tf.int64), float_vector])  # type: ignore[untyped-decorator]
-    def step(inputs: Any, targets: Any, shares: Any) -> Any:
+    def step(n_shards: int, inputs: Any, targets: Any, shares: Any) -> Any:
         with tf.GradientTape() as tape:
-            outputs = shards.apply(model, shards.cut(inputs), training=True)
-            smoothed = [tf.one_hot(part, n_classes) for part in shards.cut(targets)]
+            outputs = shards.apply(model, shards.cut(inputs, n_shards), training=True)
+            wanted = [tf.one_hot(part, n_classes) for part in shards.cut(targets, n_shards)]
             losses = [
                 keras.losses.categorical_crossentropy(target, output, label_smoothing=label_smoothing)
-                for target, output in zip(smoothed, outputs, strict=True)
+                for target, output in zip(wanted, outputs, strict=True)
             ]
-            parts = zip(shards.cut(shares), losses, strict=True)
+            parts = zip(shards.cut(shares, n_shards), losses, strict=True)
             total = shards.added([tf.reduce_sum(share * loss) for share, loss in parts])
         # A variable's gradient is the sum over the shards, which the tape adds in the order of the walk.
         gradients = tape.gradient(total, [variable.value for variable in variables])
@@ -226,11 +226,15 @@ def _step(model: keras.Model, optimizer: Any, n_classes: int, label_smoothing: f
         hits = tf.equal(tf.argmax(tf.concat(outputs, 0), -1), targets)
         return tf.concat(losses, 0), hits
 
+    @cache
+    def compiled(n_shards: int) -> Any:
+        return tf.function(partial(step, n_shards), input_signature=signature)
+
     def run(batch: Batch) -> Judged:
         # Each example's share of the batch's loss. Without any weight the step learns nothing; no 0 / 0.
         whole = math.fsum(batch.weights)
         shares = (batch.weights / whole if whole else batch.weights).astype(np.float32)
-        losses, hits = step(batch.inputs, batch.targets, shares)
+        losses, hits = compiled(shards.count(len(batch.targets)))(batch.inputs, batch.targets, shares)
         return Judged(losses.numpy(), hits.numpy(), batch.weights)
 
     return run

@@ -33,12 +33,20 @@ CHUNK = 32
 """Examples in one forward pass where no gradient is wanted. Fixed, since a matrix product may sum by its size."""
 
 
-def cut(batch: tf.Tensor) -> list[tf.Tensor]:
-    """(b, ...) -> SHARDS contiguous parts of it whose sizes follow from b alone; some are empty where b < SHARDS."""
+def count(batch_size: int) -> int:
+    """Into how many shards a batch is cut: SHARDS, or one for each example of a smaller one.
+
+    None is empty: oneDNN's convolution of no example has the wrong shape (TensorFlow 2.21).
+    """
+    return min(SHARDS, batch_size)
+
+
+def cut(batch: tf.Tensor, n_shards: int) -> list[tf.Tensor]:
+    """(b, ...) -> contiguous parts of it whose sizes follow from b alone and differ by at most 1."""
     import tensorflow as tf
 
     size = tf.shape(batch)[0]
-    edges = [size * i // SHARDS for i in range(SHARDS + 1)]
+    edges = [size * i // n_shards for i in range(n_shards + 1)]
     return [batch[start:stop] for start, stop in pairwise(edges)]
 
 
@@ -134,6 +142,8 @@ def _call(operation: Any, calls: list[Call], training: bool) -> list[Any]:
     special = {keras.layers.BatchNormalization: _batch_norm, keras.layers.LayerNormalization: _layer_norm}
     if type(operation) in special:
         return special[type(operation)](operation, [arguments[0] for arguments, _ in calls], training)
+    if hasattr(operation, "on_shards"):
+        return list(operation.on_shards([arguments[0] for arguments, _ in calls]))
     if takes is not None:
         calls = [(arguments, named | {"training": training}) for arguments, named in calls]
     return [operation(*arguments, **named) for arguments, named in calls]

@@ -1,0 +1,261 @@
+"""Networks on shards: what Keras computes on the whole batch, to the bit the same with any number of threads."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import REPOSITORY
+from graft.models import heads
+from graft.runtime.tensorflow import EXACT
+from graft.training import optimizers, shards
+
+sys.path.append(str(Path(__file__).parent / "portable"))
+import steps
+
+from test_training import values
+
+STEPS = REPOSITORY / "tests" / "portable" / "steps.py"
+
+
+def run(*command: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *command],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_same_bytes_with_one_two_and_four_threads() -> None:
+    """Weights, history and predictions of a head, a fine-tuned network, BatchNorm from scratch, LayerNormalization."""
+    found = [run(str(STEPS), "--threads", str(threads)) for threads in (1, 2, 4)]
+    assert found[0].count("STEPS") == len(steps.CASES)
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.fixture(autouse=True)
+def exact() -> Iterator[None]:
+    """TensorFlow's rewriting of graphs as graft's stages have it."""
+    import tensorflow as tf
+
+    before = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options(EXACT)
+    yield
+    tf.config.optimizer.set_experimental_options(dict.fromkeys(EXACT, True) | before)
+
+
+def without_dropout(model: Any) -> Any:
+    for layer in model._flatten_layers():
+        if hasattr(layer, "rate"):
+            layer.rate = 0.0
+    return model
+
+
+def on_shards(model: Any, x: Any, training: bool) -> Any:
+    import tensorflow as tf
+
+    @tf.function
+    def forward(x: Any) -> Any:
+        return tf.concat(shards.apply(model, shards.cut(x, shards.count(len(x))), training), 0)
+
+    return forward(tf.constant(x))
+
+
+@pytest.mark.parametrize("case", steps.CASES)
+@pytest.mark.parametrize("n", [1, 2, 3, 13])
+def test_a_step_on_shards_is_keras_on_the_whole_batch(case: str, n: int) -> None:
+    """Outputs, loss, gradients with weights, and BatchNorm's moving averages; of a few examples too."""
+    import keras
+    import tensorflow as tf
+
+    model = without_dropout(steps.CASES[case]())
+    rng = np.random.default_rng(n)
+    x = tf.constant(rng.standard_normal((n, *model.input_shape[1:]), np.float32))
+    y = tf.one_hot(rng.integers(0, steps.N_CLASSES, n), steps.N_CLASSES)
+    w = tf.constant(rng.dirichlet(np.ones(n)).astype(np.float32))
+    before = model.get_weights()
+
+    def step(forward: Callable[[Any], Any]) -> list[np.ndarray]:
+        model.set_weights(before)
+        variables = [variable.value for variable in model.trainable_variables]
+
+        @tf.function
+        def run() -> Any:
+            with tf.GradientTape() as tape:
+                output = forward(x)
+                loss = tf.reduce_sum(w * keras.losses.categorical_crossentropy(y, output))
+            return [output, loss, *tape.gradient(loss, variables)]
+
+        results = [value.numpy() for value in run()]
+        return results + [weight.numpy() for weight in model.non_trainable_weights]
+
+    whole = step(lambda x: model(x, training=True))
+    sharded = step(lambda x: tf.concat(shards.apply(model, shards.cut(x, shards.count(n)), training=True), 0))
+    for expected, got in zip(whole, sharded, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5 * max(1, float(np.abs(expected).max())))
+    if case == "cnn":
+        assert any(not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+@pytest.mark.parametrize("shape", [(5,), (4, 3, 6)])
+def test_batch_norm_over_all_shards(axis: int, shape: tuple[int, ...]) -> None:
+    """Trained: statistics of the whole batch, one step of the moving averages. Frozen: neither."""
+    import keras
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(3, 2, (11, *shape)).astype(np.float32)
+    layer = keras.layers.BatchNormalization(axis=axis, momentum=0.9)
+    inputs = keras.Input(shape)
+    model = keras.Model(inputs, layer(inputs))
+    layer.set_weights([rng.uniform(0.5, 2, weight.shape) for weight in layer.get_weights()])
+    start = layer.get_weights()
+
+    expected, moved = np.asarray(layer(x, training=True)), layer.get_weights()
+    layer.set_weights(start)
+    np.testing.assert_allclose(on_shards(model, x, training=True), expected, atol=1e-5)
+    for got, wanted in zip(layer.get_weights(), moved, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5)
+
+    layer.set_weights(start)
+    layer.trainable = False
+    np.testing.assert_allclose(on_shards(model, x, training=True), np.asarray(layer(x, training=False)), atol=1e-5)
+    assert all(np.array_equal(a, b) for a, b in zip(layer.get_weights(), start, strict=True))
+
+
+def test_dropout_is_drawn_for_each_shard_and_step() -> None:
+    """And not where a network was put in as one for inference."""
+    import keras
+
+    inputs = keras.Input((500,))
+    inner = keras.Model(inputs, keras.layers.Dropout(0.5, seed=1)(inputs))
+    x = np.ones((8, 500), np.float32)
+    first, second = (np.asarray(on_shards(inner, x, training=True)) for _ in range(2))
+    assert set(np.unique(first)) == {0.0, 2.0}
+    assert 0.45 < (first == 0).mean() < 0.55
+    assert len({part.tobytes() for part in [*first, *second]}) == 16
+    assert np.array_equal(on_shards(inner, x, training=False), x)
+    outer = keras.Model(inputs, inner(inputs, training=False))
+    assert np.array_equal(on_shards(outer, x, training=True), x)
+
+
+def test_shards_are_contiguous_and_of_sizes_that_the_batch_decides() -> None:
+    import tensorflow as tf
+
+    for n in range(1, 40):
+        parts = [part.numpy() for part in shards.cut(tf.range(n), shards.count(n))]
+        assert len(parts) == min(n, shards.SHARDS)
+        assert all(map(len, parts))
+        assert np.array_equal(np.concatenate(parts), np.arange(n))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("n", [0, 1, shards.CHUNK, shards.CHUNK + 1, 3 * shards.CHUNK])
+def test_predictions_in_chunks(n: int) -> None:
+    model = heads.build("linear", {"pooling": "avg", "dropout": 0.5}, (6,), 3, 1)
+    x = np.random.default_rng(0).standard_normal((n, 6), np.float32)
+    got = shards.predict(model, x)
+    assert (got.shape, got.dtype) == ((n, 3), np.float32)
+    if n:
+        np.testing.assert_allclose(got, np.asarray(model(x)), atol=1e-6)
+
+
+def operations(function: Callable[[], Any]) -> tuple[Any, Counter[str]]:
+    """What a tf.function gives, and the operations that TensorFlow really ran for it, after its rewriting."""
+    from tensorflow.python.eager import context
+
+    context.enable_run_metadata()
+    try:
+        result = function()
+        graphs = [part.post_optimization_graph for part in context.export_run_metadata().function_graphs]
+    finally:
+        context.disable_run_metadata()
+    nodes = [node for graph in graphs for node in graph.node]
+    nodes += [node for graph in graphs for function in graph.library.function for node in function.node_def]
+    return result, Counter(node.op for node in nodes)
+
+
+APPROXIMATE = {"Rsqrt", "RsqrtGrad", "Reciprocal", "Inv", "_UnaryOpsComposition", "FusedBatchNormV3"}
+"""Operations whose late digits are another processor's choice."""
+
+
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam", "adamw", "nadam", "lion"])
+def test_no_optimizer_approximates(name: str) -> None:
+    """On networks with BatchNorm and LayerNormalization in training."""
+    import tensorflow as tf
+
+    for case in ("cnn", "layer_norm"):
+        model = steps.CASES[case]()
+        optimizer = optimizers.build(values(optimizer=name, weight_decay=0.01, schedule="cosine"), 10)
+        optimizer.build(model.trainable_variables)
+        x = tf.constant(np.random.default_rng(0).standard_normal((8, *model.input_shape[1:]), np.float32))
+
+        @tf.function
+        def step(model: Any = model, optimizer: Any = optimizer, x: Any = x) -> Any:
+            with tf.GradientTape() as tape:
+                loss = shards.added([tf.reduce_sum(part**2) for part in shards.apply(model, shards.cut(x, 4), True)])
+            gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+            optimizer.apply(gradients, model.trainable_variables)
+            return loss
+
+        _, ran = operations(step)
+        assert ran["Sqrt"]
+        assert not APPROXIMATE & set(ran)
+
+
+QUOTIENTS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "x / sqrt(y)": lambda x, y, sqrt: x / sqrt(y),
+    "1 / sqrt(y)": lambda x, y, sqrt: 1 / sqrt(y),
+    "1 / y": lambda x, y, sqrt: 1 / y,
+    "x / 3": lambda x, y, sqrt: x / 3,
+}
+
+
+@pytest.mark.parametrize("name", QUOTIENTS)
+def test_rewriting_does_not_make_quotients_approximate(name: str) -> None:
+    """With all that TensorFlow rewrites, each of them becomes a product with something approximated."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal(50_000, np.float32), rng.uniform(1e-3, 100, 50_000).astype(np.float32)
+    got = tf.function(lambda x, y: QUOTIENTS[name](x, y, tf.sqrt))(tf.constant(x), tf.constant(y))
+    assert np.array_equal(got, QUOTIENTS[name](x, y, np.sqrt))
+
+
+KERAS = """
+from graft.runtime import numerics, tensorflow
+numerics.apply("portable")
+tensorflow.start_tensorflow()
+import keras, tensorflow as tf
+c = keras.config
+print(c.backend(), c.floatx(), c.epsilon(), c.image_data_format(), c.dtype_policy().name, end=" ")
+print(c.max_epochs(), c.is_nnx_enabled())
+print(tf.config.threading.get_intra_op_parallelism_threads())
+"""
+
+
+def test_what_keras_reads_around_it_changes_nothing(tmp_path: Path) -> None:
+    settings = {
+        "floatx": "float64",
+        "epsilon": 0.1,
+        "backend": "jax",
+        "image_data_format": "channels_first",
+        "nnx_enabled": True,
+    }
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    said = run("-c", KERAS, KERAS_HOME=str(tmp_path), KERAS_BACKEND="torch", KERAS_MAX_EPOCHS="1")
+    assert said.split("\n")[:2] == ["tensorflow float32 1e-07 channels_last float32 None False", "1"]
