@@ -59,7 +59,7 @@ table: $(INSTALLED)  ## Measure the table in pretrain/README.md (about 20 minute
 	python pretrain/table.py pretrain/table.json
 
 cuts: $(INSTALLED)  ## Derive src/graft/backbones/cuts.json from the networks
-	python -m graft.backbones
+	python -m graft.cli.derive cuts
 
 lock: $(INSTALLED)  ## Resolve requirements.lock anew from pyproject.toml
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \

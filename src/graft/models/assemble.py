@@ -55,24 +55,21 @@ def above(classifier: keras.Model, cut: str) -> keras.Model:
     return keras.Model(inputs, x, name="above")
 
 
-def below(classifier: keras.Model, cut: str) -> keras.Model:
-    """The part of a classifier below `cut`: pixels -> the activations (n, h, w, c) that cross there."""
+def opened(classifier: keras.Model, cut: str | None) -> keras.Model:
+    """A classifier that also gives what is inside: pixels -> features, probabilities and, at a cut, activations."""
     import keras
 
     place, network = _network(classifier)
-    crossing = keras.Model(network.input, cuts.boundary(network, cut))
+    if cut is not None:
+        network = keras.Model(network.input, [network.output, cuts.boundary(network, cut)])
     inputs = keras.Input(classifier.input_shape[1:])
     x = inputs
     for layer in classifier.layers[1:place]:
         x = layer(x)
-    return keras.Model(inputs, crossing(x, training=False), name="below")
-
-
-def below_head(classifier: keras.Model) -> keras.Model:
-    """The part of a classifier below its head: pixels -> features, pooled as they were cached."""
-    import keras
-
-    return keras.Model(classifier.inputs[0], classifier.layers[-1].input, name="below_head")
+    x, *crossing = keras.tree.flatten(network(x, training=False))
+    for layer in classifier.layers[place + 1 : -1]:
+        x = layer(x)
+    return keras.Model(inputs, [x, classifier.layers[-1](x), *crossing], name="opened")
 
 
 def _network(classifier: keras.Model) -> tuple[int, keras.Model]:

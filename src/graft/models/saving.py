@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def save(model: keras.Model, path: Path, example: np.ndarray) -> None:
+def save(model: keras.Model, path: Path, example: np.ndarray, predicted: np.ndarray | None = None) -> None:
     """Write `model`, then compare what the file predicts for `example` with what `model` predicts.
 
-    Raises GateError where they differ by more than `gates.READ_BACK`.
+    predicted: the latter, where it is known already. Raises GateError where they differ by more than `gates.READ_BACK`.
     """
     import keras
 
@@ -38,7 +38,7 @@ def save(model: keras.Model, path: Path, example: np.ndarray) -> None:
     partial.unlink()
     gates.same_probabilities(
         "the model in memory",
-        shards.predict(model, example),
+        shards.predict(model, example) if predicted is None else predicted,
         f"{path} read back",
         shards.predict(load(path), example),
         gates.READ_BACK,

@@ -36,24 +36,26 @@ def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
     head = saving.load(paths.head)
     model = assemble.classifier(loaded, features.meta.output["pooling"], head)
 
+    activations = store.require(paths.activations, data.sha256s) if params.finetune.enabled else None
+    cut = activations.meta.output["cut"] if activations else None
     rows = data.sides.rows["train"][:GATE_EXAMPLES]
     pixels = _pixels(params.data, data, features, rows)
-    _gate_features(features, rows, model, head, pixels)
+    predicted = _gate(features, activations, rows, model, head, pixels)
 
-    curve, cut, last, array = history.empty(), None, head, features.array
-    if params.finetune.enabled:
-        activations = store.require(paths.activations, data.sha256s)
-        cut, array = activations.meta.output["cut"], activations.array
+    curve, last, array = history.empty(), head, features.array
+    if activations is not None and cut is not None:
+        array = activations.array
         assemble.unfreeze(loaded, cut)
         last = assemble.above(model, cut)
         trained = sum(w.numpy().size for w in last.trainable_weights)
         say(f"training from {cut} on: {trained:,} of {model.count_params():,} parameters")
         curve = dataset.fit_to(array, data, last, params.finetune, params.seed, on_epoch)
-        _gate_activations(activations, rows, model, last, pixels)
+        predicted = shards.predict(model, pixels)
+        _gate_tuned(activations, rows, last, predicted)
     else:
         say("finetune.enabled is false: the model is the frozen backbone with the trained head")
 
-    saving.save(model, paths.model, pixels)
+    saving.save(model, paths.model, pixels, predicted)
     seen = _validation(last, array, data)
     card.write(card.make(data.classes, features.meta.made_with, cut, build.digest(model), seen), paths.card)
     history.write(curve, paths.finetune_history)
@@ -81,41 +83,50 @@ def _pixels(data: DataParams, images: dataset.Dataset, features: store.Stored, r
     return next(iter(arrays.values())).astype(np.float32)
 
 
-def _gate_features(
-    features: store.Stored, rows: np.ndarray, model: keras.Model, head: keras.Model, pixels: np.ndarray
-) -> None:
-    """What was cached against the assembled model on pixels."""
-    cached, dtype = store.plain(features.array, rows), features.meta.dtype
-    if features.meta.made_with["precision"] != "float32":
-        own = shards.predict(assemble.below_head(model), pixels)
-        gates.same_features("the cached features", cached, "the model's own on pixels", own, gates.BFLOAT16)
-        return
-    gates.same_probabilities(
-        "the head on cached features",
-        shards.predict(head, cached),
-        "the assembled model on pixels",
-        shards.predict(model, pixels),
-        gates.TOLERANCE[dtype],
-    )
+def _gate(
+    features: store.Stored,
+    activations: store.Stored | None,
+    rows: np.ndarray,
+    model: keras.Model,
+    head: keras.Model,
+    pixels: np.ndarray,
+) -> np.ndarray:
+    """What was cached against the assembled model on pixels, before anything is trained; returns its probabilities."""
+    cut = activations.meta.output["cut"] if activations else None
+    own, predicted, *crossing = (np.asarray(one) for one in shards.outputs(assemble.opened(model, cut), [pixels]))
+    cached = store.plain(features.array, rows)
+    gates.same_features("the cached features", cached, "the model's own on pixels", own, _tolerance(features))
+    if activations is not None:
+        stored = store.plain(activations.array, rows)
+        gates.same_features(
+            "the cached activations", stored, "the model's own on pixels", crossing[0], _tolerance(activations)
+        )
+    if features.meta.made_with["precision"] == "float32":
+        gates.same_probabilities(
+            "the head on cached features",
+            shards.predict(head, cached),
+            "the assembled model on pixels",
+            predicted,
+            gates.PROBABILITY[features.meta.dtype],
+        )
+    return predicted
 
 
-def _gate_activations(
-    activations: store.Stored, rows: np.ndarray, model: keras.Model, above: keras.Model, pixels: np.ndarray
-) -> None:
+def _gate_tuned(activations: store.Stored, rows: np.ndarray, above: keras.Model, predicted: np.ndarray) -> None:
     """What was trained on activations against the fine-tuned model on pixels."""
-    cut = activations.meta.output["cut"]
-    cached = store.plain(activations.array, rows)
-    if activations.meta.made_with["precision"] != "float32":
-        own = shards.predict(assemble.below(model, cut), pixels)
-        gates.same_features("the cached activations", cached, "the model's own on pixels", own, gates.BFLOAT16)
-        return
-    gates.same_probabilities(
-        f"the layers from {cut} on, on cached activations",
-        shards.predict(above, cached),
-        "the fine-tuned model on pixels",
-        shards.predict(model, pixels),
-        gates.TOLERANCE["float16"],
-    )
+    if activations.meta.made_with["precision"] == "float32":
+        gates.same_probabilities(
+            "the trained layers on cached activations",
+            shards.predict(above, store.plain(activations.array, rows)),
+            "the fine-tuned model on pixels",
+            predicted,
+            gates.PROBABILITY[activations.meta.dtype],
+        )
+
+
+def _tolerance(stored: store.Stored) -> float:
+    precision = stored.meta.made_with["precision"]
+    return gates.FEATURES[stored.meta.dtype if precision == "float32" else precision]
 
 
 def _validation(model: keras.Model, array: np.ndarray, data: dataset.Dataset) -> dict[str, float]:

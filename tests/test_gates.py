@@ -1,0 +1,161 @@
+"""The equality gates: two ways to compute the same must agree, and what makes them differ must be caught."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import PreparedData, params_of, paths_in, write_drawings
+from graft.backbones import build
+from graft.errors import GateError, StaleError
+from graft.features import store
+from graft.features.engines import ENGINES
+from graft.models import assemble, card, gates, heads
+from graft.stages import extract, finetune, train
+from graft.training import history
+
+SIGNATURE = {"pixels": ((32, 32, 3), "uint8")}
+
+
+@pytest.fixture(scope="module")
+def backbone() -> build.Loaded:
+    return build.build("MobileNetV2", 0.35, 32, "bundled", 0)
+
+
+def pixels(n: int = 4) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3)).astype(np.uint8)
+
+
+def head(n_classes: int = 4) -> Any:
+    return heads.build("linear", {"pooling": "avg", "dropout": 0.2}, (1280,), n_classes, 1)
+
+
+def test_batch_norm_in_training_mode_is_caught(backbone: build.Loaded) -> None:
+    """The classic silent bug: statistics of the batch instead of the learnt ones."""
+    import keras
+
+    classify = head()
+    inputs = keras.Input((32, 32, 3))
+    skewed = backbone.model(build.preprocess(backbone.row, inputs), training=True)
+    wrong = keras.Model(inputs, classify(keras.layers.GlobalAveragePooling2D()(skewed)))
+    x = pixels().astype(np.float32)
+    right = np.asarray(classify(build.feature_model(backbone, "avg")(x)))
+    gates.same_probabilities("a", right, "b", np.asarray(assemble.classifier(backbone, "avg", classify)(x)), 1e-4)
+    with pytest.raises(GateError, match=r"must predict the same within 0\.001\. They differ by"):
+        gates.same_probabilities("a", right, "b", np.asarray(wrong(x)), 1e-3)
+
+
+def test_wrong_preprocessing_is_caught(backbone: build.Loaded) -> None:
+    model = assemble.classifier(backbone, "avg", head())
+    x = pixels().astype(np.float32)
+    with pytest.raises(GateError):
+        gates.same_probabilities("a", np.asarray(model(x)), "b", np.asarray(model(x / 255)), 1e-3)
+
+
+def test_no_gate_passes_on_nan() -> None:
+    for gate in (gates.same_probabilities, gates.same_features):
+        with pytest.raises(GateError):
+            gate("a", np.ones((1, 2)), "b", np.full((1, 2), np.nan), 1e-3)
+
+
+def test_bfloat16_passes_its_gate_and_skew_does_not(backbone: build.Loaded) -> None:
+    """Of real bfloat16 features against float32 ones of the same pixels, in the wrong order, and in another range."""
+    model = build.feature_model(backbone, "avg")
+
+    def relative(of: np.ndarray, precision: str = "float32") -> float:
+        found = ENGINES["openvino"](model, SIGNATURE, precision, False).run({"pixels": of})[0]
+        return float((np.linalg.norm(found - exact, axis=1) / np.linalg.norm(exact, axis=1)).max())
+
+    def passes(of: np.ndarray, precision: str = "float32") -> bool:
+        found = ENGINES["openvino"](model, SIGNATURE, precision, False).run({"pixels": of})[0]
+        try:
+            gates.same_features("a", found, "b", exact, gates.FEATURES["bfloat16"])
+        except GateError:
+            return False
+        return True
+
+    exact = np.asarray(model(pixels().astype(np.float32)))
+    assert passes(pixels(), "bfloat16"), relative(pixels(), "bfloat16")
+    assert not passes(pixels()[..., ::-1].copy()), f"blue and red exchanged: {relative(pixels()[..., ::-1].copy())}"
+    assert not passes(pixels() // 2), f"half the range: {relative(pixels() // 2)}"
+
+
+@pytest.fixture
+def trained(tmp_path: Path, prepare: Callable[..., PreparedData]) -> tuple[Any, Any]:
+    """Parameters and paths of drawings on which `train` has run."""
+    write_drawings(tmp_path / "images", 6)
+    prepared = prepare(tmp_path / "images")
+    params = params_of(
+        {
+            "data.source": "folder", "data.path": str(tmp_path / "images"), "backbone.input_size": 32,
+            "extract.views": 0, "train.epochs": 2, "finetune.epochs": 1, "finetune.cut": "block_16_project",
+        }
+    )  # fmt: skip
+    paths = paths_in(prepared.folder)
+    extract.run(params, paths)
+    train.run(params, paths, lambda epoch, metrics: None)
+    return params, paths
+
+
+def damage(folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    array = np.load(folder / store.ARRAY)
+    np.save(folder / store.ARRAY, change(array).astype(array.dtype))
+
+
+def test_finetune_writes_a_model_and_its_card(trained: tuple[Any, Any]) -> None:
+    params, paths = trained
+    finetune.run(params, paths, lambda epoch, metrics: None)
+    found = card.read(paths.card)
+    assert found["classes"] == ["circle", "cross", "stripes"]
+    assert found["input"] == {"kind": "image", "side": 32, "resize": "stretch", "interpolation": "bilinear"}
+    assert found["preprocessing"]["in_model"] == "x / 127.5 - 1"
+    assert found["finetuned_from"] == "block_16_project"
+    kept = history.read(paths.finetune_history).query("best == 1").iloc[0]
+    assert found["validation"]["accuracy"] == pytest.approx(kept["val_accuracy"])
+
+
+def test_features_of_other_pixels_are_caught(trained: tuple[Any, Any]) -> None:
+    """As after a decoder that changed without the cache knowing."""
+    params, paths = trained
+    damage(paths.features, lambda array: array[::-1])
+    with pytest.raises(GateError, match="the cached features and the model's own on pixels must agree"):
+        finetune.run(params, paths, lambda epoch, metrics: None)
+    assert not paths.model.exists()
+    assert not paths.card.exists()
+
+
+def test_activations_of_other_pixels_are_caught(trained: tuple[Any, Any]) -> None:
+    params, paths = trained
+    damage(paths.activations, lambda array: array[::-1])
+    with pytest.raises(GateError, match="the cached activations and the model's own on pixels must agree within"):
+        finetune.run(params, paths, lambda epoch, metrics: None)
+    assert not paths.model.exists()
+
+
+def test_layers_that_were_trained_otherwise_are_caught(
+    trained: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where fine-tuning trained other weights than those of the model that is written."""
+    params, paths = trained
+
+    above = assemble.above
+
+    def another(*_: Any) -> Any:
+        other = assemble.classifier(build.of(params.backbone), "avg", head(3))
+        other.layers[-1].layers[-1].bias.assign([3.0, 0.0, -3.0])
+        return above(other, "block_16_project")
+
+    monkeypatch.setattr(finetune.assemble, "above", another)
+    with pytest.raises(GateError, match="the trained layers on cached activations and the fine-tuned model on pixels"):
+        finetune.run(params, paths, lambda epoch, metrics: None)
+
+
+def test_other_weights_than_those_of_the_features_are_refused(trained: tuple[Any, Any]) -> None:
+    params, paths = trained
+    other = params.model_copy(update={"backbone": params.backbone.model_copy(update={"weights": "random"})})
+    with pytest.raises(StaleError, match=r"the features were made with weights .* `dvc repro --force extract`"):
+        finetune.run(other, paths, lambda epoch, metrics: None)
