@@ -189,7 +189,7 @@ def operations(function: Callable[[], Any]) -> tuple[Any, Counter[str]]:
     return result, Counter(node.op for node in nodes)
 
 
-APPROXIMATE = {"Rsqrt", "RsqrtGrad", "Reciprocal", "Inv", "_UnaryOpsComposition", "FusedBatchNormV3"}
+APPROXIMATE = {"Rsqrt", "RsqrtGrad", "Reciprocal", "Inv", "Erfc", "_UnaryOpsComposition", "FusedBatchNormV3"}
 """Operations whose late digits are another processor's choice."""
 
 

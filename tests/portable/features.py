@@ -42,7 +42,9 @@ def main() -> None:
         forward = engines.ENGINES[engine](network, signature, "float32", depends != portable.ANY)
         pixels = np.random.default_rng(0).integers(0, 256, (3, side, side, 3)).astype(np.uint8)
         parts = [forward.run({"pixels": pixels[i : i + 1]}) for i in range(len(pixels))]
-        hashes = (hashlib.sha256(np.concatenate(output).tobytes()).hexdigest()[:16] for output in zip(*parts, strict=True))
+        hashes = (
+            hashlib.sha256(np.concatenate(output).tobytes()).hexdigest()[:16] for output in zip(*parts, strict=True)
+        )
         print("FEATURES", case, engine, *hashes, flush=True)
 
 

@@ -7,12 +7,15 @@ a batch is cut into SHARDS parts instead, however many threads there are to run 
 Networks are walked node by node, all shards of a node before the next one: BatchNorm needs the statistics of the whole
 batch, and layers whose Keras code has a reciprocal square root are computed with a square root and a division. That
 root is approximated by an instruction that gives other late digits on other processors; these two are exact everywhere.
+GELU is the one other operation of Keras's networks that differs between processors (tests/portable/steps.py).
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -146,7 +149,27 @@ def _call(operation: Any, calls: list[Call], training: bool) -> list[Any]:
         return list(operation.on_shards([arguments[0] for arguments, _ in calls]))
     if takes is not None:
         calls = [(arguments, named | {"training": training}) for arguments, named in calls]
-    return [operation(*arguments, **named) for arguments, named in calls]
+    with _exact_gelu(operation):
+        return [operation(*arguments, **named) for arguments, named in calls]
+
+
+@contextmanager
+def _exact_gelu(operation: Any) -> Iterator[None]:
+    """A layer whose activation is GELU has it by the error function: Keras takes its complement, an approximation.
+
+    x * P(X <= x), Hendrycks & Gimpel 2016, https://arxiv.org/abs/1606.08415.
+    """
+    import keras
+    import tensorflow as tf
+
+    if getattr(operation, "activation", None) is not keras.activations.gelu:
+        yield
+        return
+    operation.activation = lambda x: 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
+    try:
+        yield
+    finally:
+        operation.activation = keras.activations.gelu
 
 
 def _batch_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:
