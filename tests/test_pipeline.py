@@ -51,7 +51,7 @@ def test_a_cold_pass_runs_all_stages_quietly(cold: tuple[Project, str]) -> None:
     assert project.executed(output) == ALL
     for noise in ("Warning", "absl", "Traceback", "oneDNN", "\x1b", "━"):
         assert noise not in output
-    assert "extracting: 360 images in" in output
+    assert "extracting features and activations: 360 images in" in output
     assert "images/s" in output
 
 
@@ -102,15 +102,18 @@ def test_predictions_are_the_models_own(project: Project) -> None:
 
 def test_features_say_what_made_them(project: Project) -> None:
     meta = json.loads((project.folder / "data" / "features" / "meta.json").read_text())
-    assert (meta["backbone"], meta["alpha"], meta["weights"], meta["input_size"]) == (
-        "MobileNetV2",
-        0.35,
-        "bundled",
-        32,
-    )
-    assert len(meta["weights_sha256"]) == 64
-    array = np.load(project.folder / "data" / "features" / "features.npy", mmap_mode="r")
+    made_with = meta["made_with"]
+    assert [made_with[key] for key in ("backbone", "alpha", "weights", "numerics")] == [
+        "MobileNetV2", 0.35, "bundled", "portable",
+    ]  # fmt: skip
+    assert made_with["input"]["side"] == 32
+    assert len(made_with["weights_sha256"]) == 64
+    array = np.load(project.folder / "data" / "features" / "array.npy", mmap_mode="r")
     assert array.shape == tuple(meta["shape"]) == (60, 6, 1280)
+    meta = json.loads((project.folder / "data" / "activations" / "meta.json").read_text())
+    assert meta["output"] == {"asked": "block_16_project", "cut": "block_16_project"}
+    array = np.load(project.folder / "data" / "activations" / "array.npy", mmap_mode="r")
+    assert array.shape == tuple(meta["shape"]) == (60, 6, 1, 1, 336)
 
 
 def test_the_run_holds_all_that_the_files_say(project: Project, first_run: Any, tmp_path: Path) -> None:
@@ -166,7 +169,12 @@ def test_the_run_has_artifacts_dataset_code_and_stages(project: Project, first_r
     assert tags["mlflow.source.git.commit"] == head
     assert tags["graft.git.dirty"] == "false"
     meta = json.loads((project.folder / "data" / "features" / "meta.json").read_text())
-    assert tags["graft.weights_sha256"] == meta["weights_sha256"]
+    assert tags["graft.weights_sha256"] == meta["made_with"]["weights_sha256"]
+    own = json.loads((project.folder / "models" / "card.json").read_text())
+    card = json.loads(Path(client.download_artifacts(run_id, "card.json")).read_text())
+    assert card["classes"] == list(CLASSES)
+    assert set(card["judged"]) == {"validation", "test"}
+    assert own == {key: value for key, value in card.items() if key not in ("judged", "numerics", "versions")}
     assert all(tags[f"graft.stage.{stage}"].startswith("executed ") for stage in ALL)
 
 
@@ -262,12 +270,16 @@ def test_an_experiment_with_a_new_rate_makes_no_forward_pass(project: Project) -
 
 
 def test_a_new_seed_splits_anew_but_extracts_nothing(project: Project) -> None:
-    """And with fine-tuning off there is one model to judge; the pipeline is the same."""
+    """And with fine-tuning off there is one model to judge; the pipeline is the same.
+
+    `extract` takes the activations away, which nothing reads any more, without a forward pass.
+    """
     project.change(finetune={"enabled": False})
     tree = yaml.safe_load((project.folder / "params.yaml").read_text())
     project.write_params(tree | {"seed": 7})
     done = project.run("dvc", "repro")
-    assert project.executed(done.stdout) == ["prepare", "train", "finetune", "evaluate"]
+    assert project.executed(done.stdout) == ALL
+    assert "extracting" not in done.stderr
     metrics = json.loads((project.folder / "metrics" / "evaluate.json").read_text())
     assert list(metrics) == ["head"]
     assert set(pd.read_parquet(project.folder / "data" / "predictions.parquet")["model"]) == {"head"}

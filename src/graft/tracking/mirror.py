@@ -67,7 +67,9 @@ def log(tracked: Tracked, params: Params, paths: Paths, running: str | None) -> 
     _log_data(tracked, params, paths)
     _log_dataset(tracked, paths)
     _log_stages(tracked, paths, running)
-    model.log(tracked.run_id, paths.model, _card(params, paths))
+    described = _card(params, paths)
+    tracked.client.log_dict(tracked.run_id, described, "card.json")
+    model.log(tracked.run_id, paths.model, described)
 
 
 def _card(params: Params, paths: Paths) -> dict[str, Any]:
