@@ -7,7 +7,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro clothing test test-all check format bench pretrain table cuts lock clean
+.PHONY: help install repro clothing test test-all portable check format bench pretrain table cuts portable-table lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -24,7 +24,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 repro: $(INSTALLED)  ## Run the pipeline on params.yaml; print the result and where to look
 	@graft params check
 	dvc repro
-	@graft result metrics/evaluate.json
+	@graft result
 
 clothing: $(INSTALLED)  ## Fetch 3,781 product photos (CC0, 106 MB) into data/clothing, as data/clothing.dvc pins them
 	@set -e; here=$$PWD; project=$$(mktemp -d); trap 'rm -rf "$$project"' EXIT; \
@@ -36,6 +36,9 @@ test: $(INSTALLED)  ## Run the test suite
 
 test-all: $(INSTALLED)  ## Run every test, the largest networks too
 	pytest -m "slow or not slow"
+
+portable: $(INSTALLED)  ## Compare features and training with an emulated Haswell (needs qemu-user; four minutes)
+	python tests/portable/compare.py
 
 check: $(INSTALLED)  ## Lint, check the format, check types
 	ruff check .
@@ -60,6 +63,9 @@ table: $(INSTALLED)  ## Measure the table in pretrain/README.md (about 20 minute
 
 cuts: $(INSTALLED)  ## Derive src/graft/backbones/cuts.json from the networks
 	python -m graft.cli.derive cuts
+
+portable-table: $(INSTALLED)  ## Derive src/graft/backbones/portable.json (needs AVX-512; an hour)
+	python -m graft.cli.derive portable
 
 lock: $(INSTALLED)  ## Resolve requirements.lock anew from pyproject.toml
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
+from graft.errors import SurroundingsError
 from graft.runtime import cores
 
 
@@ -35,3 +36,16 @@ def test_nobody_counts_otherwise(file: Path) -> None:
             ("ThreadPoolExecutor", "ProcessPoolExecutor")
         ):
             assert node.args or node.keywords, f"line {node.lineno}: how many threads?"
+
+
+@pytest.mark.parametrize(("given", "expected"), [("1", 1), ("3", 3)])
+def test_the_user_may_say(monkeypatch: pytest.MonkeyPatch, given: str, expected: int) -> None:
+    monkeypatch.setenv("GRAFT_THREADS", given)
+    assert cores.available() == expected
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "two", ""])
+def test_what_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("GRAFT_THREADS", given)
+    with pytest.raises(SurroundingsError, match="GRAFT_THREADS: must be a number of threads, 1 or more"):
+        cores.available()

@@ -237,11 +237,16 @@ def test_dvc_shows_dag_metrics_plots_and_artifacts(project: Project) -> None:
     assert "curves.png" in page
 
 
-def test_force_gives_the_same_bytes_and_no_second_run(project: Project) -> None:
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_any_number_of_threads_gives_the_same_bytes_and_no_second_run(
+    project: Project, tmp_path: Path, threads: str
+) -> None:
+    """The cold pass had one thread for each core. Every stage anew, every feature too: the cache is an empty one."""
     lock = (project.folder / "dvc.lock").read_bytes()
     runs = len(project.runs())
-    done = project.run("dvc", "repro", "--force")
+    done = project.run("dvc", "repro", "--force", GRAFT_THREADS=threads, GRAFT_CACHE_DIR=str(tmp_path))
     assert project.executed(done.stdout) == ALL
+    assert "features of 60 images and 5 views of each: 0 of 360 are in the cache" in done.stderr
     assert (project.folder / "dvc.lock").read_bytes() == lock
     assert "reproduced: the same bytes as MLflow run" in done.stderr
     assert len(project.runs()) == runs
