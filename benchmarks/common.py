@@ -43,7 +43,7 @@ def make_small(folder: Path, n: int) -> None:
 
 
 def write_params(folder: Path, changes: Mapping[str, Any]) -> None:
-    """The repository's params.yaml with changes: {"train.epochs": 3}."""
+    """The repository's params.yaml with changes, {"train.epochs": 3}, and its dvc.yaml, which has the paths."""
     tree = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     for key, value in changes.items():
         *sections, last = key.split(".")
@@ -52,11 +52,12 @@ def write_params(folder: Path, changes: Mapping[str, Any]) -> None:
             node = node[section]
         node[last] = value
     (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    shutil.copy(REPOSITORY / "dvc.yaml", folder)
 
 
 def make_project(folder: Path, changes: Mapping[str, Any]) -> None:
     """A clone with other params; its code is the repository's own."""
-    for name in ("src", "dvc.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
+    for name in ("src", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
         source, target = REPOSITORY / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
@@ -96,8 +97,5 @@ def timed(command: list[str], folder: Path, cache: Path) -> tuple[float, float]:
     return float(seconds), float(memory)
 
 
-PREPARE = [
-    "graft", "prepare", "--catalogue", "catalogue.csv", "--split", "split.csv", "--quarantine", "quarantine.csv",
-    "--duplicates", "duplicates.csv", "--metrics", "prepare.json",
-]  # fmt: skip
-EXTRACT = ["graft", "extract", "--catalogue", "catalogue.csv", "--features", "features"]
+PREPARE = ["graft", "prepare"]
+EXTRACT = ["graft", "extract"]

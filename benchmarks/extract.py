@@ -14,15 +14,18 @@ import argparse
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from unittest import mock
 
 import numpy as np
 
 from common import EXTRACT, PREPARE, make_photos, make_small, timed, write_params
+from graft.runtime import numerics
 from graft.runtime.tensorflow import start_tensorflow
 from record import keep
 
@@ -32,76 +35,95 @@ NEW_SHARE = 0.01
 TORCH_IMAGES = 512
 """For each of its settings, of which the best counts."""
 
+SHARED_BAR = 0.90
+"""The goal of `vs_limit_shared`: of what decoder and engine reach one after the other, since they share the cores."""
+
+DECODED = 32
+"""Images in one batch of bare decoding."""
+
 MOBILENET = {
     "data.source": "folder", "backbone.alpha": 1.0, "backbone.input_size": SIDE, "backbone.weights": "random",
-    "extract.views": 0, "finetune.enabled": False, "finetune.cut": None,
+    "extract.engine": "openvino", "extract.views": 0, "finetune.enabled": False,
 }  # fmt: skip
 
 
-def rates(photos: Path, images: int, rounds: int, torch_python: str | None) -> dict[str, float]:
-    """Images/s from files to features, each way of the issue's list, in turn."""
-    import keras
+def rates(photos: Path, images: int, rounds: int, how: str, others: dict[str, Callable[[], float]]) -> dict[str, float]:
+    """Images/s from files to features, each way of the issue's list, in turn.
 
-    from graft import params
-    from graft.backbones import build
+    how: `numerics` of params.yaml. others: name -> the rate that another program reaches.
+    """
+    from graft import inputs
+    from graft.backbones import build, portable
+    from graft.config.load import load
     from graft.examples import catalogue
-from graft.inputs import pixels
-    from graft.inputs.image.decode import Resizing
-    from graft.features import engines
+    from graft.examples.sources import SOURCES
+    from graft.features import compute
+    from graft.inputs.batches import Task, batches
+    from graft.pipeline import layout
     from graft.stages import extract, prepare
 
     here = Path(tempfile.mkdtemp())
-    write_params(here, MOBILENET | {"data.path": str(photos)})
-    p = params.load(here / "params.yaml")
-    names = ("catalogue.csv", "split.csv", "quarantine.csv", "duplicates.csv", "prepare.json")
-    prepare.run(p.data, p.seed, *(here / name for name in names))
-    used = catalogue.read(here / "catalogue.csv").used.iloc[:images]
-    catalogue.Catalogue(used).write(here / "catalogue.csv")
+    write_params(here, MOBILENET | {"data.path": str(photos), "numerics": how})
+    params, relative = load(here / "params.yaml"), layout.read(here / "dvc.yaml")
+    paths = layout.Paths(**{name: here / getattr(relative, name) for name in layout.NAMES})
+    prepare.run(params, paths)
+    used = catalogue.read(paths.catalogue).used.iloc[:images]
+    catalogue.Catalogue(used).write(paths.catalogue)
 
-    loaded = build.build("MobileNetV2", 1.0, SIDE, "random", 0)
-    model = build.feature_model(loaded, "avg")
-    forward = engines.ENGINES["openvino"](model, "float32")
-    blank = np.random.default_rng(0).integers(0, 256, (p.extract.batch_size, SIDE, SIDE, 3), np.uint8)
-    resizing = Resizing(SIDE, p.backbone.resize, p.backbone.interpolation)
-    files = keras.utils.image_dataset_from_directory(
-        photos, labels=None, image_size=(SIDE, SIDE), shuffle=False, verbose=False
-    )
-    extract.build.build = lambda *_: loaded
-    extract.engines.ENGINES = {"openvino": lambda *_: forward}
-    n_batches = images // p.extract.batch_size
+    loaded = build.of(params.backbone)
+    model = build.feature_model(loaded, params.extract.pooling)
+    spec = inputs.of(params)
+    capped = how == "portable" and not portable.uncapped_is_equal("MobileNetV2", 1.0, "openvino", "float32")
+    forward = compute.ENGINES["openvino"](model, spec.signature(), "float32", capped)
+    rng = np.random.default_rng(0)
+    blank = {
+        name: rng.integers(0, 256, (forward.batch_size, *shape), dtype)
+        for name, (shape, dtype) in spec.signature().items()
+    }
+    read = catalogue.reader(SOURCES[params.data.source], photos)
+    tasks = [Task(path, sha256) for path, sha256 in zip(used["path"], used["sha256"], strict=True)]
 
     def graft() -> int:
         os.environ["GRAFT_CACHE_DIR"] = tempfile.mkdtemp(dir=here)
-        extract.run(p.data, p.backbone, p.extract, p.finetune, here / "catalogue.csv", here / "features")
+        extract.run(params, paths)
         return len(used)
 
-    def predict() -> int:
-        return len(model.predict(files.take(images // 32), verbose=0))
-
     def engine() -> int:
-        done = engines.mapped(forward, ((None, blank) for _ in range(n_batches)))
-        return sum(len(outputs[0]) for _, outputs in done)
+        def calls(n: int) -> int:
+            return sum(len(forward.run(blank)[0]) for _ in range(n))
+
+        each = images // (forward.batch_size * forward.streams)
+        with ThreadPoolExecutor(forward.streams) as pool:
+            return sum(pool.map(calls, [each] * forward.streams))
 
     def decode() -> int:
-        batches = pixels.batches("folder", photos, used, resizing, p.extract.batch_size)
-        return sum(len(batch) for _, batch in batches)
+        return sum(len(keys) for keys, _ in batches(spec, read, tasks, DECODED))
 
-    ways: dict[str, Callable[[], int]] = {"graft": graft, "predict": predict, "engine": engine, "decode": decode}
-    model.predict(files.take(2), verbose=0)
-    found: dict[str, list[float]] = {name: [] for name in (*ways, "pytorch")}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            began = time.perf_counter()
-            done = way()
-            found[name].append(done / (time.perf_counter() - began))
-        if torch_python:
-            command = [torch_python, str(Path(__file__).with_name("torch_extract.py")), str(photos), str(SIDE)]
-            found["pytorch"].append(float(subprocess.check_output([*command, str(TORCH_IMAGES)], text=True)))
+    ways: dict[str, Callable[[], int]] = {"graft": graft, "engine": engine, "decode": decode}
+    found: dict[str, list[float]] = {name: [] for name in (*ways, *others)}
+    with (
+        mock.patch.object(build, "of", return_value=loaded),
+        mock.patch.object(build, "feature_model", return_value=model),
+        mock.patch.dict(compute.ENGINES, {"openvino": lambda *_: forward}),
+    ):
+        for _ in range(rounds):
+            for name, way in ways.items():
+                began = time.perf_counter()
+                done = way()
+                found[name].append(done / (time.perf_counter() - began))
+            for name, rate in others.items():
+                found[name].append(rate())
     shutil.rmtree(here)
-    return {name: max(values) for name, values in found.items() if values}
+    return {name: max(values) for name, values in found.items()}
 
 
-def increment(photos: Path) -> dict[str, float]:
+def other(python: str, script: str, photos: Path, images: int, environment: dict[str, str]) -> Callable[[], float]:
+    """Images/s that a script beside this one prints. environment: without graft's settings, which slow others down."""
+    command = [python, str(Path(__file__).with_name(script)), str(photos), str(SIDE), str(images)]
+    return lambda: float(subprocess.check_output(command, text=True, env=environment).split()[-1])
+
+
+def increment(photos: Path, how: str) -> dict[str, float]:
     """`graft extract` on all photos, and again with 1 % more; less what it takes for ten, which is its start."""
     with tempfile.TemporaryDirectory() as name:
         here = Path(name)
@@ -110,7 +132,7 @@ def increment(photos: Path) -> dict[str, float]:
         away = files[:: round(1 / NEW_SHARE)]
         for file in away:
             file.rename(file.with_suffix(".away"))
-        write_params(here, MOBILENET | {"data.path": "photos"})
+        write_params(here, MOBILENET | {"data.path": "photos", "numerics": how})
         timed(PREPARE, here, here / "cache")
         full, _ = timed(EXTRACT, here, here / "cache")
         for file in away:
@@ -132,7 +154,7 @@ def increment(photos: Path) -> dict[str, float]:
     }
 
 
-def growth() -> dict[str, float]:
+def growth(how: str) -> dict[str, float]:
     """Whole commands on small images, with activations at a cut: seconds and memory by the number of images."""
     figures = {}
     for n in SIZES:
@@ -140,7 +162,7 @@ def growth() -> dict[str, float]:
             here = Path(name)
             make_small(here / "small", n)
             changes = {"data.source": "folder", "data.path": "small", "backbone.input_size": 32, "extract.views": 0}
-            write_params(here, changes)
+            write_params(here, changes | {"numerics": how})
             timed(PREPARE, here, here / "cache")
             figures[f"growth.seconds_{n}"], figures[f"growth.peak_gb_{n}"] = timed(EXTRACT, here, here / "cache")
     draw(figures)
@@ -166,16 +188,21 @@ def main() -> None:
     parser.add_argument("--torch", help="a Python that has torch and timm")
     parser.add_argument("--images", type=int, default=3200, help="photos in one round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--numerics", choices=("portable", "native"), default="portable", help="of graft")
     options = parser.parse_args()
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    numerics.apply(options.numerics)
     start_tensorflow()
     with tempfile.TemporaryDirectory() as folder:
-        photos: Any = options.photos and options.photos.resolve()
-        if photos is None:
-            photos = Path(folder) / "photos"
+        photos = options.photos.resolve() if options.photos else Path(folder) / "photos"
+        if options.photos is None:
             make_photos(photos, 3000)
-        found = rates(photos, options.images, options.rounds, options.torch)
+        others = {"predict": other(sys.executable, "keras_predict.py", photos, options.images, environment)}
+        if options.torch:
+            others["pytorch"] = other(options.torch, "torch_extract.py", photos, TORCH_IMAGES, environment)
+        found = rates(photos, options.images, options.rounds, options.numerics, others)
         limit = min(found["engine"], found["decode"])
-        together = 1 / (1 / found["engine"] + 1 / found["decode"])
+        together = 1 / (1 / found["engine"] + 1 / found["decode"])  # on the same cores
         keep(
             {
                 **{f"extraction.{name}_per_second": rate for name, rate in found.items()},
@@ -185,8 +212,9 @@ def main() -> None:
                 **({"extraction.vs_pytorch": found["graft"] / found["pytorch"]} if "pytorch" in found else {}),
             }
         )
-        keep(increment(photos))
-        keep(growth())
+        print(f"{'extraction.vs_limit_shared, at least':<36} {SHARED_BAR}")
+        keep(increment(photos, options.numerics))
+        keep(growth(options.numerics))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
     python benchmarks/finetune.py                          # photos made on the spot
     python benchmarks/finetune.py --photos some/directory  # a directory per class, or train/, ... above
 
-Both train the same layers of MobileNetV2 1.0 at 224 pixels on the same images with graft's own `fit`, and both see
-augmented images: here a view that was kept, there one drawn anew from the decoded file, on all cores.
+Both train the same layers of MobileNetV2 1.0 at 224 pixels on the same images with graft's own `fit`, which cuts a
+batch into shards, and both see augmented images: here a view that was kept, there one drawn anew from the decoded
+file, on all cores.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from common import make_photos, write_params
+from graft.runtime import numerics
 from graft.runtime.tensorflow import start_tensorflow
 from record import keep
 
@@ -34,28 +36,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, help="directory of photos; made on the spot where not given")
     parser.add_argument("--images", type=int, default=1024, help="of which an epoch is made")
+    parser.add_argument("--numerics", choices=("portable", "native"), default="portable")
     options = parser.parse_args()
+    numerics.apply(options.numerics)
     start_tensorflow()
     with tempfile.TemporaryDirectory() as folder:
         photos = options.photos or Path(folder) / "photos"
         if options.photos is None:
             make_photos(photos, options.images)
         files = sorted(photos.rglob("*.jpg"))[: options.images]
-        keep({f"finetune.{name}": value for name, value in epochs(files, Path(folder)).items()})
+        keep({f"finetune.{name}": value for name, value in epochs(files, Path(folder), options.numerics).items()})
 
 
-def epochs(files: list[Path], folder: Path) -> dict[str, float]:
-    """Rates of the fastest epoch of each way, in rounds by turns; the first epoch of a round traces the graphs."""
-    from graft import params
-    from graft.backbones import build
-    from graft.features import engines, store
+def epochs(files: list[Path], folder: Path, how: str) -> dict[str, float]:
+    """Rates of the fastest epoch of each way, in rounds by turns; the first epoch of a round traces the graphs.
+
+    how: `numerics` of params.yaml.
+    """
+    from graft.backbones import build, portable
+    from graft.config.load import load
+    from graft.features import store
+    from graft.features.engines import ENGINES
     from graft.inputs.image import augment
     from graft.inputs.image.decode import Resizing, decode
+    from graft.inputs.image.spec import PIXELS, ImageInput
     from graft.models import assemble, heads
     from graft.training.fit import Examples, fit
 
-    write_params(folder, {"finetune.epochs": 3, "finetune.monitor": "loss"})
-    p = params.load(folder / "params.yaml")
+    write_params(folder, {"numerics": how, "finetune.epochs": 3, "finetune.monitor": "loss"})
+    p = load(folder / "params.yaml")
     ranges = p.extract.augment.model_dump()
     resizing = Resizing(SIDE, "stretch", "bilinear")
     pool = ThreadPoolExecutor(os.cpu_count())
@@ -74,15 +83,16 @@ def epochs(files: list[Path], folder: Path) -> dict[str, float]:
     loaded = build.build("MobileNetV2", 1.0, SIDE, "random", 0)
     values = p.train.heads.linear.model_dump()
     whole = assemble.classifier(loaded, "avg", heads.build("linear", values, (1280,), CLASSES, 0))
-    below = engines.openvino(build.feature_model(loaded, "avg", CUT), "float32")
-    blank = np.zeros((1, SIDE, SIDE, 3), np.uint8)
+    network = build.feature_model(loaded, "avg", CUT, (build.ACTIVATIONS,))
+    capped = how == "portable" and not portable.uncapped_is_equal("MobileNetV2", 1.0, "openvino", "float32")
+    below = ENGINES["openvino"](network, ImageInput(resizing).signature(), "float32", capped)
     boundary = np.lib.format.open_memmap(
-        folder / "boundary.npy", mode="w+", dtype=np.float16, shape=(len(files), 2, *below.run(blank)[1].shape[1:])
+        folder / "boundary.npy", mode="w+", dtype=np.float16, shape=(len(files), 2, *network.output_shape[1:])
     )
     for view in (0, 1):
         for start in range(0, len(files), 16):
             some = rows[start : start + 16]
-            boundary[some, view] = below.run(drawn_anew(some, view).astype(np.uint8))[1]
+            (boundary[some, view],) = below.run({PIXELS: drawn_anew(some, view).astype(np.uint8)})
     assemble.unfreeze(loaded, CUT)
     above = assemble.above(whole, CUT)
 

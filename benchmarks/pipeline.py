@@ -27,7 +27,7 @@ PROTOCOL = {
     "data.source": "folder", "data.duplicates.conflicting_labels": "keep",
     "backbone.alpha": 1.0, "backbone.input_size": 224, "backbone.weights": "imagenet",
     "extract.views": 0, "train.learning_rate": RATES[0], "train.epochs": EPOCHS,
-    "finetune.enabled": False, "finetune.cut": None,
+    "finetune.enabled": False,
 }  # fmt: skip
 
 
@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--rounds", type=int, default=3, help="of graft; the tutorial's way runs once, after the first")
+    parser.add_argument("--numerics", choices=("native", "portable"), default="native", help="of graft")
     options = parser.parse_args()
     photos = options.photos.resolve()
     with tempfile.TemporaryDirectory() as name:
@@ -42,7 +43,7 @@ def main() -> None:
         cold, edited, accuracies = [], [], []
         for k in range(options.rounds):
             project = here / f"project{k}"
-            make_project(project, PROTOCOL | {"data.path": str(photos)})
+            make_project(project, PROTOCOL | {"data.path": str(photos), "numerics": options.numerics})
             cold.append(timed(["dvc", "repro"], project, here / f"cache{k}")[0])
             metrics = json.loads((project / "metrics" / "evaluate.json").read_text())
             accuracies.append(metrics["head"]["test"]["accuracy"])

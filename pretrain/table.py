@@ -13,7 +13,6 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -24,10 +23,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from graft.backbones import build
+from graft.config.schema import DataParams, Optimization
 from graft.examples.sources import SOURCES
 from graft.features.engines import ENGINES
 from graft.inputs.image import augment
 from graft.inputs.image.decode import Resizing, decode
+from graft.inputs.image.spec import PIXELS, ImageInput
 from graft.models import assemble, heads
 from graft.training.fit import Examples, fit
 
@@ -36,7 +37,7 @@ LABELS = (10, 50, None)
 SIDE = 96
 CNN_SIDE = 28
 
-BASE = {
+BASE: dict[str, Any] = {
     "momentum": 0.9,
     "weight_decay": 0.0,
     "warmup_steps": 0,
@@ -49,10 +50,10 @@ BASE = {
     "early_stopping_patience": None,
     "early_stopping_min_delta": 0.0,
 }
-HEAD = SimpleNamespace(**BASE, optimizer="adam", learning_rate=0.01, schedule="cosine", steps=600)
-FINETUNE = SimpleNamespace(**BASE, optimizer="adam", learning_rate=0.0005, schedule="cosine", steps=400)
-TUTORIAL = SimpleNamespace(**BASE, optimizer="sgd", learning_rate=0.001, schedule="constant", steps=500)
-LONGER = SimpleNamespace(**BASE, optimizer="adam", learning_rate=0.001, schedule="cosine", steps=2000)
+HEAD = Optimization(**BASE, optimizer="adam", learning_rate=0.01, schedule="cosine", steps=600)
+FINETUNE = Optimization(**BASE, optimizer="adam", learning_rate=0.0005, schedule="cosine", steps=400)
+TUTORIAL = Optimization(**BASE, optimizer="sgd", learning_rate=0.001, schedule="constant", steps=500)
+LONGER = Optimization(**BASE, optimizer="adam", learning_rate=0.001, schedule="cosine", steps=2000)
 CUT = "block_13_expand"
 AUGMENT = {
     "rotation_degrees": 10,
@@ -71,9 +72,11 @@ Method = Callable[[np.ndarray, np.ndarray, int], float]
 
 def digits(side: int) -> tuple[np.ndarray, np.ndarray]:
     """((1797, side, side, 3) uint8, (1797,) int64)."""
-    items = SOURCES["digits"].scan(Path())
+    source = SOURCES["digits"]
+    items = source.scan(DataParams.model_construct(path="."))
+    reader = source.open(Path())
     resizing = Resizing(side, "stretch", "bilinear")
-    pixels = np.stack([decode(SOURCES["digits"].read(Path(), item.path), resizing) for item in items])
+    pixels = np.stack([decode(reader.read(item.path), resizing) for item in items])
     return pixels, np.array([int(item.label) for item in items])
 
 
@@ -102,8 +105,9 @@ def logistic(features: np.ndarray, targets: np.ndarray, scale: bool) -> Method:
 
 def frozen(weights: str, pixels: np.ndarray) -> np.ndarray:
     model = build.feature_model(build.build("MobileNetV2", 0.35, SIDE, weights, 0), "avg")
-    forward = ENGINES["tensorflow"](model, "float32")
-    return np.concatenate([forward(pixels[i : i + 64]) for i in range(0, len(pixels), 64)])
+    signature = ImageInput(Resizing(SIDE, "stretch", "bilinear")).signature()
+    forward = ENGINES["tensorflow"](model, signature, "float32", False)
+    return np.concatenate([forward.run({PIXELS: pixels[i : i + 64]})[0] for i in range(0, len(pixels), 64)])
 
 
 NONE = Examples(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
@@ -131,7 +135,7 @@ def finetuned(features: np.ndarray, pixels: np.ndarray, targets: np.ndarray) -> 
     return accuracy
 
 
-def scratch(p: Any, targets: np.ndarray) -> Method:
+def scratch(p: Optimization, targets: np.ndarray) -> Method:
     """The tutorial's CNN on pixels: Conv 32 3x3, max-pool, Dense 64, dropout 0.5, softmax."""
     pixels = digits(CNN_SIDE)[0][..., :1].astype(np.float32) / 255
     values = {"filters": 32, "kernel_size": 3, "pool_size": 2, "hidden_units": 64, "dropout": 0.5}
