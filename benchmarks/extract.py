@@ -57,7 +57,7 @@ def rates(photos: Path, images: int, rounds: int, how: str, others: dict[str, Ca
     from graft.config.load import load
     from graft.examples import catalogue
     from graft.examples.sources import SOURCES
-    from graft.features import compute
+    from graft.features.engines import ENGINES
     from graft.inputs.batches import Task, batches
     from graft.pipeline import layout
     from graft.stages import extract, prepare
@@ -74,7 +74,7 @@ def rates(photos: Path, images: int, rounds: int, how: str, others: dict[str, Ca
     model = build.feature_model(loaded, params.extract.pooling)
     spec = inputs.of(params)
     capped = how == "portable" and not portable.uncapped_is_equal("MobileNetV2", 1.0, "openvino", "float32")
-    forward = compute.ENGINES["openvino"](model, spec.signature(), "float32", capped)
+    forward = ENGINES["openvino"](model, spec.signature(), "float32", capped)
     rng = np.random.default_rng(0)
     blank = {
         name: rng.integers(0, 256, (forward.batch_size, *shape), dtype)
@@ -104,7 +104,7 @@ def rates(photos: Path, images: int, rounds: int, how: str, others: dict[str, Ca
     with (
         mock.patch.object(build, "of", return_value=loaded),
         mock.patch.object(build, "feature_model", return_value=model),
-        mock.patch.dict(compute.ENGINES, {"openvino": lambda *_: forward}),
+        mock.patch.dict(ENGINES, {"openvino": lambda *_: forward}),
     ):
         for _ in range(rounds):
             for name, way in ways.items():

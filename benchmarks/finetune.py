@@ -103,10 +103,11 @@ def epochs(files: list[Path], folder: Path, how: str) -> dict[str, float]:
     for _ in range(ROUNDS):
         for name, model, fetch in (("whole_network", whole, drawn_anew), ("activations", above, kept)):
             ends: list[float] = []
-            fit(
-                model, p.finetune, 0, CLASSES, train, fetch, nothing, fetch,
-                lambda epoch, metrics, ends=ends: ends.append(time.perf_counter()),
-            )  # fmt: skip
+
+            def note(epoch: int, metrics: dict[str, float], ends: list[float] = ends) -> None:
+                ends.append(time.perf_counter())
+
+            fit(model, p.finetune, 0, CLASSES, train, fetch, nothing, fetch, note)
             seconds[name] = min(seconds[name], *(b - a for a, b in itertools.pairwise(ends)))
     return {
         "whole_network_images_per_second": len(files) / seconds["whole_network"],
