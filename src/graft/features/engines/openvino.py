@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,13 @@ from graft.runtime.cores import available
 
 if TYPE_CHECKING:
     import keras
+
+
+CALL_SECONDS = 0.008
+"""A call should take this long: one example of a large network, whose activations then stay in the processor's caches;
+several of a small one, for which the call itself costs as much. It changes no value (benchmarks/RESULTS.md)."""
+
+MOST_EXAMPLES, TRIES = 16, 3
 
 
 def forward(network: keras.Model, signature: Signature, precision: str, capped: bool) -> Forward:
@@ -41,6 +50,7 @@ def forward(network: keras.Model, signature: Signature, precision: str, capped: 
             ports = [compiled.output(tensor.name) for tensor in graph.outputs]
             places = [compiled.input(tensor.name) for tensor in graph.inputs]
             compiled([np.zeros((1, *shape), dtype) for shape, dtype in signature.values()])
+            seconds = _seconds(lambda: compiled([np.zeros((1, *shape), dtype) for shape, dtype in signature.values()]))
         except RuntimeError as error:
             raise CannotRunError(str(error)) from None
     requests = threading.local()
@@ -51,4 +61,14 @@ def forward(network: keras.Model, signature: Signature, precision: str, capped: 
         found = requests.own.infer({place: arrays[name] for place, name in zip(places, signature, strict=True)})
         return tuple(np.array(found[port], np.float32) for port in ports)
 
-    return Forward(run, streams=cores, batch_size=1)
+    return Forward(run, streams=cores, batch_size=max(1, min(MOST_EXAMPLES, int(CALL_SECONDS / seconds))))
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    """The shortest of a few calls."""
+    found = []
+    for _ in range(TRIES):
+        began = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - began)
+    return min(found)
