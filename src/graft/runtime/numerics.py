@@ -29,7 +29,16 @@ VARIABLES: dict[str, dict[str, str | None]] = {
     "TF_USE_LEGACY_KERAS": {"portable": None, "native": None},
     "NVIDIA_TF32_OVERRIDE": {"portable": None, "native": None},
 }
-"""Variables that change numbers -> what each must be, None for unset. The only list of them."""
+"""Variables that change numbers -> what each must be, None for unset: another value is an error that names it."""
+
+KERAS: dict[str, str | None] = {
+    "KERAS_BACKEND": "tensorflow",
+    "KERAS_NNX_ENABLED": "false",
+    "KERAS_MAX_EPOCHS": None,
+    "KERAS_MAX_STEPS_PER_EPOCH": None,
+}
+"""What Keras reads as it is imported -> what graft needs, None for unset. Set without a word: users have them, like
+their keras.json, for other projects, and what they mean there is nothing that was asked of graft."""
 
 
 def settings(numerics: str) -> dict[str, str]:
@@ -51,7 +60,16 @@ def apply(numerics: str) -> None:
     if faults:
         raise SurroundingsError("\n".join(faults))
     os.environ |= settings(numerics)
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever keras.json or the user's other projects say
+    set_keras()
+
+
+def set_keras() -> None:
+    """The environment as KERAS says, before Keras is imported."""
+    for name, wanted in KERAS.items():
+        if wanted is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = wanted
 
 
 @contextmanager

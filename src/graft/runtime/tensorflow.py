@@ -10,22 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from graft.errors import SurroundingsError
-from graft.runtime import cores
+from graft.errors import GraftError, SurroundingsError
+from graft.runtime import cores, numerics
 from graft.runtime.progress import say
 
 T = TypeVar("T")
 
 UNUSED = ("matplotlib", "cv2", "sklearn")
 """What Keras imports, if it is there, for plots and wrappers that graft does not use: a third of its start."""
-
-KERAS_VARIABLES = {
-    "KERAS_BACKEND": "tensorflow",
-    "KERAS_NNX_ENABLED": "false",
-    "KERAS_MAX_EPOCHS": None,
-    "KERAS_MAX_STEPS_PER_EPOCH": None,
-}
-"""What Keras reads as it is imported -> what graft needs it to be, None for unset, whatever the user has for others."""
 
 EXACT = {"arithmetic_optimization": False, "constant_folding": False}
 """What TensorFlow must not rewrite: the first makes x / sqrt(y) a product with an approximate reciprocal square root,
@@ -94,11 +86,7 @@ def import_tensorflow() -> None:
 
 
 def _import() -> None:
-    for name, value in KERAS_VARIABLES.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    numerics.set_keras()
     with _hidden(UNUSED):
         import tensorflow  # noqa: F401
 
@@ -121,6 +109,8 @@ def _quietly(action: Callable[[], T]) -> T:
         os.dup2(said.fileno(), 2)
         try:
             return action()
+        except GraftError:  # says all there is to say
+            raise
         except BaseException:
             said.seek(0)
             os.write(kept, said.read())

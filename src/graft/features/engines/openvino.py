@@ -49,8 +49,12 @@ def forward(network: keras.Model, signature: Signature, precision: str, capped: 
             )
             ports = [compiled.output(tensor.name) for tensor in graph.outputs]
             places = [compiled.input(tensor.name) for tensor in graph.inputs]
-            compiled([np.zeros((1, *shape), dtype) for shape, dtype in signature.values()])
-            seconds = _seconds(lambda: compiled([np.zeros((1, *shape), dtype) for shape, dtype in signature.values()]))
+            blank = [np.zeros((1, *shape), dtype) for shape, dtype in signature.values()]
+            # Not `compiled(blank)`, which shares the memory of its inputs: after several of those, requests on other
+            # threads crashed now and then (OpenVINO 2026.4).
+            first = compiled.create_infer_request()
+            first.infer(blank)
+            seconds = _seconds(lambda: first.infer(blank))
         except RuntimeError as error:
             raise CannotRunError(str(error)) from None
     requests = threading.local()
