@@ -92,7 +92,7 @@ def test_pooled_or_not_a_linear_head_gives_the_same(backbone: build.Loaded, pool
 def test_every_engine_agrees_with_the_model(backbone: build.Loaded, name: str) -> None:
     """Features and activations at a cut, each where it belongs."""
     model = build.feature_model(backbone, "avg", "block_13_expand", ("features", "activations"))
-    got = ENGINES[name](model, SIGNATURE, "float32", True).run({"pixels": pixels()})
+    got = ENGINES[name](model, SIGNATURE, "float32", False).run({"pixels": pixels()})
     for one, expected in zip(got, model(pixels().astype(np.float32)), strict=True):
         np.testing.assert_allclose(one, np.asarray(expected), rtol=1e-4, atol=1e-4)
         assert one.dtype == np.float32
@@ -107,7 +107,7 @@ def test_bfloat16_is_another_feature_but_like_it(backbone: build.Loaded) -> None
     cosine = (exact * short).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(short, axis=1)
     assert (cosine > 0.99).all()
     with pytest.raises(CannotRunError, match="float32 only, not in bfloat16"):
-        ENGINES["tensorflow"](model, SIGNATURE, "bfloat16", True)
+        ENGINES["tensorflow"](model, SIGNATURE, "bfloat16", False)
 
 
 def test_what_to_do_where_an_engine_cannot(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,12 +135,12 @@ def test_openvino_refuses_what_it_cannot_convert(backbone: build.Loaded) -> None
 
     inputs = keras.Input((32, 32, 3), name="pixels")
     with pytest.raises(CannotRunError):
-        ENGINES["openvino"](keras.Model(inputs, Odd()(inputs)), SIGNATURE, "float32", True)
+        ENGINES["openvino"](keras.Model(inputs, Odd()(inputs)), SIGNATURE, "float32", False)
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_feature_does_not_depend_on_its_batch(backbone: build.Loaded, name: str) -> None:
-    forward = ENGINES[name](build.feature_model(backbone, "avg"), SIGNATURE, "float32", True)
+    forward = ENGINES[name](build.feature_model(backbone, "avg"), SIGNATURE, "float32", False)
 
     def features(of: np.ndarray) -> np.ndarray:
         return forward.run({"pixels": of})[0]
@@ -286,12 +286,10 @@ loaded = build.build("ResNet50" if sys.argv[3] == "caffe" else "MobileNetV2",
 head = heads.build("mlp", {"pooling": "avg", "hidden_units": [8], "dropout": 0.1}, loaded.model.output_shape[-1:], 4, 1)
 model = assemble.classifier(loaded, "avg", head)
 model.compile("adam", "categorical_crossentropy")
+cut = cuts.named(cuts.derive(loaded.model), 30)
+assemble.unfreeze(loaded, cut)
 if sys.argv[2] == "noise":
-    cut = cuts.named(cuts.derive(loaded.model), 30)
-    assemble.unfreeze(loaded, cut)
     assemble.above(model, cut)
-else:
-    assemble.unfreeze(loaded, 30)
 saving.save(model, Path(sys.argv[1]), np.zeros((2, 32, 32, 3), np.float32))
 """
 

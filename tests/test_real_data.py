@@ -187,7 +187,7 @@ def test_imagenet_weights_load_offline_and_know_photos(photos: Path, imagenet: N
     found = used[used["path"].str.startswith("test/")].groupby("label").head(8).reset_index(drop=True)
     loaded = build.build("MobileNetV2", 0.35, 224, "imagenet", 0)
     spec = ImageInput(Resizing(224, "stretch", "bilinear"))
-    forward = ENGINES["tensorflow"](build.feature_model(loaded, "avg"), spec.signature(), "float32", True)
+    forward = ENGINES["tensorflow"](build.feature_model(loaded, "avg"), spec.signature(), "float32", False)
     tasks = [Task(path, sha256) for path, sha256 in zip(found["path"], found["sha256"], strict=True)]
     read = catalogue.reader(SOURCES["folder"], photos)
     features = np.concatenate([forward.run(batch)[0] for _, batch in batches(spec, read, tasks, 7)])

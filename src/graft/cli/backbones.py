@@ -15,7 +15,7 @@ from graft.runtime import numerics
 from graft.runtime.tensorflow import start_tensorflow
 
 BOUNDARY_BYTES = 2
-"""Of a float16."""
+"""The bytes of a float16, which activations are."""
 
 WIDTH = 140
 """Columns the table needs; a narrower terminal wraps lines rather than words."""

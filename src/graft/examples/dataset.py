@@ -35,7 +35,7 @@ class Dataset:
 
     @property
     def sha256s(self) -> list[str]:
-        """Of the files, a row each."""
+        """The sha256 of each row's file."""
         return list(self.used["sha256"])
 
     def of(self, side: SplitName) -> Examples:

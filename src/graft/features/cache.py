@@ -126,7 +126,7 @@ def _disk_bytes(folder: Path) -> int:
 
 
 def limit_bytes() -> float:
-    """Of all features together, from GRAFT_CACHE_GB."""
+    """The bytes that all features together may take, from GRAFT_CACHE_GB."""
     try:
         return float(os.environ.get(LIMIT_VARIABLE, LIMIT_GB)) * 1e9
     except ValueError:

@@ -45,7 +45,7 @@ class Output:
 
     @property
     def part(self) -> Part:
-        """Of one view of one example."""
+        """The array of one view of one example."""
         return Part(self.meta.shape[2:], self.meta.dtype)
 
 

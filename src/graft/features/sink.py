@@ -47,7 +47,7 @@ class Sink:
 
     @property
     def cache_names(self) -> set[str]:
-        """Of the parts of the cache that belong to the plan."""
+        """The names of the parts of the cache that belong to the plan."""
         return {one.name for output in self._outputs.values() for one in output.caches}
 
     def fill(self) -> Missing:

@@ -23,7 +23,7 @@ SETTLED_SECONDS = 2.0
 """A file written this recently could change again without a newer time (as git's index holds)."""
 
 MAP_BYTES = 2**38
-"""Of address space, not of disk: more than the cache will ever hold, since LMDB cannot grow it beside other threads."""
+"""The address space of a database, not its disk: more than it will ever hold, since LMDB cannot grow beside threads."""
 
 T = TypeVar("T")
 

@@ -55,7 +55,9 @@ def configure(threads: int | None = None) -> None:
     """
     import tensorflow as tf
 
-    keras = _keras()
+    with _keras_json():
+        import keras
+
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(threads or cores.available())
     tf.config.optimizer.set_experimental_options(EXACT)
@@ -67,17 +69,21 @@ def configure(threads: int | None = None) -> None:
     keras.config.set_dtype_policy("float32")
 
 
-def _keras() -> Any:
-    """The module. Raises SurroundingsError where the user's keras.json keeps it from being imported."""
+@contextmanager
+def _keras_json() -> Iterator[None]:
+    """Around Keras's first import, which TensorFlow's is too.
+
+    Raises SurroundingsError where the user's keras.json keeps it from being imported.
+    """
     try:
-        import keras
+        yield
     except (ValueError, TypeError, AssertionError) as error:
         folder = os.environ.get("KERAS_HOME") or "~/.keras"
         raise SurroundingsError(
-            f"{folder}/keras.json: must be a file that Keras accepts, or none. Got: {' '.join(str(error).split())}. "
+            f"{folder}/keras.json: must be a file that Keras accepts, or none. "
+            f"Got: {' '.join(str(error).split()) or type(error).__name__}. "
             "Mend or remove it; what it says is not used by graft."
         ) from None
-    return keras
 
 
 def import_tensorflow() -> None:
@@ -87,7 +93,7 @@ def import_tensorflow() -> None:
 
 def _import() -> None:
     numerics.set_keras()
-    with _hidden(UNUSED):
+    with _hidden(UNUSED), _keras_json():
         import tensorflow  # noqa: F401
 
 

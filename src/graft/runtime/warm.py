@@ -97,7 +97,7 @@ def run_there(entry: str) -> None:
 
 
 def _address(above: psutil.Process) -> str:
-    """Of the socket, in Linux's abstract namespace: it is gone with the process that listens.
+    """The socket's address, in Linux's abstract namespace: it is gone with the process that listens.
 
     One for each `dvc` process, Python and checkout: no stage runs with other libraries than its own.
     """

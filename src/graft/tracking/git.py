@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 READ_BYTES = 2**28
-"""Of untracked files, in all, the smallest first, which code is: a folder of photos costs a second, not minutes."""
+"""The bytes of untracked files that are read, the smallest first, which code is: photos cost a second, not minutes."""
 
 
 @dataclass(frozen=True)

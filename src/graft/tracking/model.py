@@ -27,7 +27,7 @@ REQUIREMENTS = ("keras", "tensorflow", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Of the libraries that a model needs."""
+    """The versions of the libraries that a model needs."""
     return {name: version(name) for name in REQUIREMENTS}
 
 

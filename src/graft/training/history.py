@@ -10,7 +10,7 @@ COLUMNS = ("epoch", "steps", "learning_rate", "accuracy", "loss", "val_accuracy"
 
 
 def empty() -> pd.DataFrame:
-    """Of a training that was not asked for."""
+    """The history of a training that was not asked for: no row."""
     return pd.DataFrame(columns=list(COLUMNS))
 
 

@@ -14,7 +14,7 @@ from graft.errors import DataError, listing
 
 COLUMNS = ("group", "kind", "finding", "path", "label", "split")
 BANDS = 16
-"""Of 16 bits. Hashes that differ in fewer bits than there are bands agree in one of them."""
+"""Bands of 16 bits in a hash. Hashes that differ in fewer bits than there are bands agree in one of them."""
 
 
 def groups(sha256s: Sequence[str], hashes: Sequence[bytes], distance: int) -> np.ndarray:

@@ -29,7 +29,7 @@ SAVE_SECONDS = 2.0
 """Between transactions of the cache, since each waits for the disk."""
 
 BYTES_PER_PIXEL = 8
-"""Of the largest file that is read: no format needs more for 16 bits of four channels."""
+"""Bytes per pixel of the largest file that is read: no format needs more for 16 bits of four channels."""
 
 METADATA_BYTES = 2**24
 """Allowed beside the pixels."""

@@ -37,7 +37,10 @@ class VerdictCache:
         self._database = Database.opened("verdicts")
 
     def unchanged(self, stamps: Sequence[str | None], max_pixels: int) -> list[Known | None]:
-        """Of each file that has not changed since it was examined; None for others. stamps: as `Reader.stamp` gives."""
+        """What is known of each file that has not changed since it was examined; None for others.
+
+        stamps: as `Reader.stamp` gives.
+        """
         noted = self._database.get([stamp and _stamp_key(stamp) for stamp in stamps])  # type: ignore[misc]
         files = [value and (value[:32].hex(), int.from_bytes(value[32:])) for value in noted]
         verdicts = self.by_content([file and file[0] for file in files], max_pixels)  # type: ignore[misc]

@@ -24,7 +24,7 @@ JFIF_VERSION = b"\x01\x01"
 
 HASH_SIDE = 16
 SIDE = 2 * HASH_SIDE
-"""Of what the perceptual hash is computed from, in pixels."""
+"""The side of what the perceptual hash is computed from, in pixels."""
 
 FLAT = 2.0
 """Standard deviation of grey levels below which an image has no structure to be compared."""
