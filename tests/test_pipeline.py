@@ -30,7 +30,7 @@ ALL = ["prepare", "extract", "train", "finetune", "evaluate"]
 def cold(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
     """A clone after its first `dvc repro`, committed; and what that printed."""
     project = make_project(tmp_path_factory.mktemp("cold"), tiny_params())
-    done = project.run("dvc", "repro")
+    done = project.run("dvc", "repro", GRAFT_THREADS="2")
     project.commit()
     return project, done.stdout + done.stderr
 
@@ -241,7 +241,7 @@ def test_dvc_shows_dag_metrics_plots_and_artifacts(project: Project) -> None:
 def test_any_number_of_threads_gives_the_same_bytes_and_no_second_run(
     project: Project, tmp_path: Path, threads: str
 ) -> None:
-    """The cold pass had one thread for each core. Every stage anew, every feature too: the cache is an empty one."""
+    """The cold pass had two. Every stage anew, every feature too: the cache is an empty one."""
     lock = (project.folder / "dvc.lock").read_bytes()
     runs = len(project.runs())
     done = project.run("dvc", "repro", "--force", GRAFT_THREADS=threads, GRAFT_CACHE_DIR=str(tmp_path))

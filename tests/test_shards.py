@@ -40,11 +40,11 @@ def run(*command: str, **environment: str) -> str:
     return done.stdout
 
 
-def test_the_same_bytes_with_one_two_and_four_threads() -> None:
+def test_the_same_bytes_with_one_and_four_threads() -> None:
     """Weights, history and predictions of a head, a fine-tuned network, BatchNorm from scratch, LayerNormalization."""
-    found = [run(str(STEPS), "--threads", str(threads)) for threads in (1, 2, 4)]
+    found = [run(str(STEPS), "--threads", str(threads)) for threads in (1, 4)]
     assert found[0].count("STEPS") == len(steps.CASES)
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1]
 
 
 @pytest.fixture(autouse=True)
