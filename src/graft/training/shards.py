@@ -32,6 +32,9 @@ Result = TypeVar("Result")
 SHARDS = 4
 """Parts of a training batch. Two are as fast on two cores and leave the others of a larger machine idle."""
 
+WORTH_A_GRAPH = 16
+"""Chunks from which on it pays to make a graph of the network first: that takes about as long as so many without."""
+
 CHUNK = 32
 """Examples in one forward pass where no gradient is wanted. Fixed, since a matrix product may sum by its size."""
 
@@ -87,7 +90,7 @@ def predict_rows(model: keras.Model, rows: np.ndarray, fetch: Callable[[np.ndarr
     def run(inputs: Any) -> Any:
         return apply(model, [inputs], training=False)[0]
 
-    if len(rows) > CHUNK:  # fewer are not worth a graph
+    if len(rows) > WORTH_A_GRAPH * CHUNK:
         run = tf.function(run, input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)])
     parts = list(in_chunks(rows, lambda chunk: run(tf.constant(fetch(chunk), tf.float32)).numpy()))
     return np.concatenate(parts) if parts else np.empty((0, *model.output_shape[1:]), np.float32)
