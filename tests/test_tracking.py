@@ -15,7 +15,7 @@ import pytest
 from conftest import REPOSITORY, paths_in
 from graft.config.load import load
 from graft.errors import TrackingError
-from graft.pipeline import layout, lock
+from graft.pipeline import layout
 from graft.tracking import git, run, server
 
 CONNECT = "from graft.tracking import server; print(server.connect('shared')[1])"
@@ -127,7 +127,7 @@ def test_untracked_code_is_code(repository: Path) -> None:
         (repository / name).write_text("x")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(repository)
-        written = lock.written()
+        written = run.written()
     state = git.state(repository, written)
     assert state.digest == digests[-1]
     assert list(state.untracked) == ["new/other.py"]

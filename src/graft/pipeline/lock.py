@@ -15,9 +15,6 @@ from graft.pipeline import layout, session
 
 LOCK = Path("dvc.lock")
 
-MIRROR = ("mlflow.db*", "mlruns")
-"""Where MLflow's runs go unless told otherwise."""
-
 
 @dataclass(frozen=True)
 class StageState:
@@ -68,11 +65,11 @@ def require_current(params: dict[str, Any]) -> None:
 
 
 def written() -> list[str]:
-    """What a pass writes: `dvc.lock`, the outputs that dvc.yaml declares, notes, the store, what DVC has git ignore.
+    """What a pass writes beside MLflow's store: `dvc.lock`, dvc.yaml's outputs, notes, what DVC has git ignore.
 
     Paths, and patterns of git's.
     """
-    return [str(LOCK), *map(str, layout.read().all()), str(session.NOTES.parent), *MIRROR, "*.gitignore"]
+    return [str(LOCK), *map(str, layout.read().all()), str(session.NOTES.parent), "*.gitignore"]
 
 
 def md5_of(path: Path) -> str:

@@ -146,7 +146,7 @@ def _open(client: MlflowClient, experiment_id: str, params: Params, paths: Paths
     """Resume the pass's unfinished run, if the same code made it, or make one; with all params and tags."""
     from mlflow.entities import Param, RunTag
 
-    code = git.state(Path.cwd(), lock.written())
+    code = git.state(Path.cwd(), written())
     tags = {
         PASS: pass_id(params, paths),
         CODE: code.digest,
@@ -174,6 +174,11 @@ def _open(client: MlflowClient, experiment_id: str, params: Params, paths: Paths
         if code.uncommitted:
             client.log_text(tracked.run_id, code.uncommitted, "code/uncommitted.diff")
     return tracked
+
+
+def written() -> list[str]:
+    """What a pass writes, MLflow's own store too: none of it is code. Paths, and patterns of git's."""
+    return [*lock.written(), f"{server.STORE}*", server.ARTIFACTS]
 
 
 def _text(value: object) -> str:
