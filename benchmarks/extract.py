@@ -60,6 +60,7 @@ def rates(photos: Path, images: int, rounds: int, how: str, others: dict[str, Ca
     from graft.features.engines import ENGINES
     from graft.inputs.batches import Task, batches
     from graft.pipeline import layout
+    from graft.runtime.cores import available
     from graft.stages import extract, prepare
 
     here = Path(tempfile.mkdtemp())
@@ -92,9 +93,9 @@ def rates(photos: Path, images: int, rounds: int, how: str, others: dict[str, Ca
         def calls(n: int) -> int:
             return sum(len(forward.run(blank)[0]) for _ in range(n))
 
-        each = images // (forward.batch_size * forward.streams)
-        with ThreadPoolExecutor(forward.streams) as pool:
-            return sum(pool.map(calls, [each] * forward.streams))
+        each = images // (forward.batch_size * available())
+        with ThreadPoolExecutor(available()) as pool:
+            return sum(pool.map(calls, [each] * available()))
 
     def decode() -> int:
         return sum(len(keys) for keys, _ in batches(spec, read, tasks, DECODED))

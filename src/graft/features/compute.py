@@ -14,8 +14,9 @@ import numpy as np
 from graft.backbones import build, portable
 from graft.errors import BackboneError
 from graft.features.engines import ENGINES
-from graft.inputs.batches import Key, Read, Task, batches
-from graft.inputs.spec import Arrays, InputSpec
+from graft.inputs.batches import Key, Read, Task, rows, stacked
+from graft.inputs.spec import InputSpec
+from graft.runtime.cores import available
 from graft.runtime.prefetch import prefetched
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from graft.features.engines.base import Forward
 
 FEATURES, ACTIVATIONS = build.FEATURES, build.ACTIVATIONS
+
+WAITING = 2
+"""Threads beyond one for each core: a thread reads, decodes and computes its examples, and some wait for a disk."""
 
 Results = tuple[list[Key], dict[str, np.ndarray]]
 """What each row is, and output name -> (rows, ...) in the dtype that is stored."""
@@ -67,23 +71,39 @@ def shapes(loaded: build.Loaded, pooling: str | None, cut: str | None) -> dict[s
 def computed(
     spec: Spec, wanted: Sequence[str], tasks: Sequence[Task], read: Read, loaded: build.Loaded | None = None
 ) -> Iterator[Results]:
-    """`wanted` outputs of each view of `tasks`, in order; batches are computed side by side.
+    """`wanted` outputs of each view of `tasks`, in order; threads take examples from bytes to values side by side.
+
+    One thread for all steps of an example: a second for decoding would take its core from one that computes.
 
     loaded: the network of `spec.backbone`, where it is built already. Raises BackboneError where a value is no number
     or does not fit its dtype, CannotRunError where the engine cannot run the network, and what `read` raises.
     """
     forward = _forward(spec, wanted, loaded or build.of(spec.backbone))
+    size = spec.batch_size or forward.batch_size
 
-    def run(batch: tuple[list[Key], Arrays]) -> Results:
-        keys, arrays = batch
-        outputs = forward.run(arrays)
-        return keys, {
-            name: _stored(output, spec.dtypes[name], spec.backbone.name)
-            for name, output in zip(wanted, outputs, strict=True)
+    def run(some: Sequence[Task]) -> Results:
+        views = [row for task in some for row in rows(spec.inputs, read, task)]
+        calls = [stacked(views[start : start + size]) for start in range(0, len(views), size)]
+        outputs = zip(*(forward.run(arrays) for _, arrays in calls), strict=True)
+        return [key for keys, _ in calls for key in keys], {
+            name: _stored(np.concatenate(parts), spec.dtypes[name], spec.backbone.name)
+            for name, parts in zip(wanted, outputs, strict=True)
         }
 
-    ahead = batches(spec.inputs, read, tasks, spec.batch_size or forward.batch_size)
-    return prefetched(run, ahead, forward.streams, forward.streams + 1)
+    threads = available() + WAITING
+    return prefetched(run, _groups(tasks, size), threads, 2 * threads)
+
+
+def _groups(tasks: Sequence[Task], size: int) -> Iterator[list[Task]]:
+    """Tasks that together have `size` views or a few more."""
+    group: list[Task] = []
+    for task in tasks:
+        group.append(task)
+        if sum(len(one.views) for one in group) >= size:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _forward(spec: Spec, wanted: Sequence[str], loaded: build.Loaded) -> Forward:

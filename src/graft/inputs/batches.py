@@ -17,6 +17,9 @@ Read = Callable[[str, str], bytes]
 Key = tuple[str, int]
 """(sha256 of the example's file, view)"""
 
+Row = tuple[Key, Arrays]
+"""One view of one example: arrays without the dimension of a batch."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -37,21 +40,24 @@ def batches(spec: InputSpec, read: Read, tasks: Sequence[Task], size: int) -> It
     Files are read, decoded and augmented on all cores, ahead of the consumer. Raises what `read` and the spec raise.
     """
 
-    def seen(task: Task) -> list[tuple[Key, Arrays]]:
-        arrays = spec.arrays(read(task.path, task.sha256), task.sha256, task.views)
-        return [((task.sha256, view), one) for view, one in zip(task.views, arrays, strict=True)]
-
-    batch: list[tuple[Key, Arrays]] = []
-    for group in prefetched(seen, tasks, available(), max(2 * size, AHEAD)):
+    batch: list[Row] = []
+    for group in prefetched(lambda task: rows(spec, read, task), tasks, available(), max(2 * size, AHEAD)):
         for one in group:
             batch.append(one)
             if len(batch) == size:
-                yield _stacked(batch)
+                yield stacked(batch)
                 batch = []
     if batch:
-        yield _stacked(batch)
+        yield stacked(batch)
 
 
-def _stacked(batch: list[tuple[Key, Arrays]]) -> tuple[list[Key], Arrays]:
+def rows(spec: InputSpec, read: Read, task: Task) -> list[Row]:
+    """Each view of one example. Raises what `read` and the spec raise."""
+    arrays = spec.arrays(read(task.path, task.sha256), task.sha256, task.views)
+    return [((task.sha256, view), one) for view, one in zip(task.views, arrays, strict=True)]
+
+
+def stacked(batch: Sequence[Row]) -> tuple[list[Key], Arrays]:
+    """The keys, and the arrays (n, ...) by the names of the inputs."""
     names = batch[0][1]
     return [key for key, _ in batch], {name: np.stack([arrays[name] for _, arrays in batch]) for name in names}

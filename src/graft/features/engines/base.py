@@ -26,12 +26,11 @@ class Forward:
     """A network on an engine.
 
     run: arrays (n, ...) by the names of the inputs -> a float32 array (n, ...) for each output of the network; several
-        threads may call it.
-    streams: as many callers keep the engine busy. batch_size: examples in one call with which it is fastest.
+        threads may call it, and one for each core keeps it busy.
+    batch_size: examples in one call with which it is fastest.
     """
 
     run: Callable[[Arrays], tuple[np.ndarray, ...]]
-    streams: int
     batch_size: int
 
 

@@ -65,7 +65,7 @@ def forward(network: keras.Model, signature: Signature, precision: str, capped: 
         found = requests.own.infer({place: arrays[name] for place, name in zip(places, signature, strict=True)})
         return tuple(np.array(found[port], np.float32) for port in ports)
 
-    return Forward(run, streams=cores, batch_size=max(1, min(MOST_EXAMPLES, int(CALL_SECONDS / seconds))))
+    return Forward(run, batch_size=max(1, min(MOST_EXAMPLES, int(CALL_SECONDS / seconds))))
 
 
 def _seconds(call: Callable[[], object]) -> float:

@@ -9,7 +9,6 @@ import numpy as np
 
 from graft.features.engines.base import CannotRunError, Forward, Signature, frozen
 from graft.inputs.spec import Arrays
-from graft.runtime.cores import available
 from graft.training import shards
 
 if TYPE_CHECKING:
@@ -39,4 +38,4 @@ def forward(network: keras.Model, signature: Signature, precision: str, capped: 
 
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
     # An operation takes one thread, so that sums do not depend on how many there are; calls run side by side.
-    return Forward(run, streams=1 if on_gpu else available(), batch_size=ON_GPU if on_gpu else ON_CPU)
+    return Forward(run, batch_size=ON_GPU if on_gpu else ON_CPU)
