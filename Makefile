@@ -24,7 +24,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 repro: $(INSTALLED)  ## Run the pipeline on params.yaml; print the result and where to look
 	@graft params check
 	dvc repro
-	@graft result
+	@echo "See also: graft result, mlflow ui, dvc plots show."
 
 clothing: $(INSTALLED)  ## Fetch 3,781 product photos (CC0, 106 MB) into data/clothing, as data/clothing.dvc pins them
 	@set -e; here=$$PWD; project=$$(mktemp -d); trap 'rm -rf "$$project"' EXIT; \

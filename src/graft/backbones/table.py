@@ -148,3 +148,8 @@ def get(name: str) -> Backbone:
     if name not in BACKBONES:
         raise BackboneError(f"backbone.name: {unknown(name, BACKBONES)}")
     return BACKBONES[name]
+
+
+def has_batch_norm(name: str) -> bool:
+    """Whether a network of the table normalises by statistics that it learnt: all but VGG and ConvNeXt do."""
+    return not name.startswith(("VGG", "ConvNeXt"))

@@ -4,42 +4,89 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from graft.config import doubts
 from graft.config.load import load
 from graft.errors import StaleError
+from graft.evaluation import summary
 from graft.pipeline import layout
+from graft.training import history
+
+if TYPE_CHECKING:
+    from graft.config.schema import Params
+    from graft.pipeline.layout import Paths
 
 COLUMNS = ("model", "split", "images", "accuracy", "interval", "macro F1", "log loss", "ECE")
 WIDTH = 90
 
+LOOK = """
+Where to look (first: . .venv/bin/activate)
+  mlflow ui           every run: params, curves, metrics, plots, model
+  dvc plots show      training curves and confusion matrix as a page
+  dvc metrics diff    what changed since the last commit
+  models/model.keras  the model, on pixels in [0, 255]
+To go on: change params.yaml, run `dvc repro`, compare."""
 
-def log() -> None:
+
+def log(
+    experiments: Annotated[
+        bool, typer.Option(help="Tag the runs of all DVC experiments with their names, also of those from the cache.")
+    ] = False,
+) -> None:
     """Log the pass that the files hold to MLflow; does nothing where it is there already."""
     params, paths = load(), layout.read()
+    if experiments:
+        from graft.tracking import experiments as tagging
+
+        for line in tagging.tag(params.tracking.experiment):
+            typer.echo(line)
+        return
     from graft.tracking import run as tracking
 
     tracking.require_whole(params, paths)
-    typer.echo(tracking.complete(params, paths, running=None))
+    typer.echo(tracking.complete(params, paths, running=None).run_id)
 
 
-def result(
-    metrics: Annotated[Path | None, typer.Argument(help="What `graft evaluate` wrote; the last run's.")] = None,
-) -> None:
-    """Print how good the models are, and where to look further."""
-    path = metrics or layout.read().metrics
+def result() -> None:
+    """Print how good the last pass's models are, what changed since the last commit, and where to look further."""
+    show(load(), layout.read())
+    Console(highlight=False).print(LOOK)
+
+
+def show(params: Params, paths: Paths, run_name: str | None = None) -> None:
+    """The table, what changed since the last commit, the run's name, and what to know before using the model."""
+    judged = _read(paths.metrics)
+    console = Console(width=max(WIDTH, Console().width), highlight=False)
+    console.print()
+    if any(judged.values()):
+        console.print(_table(judged))
+        console.print(_changes(paths), soft_wrap=True)
+    else:
+        console.print("No image was held out for validation or test (data.split): nothing to judge the models by.")
+    if run_name is not None:
+        console.print(f"MLflow run: {run_name}", markup=False, soft_wrap=True)
+    for warning in [*doubts.of(params), *summary.warnings(judged, history.read(paths.finetune_history))]:
+        console.print(f"warning: {warning}", markup=False, soft_wrap=True, style="yellow")
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         values: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise StaleError(f"{path}: must be written by `graft evaluate`. Run `dvc repro`. Got: {error}") from None
+    return values
+
+
+def _table(judged: summary.Judged) -> Table:
     table = Table(box=None, header_style="bold")
     for column in COLUMNS:
         table.add_column(column, no_wrap=True, justify="left" if column in ("model", "split") else "right")
-    for model, splits in values.items():
+    for model, splits in judged.items():
         for split, m in splits.items():
             interval = m["accuracy_interval"]
             table.add_row(
@@ -52,17 +99,21 @@ def result(
                 f"{m['log_loss']:.4f}",
                 f"{m['expected_calibration_error']:.4f}",
             )
-    console = Console(width=max(WIDTH, Console().width))
-    console.print()
-    if any(values.values()):
-        console.print(table)
-    else:
-        console.print("No image was held out for validation or test (data.split): nothing to judge the models by.")
-    console.print(
-        "\nWhere to look (first: . .venv/bin/activate)\n"
-        "  mlflow ui           every run: params, curves, metrics, plots, model\n"
-        "  dvc plots show      training curves and confusion matrix as a page\n"
-        "  dvc metrics diff    what changed since the last commit\n"
-        "  models/model.keras  the model, on pixels in [0, 255]\n"
-        "To go on: change params.yaml, run `dvc repro`, compare."
-    )
+    return table
+
+
+def _changes(paths: Paths) -> str:
+    """The figures that DVC compares, each with its difference from the last commit's."""
+    from graft.tracking import git
+
+    now = _read(paths.summary)
+    committed = git.committed(Path.cwd(), paths.summary)
+    try:
+        before: dict[str, float] = json.loads(committed or b"{}")
+    except ValueError:  # in the middle of a merge
+        before = {}
+    shared = [name for name in now if name in before]
+    if not shared:
+        return "The last commit has no result to compare with: commit this one (`git add . && git commit`)."
+    differences = [f"{name} {now[name] - before[name]:+.4f}" for name in shared if now[name] != before[name]]
+    return f"Against the last commit: {', '.join(differences) or 'the same'}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from graft.cli import runs
 from graft.config.load import load
 from graft.pipeline import layout, session
 from graft.runtime import numerics
@@ -78,7 +79,8 @@ def evaluate() -> None:
 
     tracking.before_judging("evaluate", params)
     stage.run(params, paths)
-    tracking.complete(params, paths, running="evaluate")
+    logged = tracking.complete(params, paths, running="evaluate")
+    runs.show(params, paths, logged.name)
 
 
 COMMANDS = (prepare, extract, train, finetune, evaluate)

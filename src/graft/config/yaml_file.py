@@ -42,10 +42,15 @@ def read(path: Path) -> dict[str, Any]:
         raise ParamsError(str(path), ["must exist. Run the command in the project's root."]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ParamsError(str(path), [f"must be a readable UTF-8 file. Got: {error}"]) from None
+    return parse(text, str(path))
+
+
+def parse(text: str, where: str) -> dict[str, Any]:
+    """The mapping that a text is. where: what a fault names. Raises ParamsError where it is no YAML or no mapping."""
     try:
         tree = yaml.load(text, Loader=_UniqueKeys)
     except yaml.YAMLError as error:
-        raise ParamsError(str(path), [f"must be YAML. {' '.join(str(error).split())}"]) from None
+        raise ParamsError(where, [f"must be YAML. {' '.join(str(error).split())}"]) from None
     if not isinstance(tree, dict):
-        raise ParamsError(str(path), [f"must be a mapping of sections. Got {type(tree).__name__}."])
+        raise ParamsError(where, [f"must be a mapping of sections. Got {type(tree).__name__}."])
     return {str(key): value for key, value in tree.items()}

@@ -52,7 +52,13 @@ def read(catalogue_path: Path, split_path: Path) -> Dataset:
 
 
 def fit_to(
-    array: np.ndarray, data: Dataset, model: keras.Model, p: Optimization, seed: int, on_epoch: OnEpoch
+    array: np.ndarray,
+    data: Dataset,
+    model: keras.Model,
+    p: Optimization,
+    seed: int,
+    on_epoch: OnEpoch,
+    start_counts: bool = False,
 ) -> pd.DataFrame:
     """As `fit`: on one view of each example in an epoch, judged on the examples as they are.
 
@@ -68,6 +74,7 @@ def fit_to(
         data.of("validation"),
         lambda rows, epoch: store.plain(array, rows),
         on_epoch,
+        start_counts,
     )
 
 

@@ -19,7 +19,8 @@ class Paths:
 
     catalogue, split, quarantine, duplicates: CSV files of `prepare`. features, activations: folders of `extract`.
     head, model: Keras files. card: JSON that says what the model is. train_history, finetune_history, confusion: CSV.
-    pictures: a folder of PNG files. prepare_metrics, metrics: JSON. predictions: parquet.
+    pictures: a folder of PNG files. summary: JSON, the few figures that DVC compares. prepare_metrics, metrics: JSON,
+    all there is to know. predictions: parquet.
     """
 
     catalogue: Path
@@ -35,6 +36,7 @@ class Paths:
     finetune_history: Path
     confusion: Path
     pictures: Path
+    summary: Path
     prepare_metrics: Path
     metrics: Path
     predictions: Path

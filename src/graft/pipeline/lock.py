@@ -35,12 +35,23 @@ def stage_states(running: str | None, outputs: Iterable[Path]) -> dict[str, Stag
     executed, locked = session.executed(), _locked()
     states = {}
     for stage in layout.STAGES:
-        outs = locked.get(stage, {}).get("outs", [])
-        md5s = {str(out["path"]): str(out.get("md5", "")) for out in outs}
+        found = _md5s(locked.get(stage, {}))
         if stage == running:
-            md5s = {str(path): _md5(path) for path in outputs}
-        states[stage] = StageState(md5s, stage == running or stage in executed)
+            found = {str(path): _md5(path) for path in outputs}
+        states[stage] = StageState(found, stage == running or stage in executed)
     return states
+
+
+def md5s(lock: dict[str, Any]) -> dict[str, str]:
+    """stage -> one md5 for all outputs, of what a dvc.lock holds; nothing where a stage is missing."""
+    stages = lock.get("stages", {})
+    if any(stage not in stages for stage in layout.STAGES):
+        return {}
+    return {stage: StageState(_md5s(stages[stage]), False).md5 for stage in layout.STAGES}
+
+
+def _md5s(entry: dict[str, Any]) -> dict[str, str]:
+    return {str(out["path"]): str(out.get("md5", "")) for out in entry.get("outs", [])}
 
 
 def require_current(params: dict[str, Any]) -> None:

@@ -26,19 +26,22 @@ def track(items: Iterable[T], total: int, what: str, size: Callable[[T], int] = 
     In a terminal this is a bar; elsewhere one line per half minute and one at the end.
     """
     terminal = sys.stderr.isatty()
-    began = last = time.monotonic()
-    done = 0
+    start = began = last = time.monotonic()
+    done = first = 0
     bar = tqdm(total=total, desc=what, unit=" images", disable=not terminal, file=sys.stderr)
     with bar:
         for item in items:
             yield item
             n = size(item)
             done += n
+            if not first:  # what starts before the first one comes is no measure of the others
+                first, began = n, time.monotonic()
+                bar.start_t = bar.last_print_t = began
             bar.update(n)
             now = time.monotonic()
             if not terminal and now - last > LOG_EVERY_SECONDS:
-                rate = done / (now - began)
+                rate = (done - first) / (now - began)
                 say(f"{what}: {done}/{total}, {rate:.0f} images/s, {(total - done) / rate:.0f} s left")
                 last = now
-    seconds = max(time.monotonic() - began, 1e-9)
+    seconds = max(time.monotonic() - start, 1e-9)
     say(f"{what}: {done} images in {seconds:.1f} s, {done / seconds:.0f} images/s")

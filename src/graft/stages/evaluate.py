@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from graft.evaluation import metrics, plots, predictions
+from graft.evaluation import metrics, plots, predictions, summary
 from graft.examples import dataset
 from graft.examples.sources.base import SplitName
 from graft.features import store
@@ -23,7 +24,8 @@ JUDGED: tuple[SplitName, ...] = ("validation", "test")
 
 
 def run(params: Params, paths: Paths) -> None:
-    """Write metrics (model -> split -> metric), confusion of the final model on test, pictures, predictions.
+    """Write metrics (model -> split -> metric), the few of them that runs are compared by, predictions, pictures, and
+    the final model's confusion on test.
 
     Where nothing is held out, models have no split, tables no row, and the curves are the only picture.
     """
@@ -59,7 +61,9 @@ def run(params: Params, paths: Paths) -> None:
         }
         for model, by_split in probabilities.items()
     }
-    _write_json({m: {s: metrics.compute(j) for s, j in splits.items()} for m, splits in judged.items()}, paths.metrics)
+    found: summary.Judged = {m: {str(s): metrics.compute(j) for s, j in splits.items()} for m, splits in judged.items()}
+    _write_json(found, paths.metrics)
+    _write_json(summary.few(found), paths.summary)
     parts: list[pd.DataFrame] = []
     for model, by_split in probabilities.items():
         for name, chosen in rows.items():
@@ -83,6 +87,6 @@ def run(params: Params, paths: Paths) -> None:
             plots.save(figure, paths.pictures / f"{picture}.png")
 
 
-def _write_json(values: dict[str, Any], path: Path) -> None:
+def _write_json(values: Mapping[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")

@@ -49,7 +49,7 @@ def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
         last = assemble.above(model, cut)
         trained = sum(w.numpy().size for w in last.trainable_weights)
         say(f"training from {cut} on: {trained:,} of {model.count_params():,} parameters")
-        curve = dataset.fit_to(array, data, last, params.finetune, params.seed, on_epoch)
+        curve = dataset.fit_to(array, data, last, params.finetune, params.seed, on_epoch, start_counts=True)
         predicted = shards.predict(model, pixels)
         _gate_tuned(activations, rows, last, predicted)
     else:

@@ -11,6 +11,8 @@ from mlflow.data import from_pandas
 from mlflow.data.dataset_source import DatasetSource
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
+NAME = "catalogue"
+
 
 class DvcSource(DatasetSource):  # type: ignore[misc]
     """Where a dataset lies in a DVC project. Given as it is: MLflow's guess from a path warns that it has two."""
@@ -49,7 +51,7 @@ def entry(catalogue_path: Path, md5: str) -> DatasetInput:
     catalogue[integers] = catalogue[integers].astype(float)  # MLflow warns of integer columns
     source = DvcSource(str(catalogue_path), md5)
     # The schema is read off the first row: MLflow looks at every value, for no more than its type.
-    one = from_pandas(catalogue.head(1), source=source, targets="label", name="catalogue", digest=md5).to_dict()
+    one = from_pandas(catalogue.head(1), source=source, targets="label", name=NAME, digest=md5).to_dict()
     profile = json.dumps({"num_rows": len(catalogue), "num_elements": catalogue.size})
     return DatasetInput(
         Dataset(**one | {"profile": profile}), [InputTag("mlflow.data.context", "train, validation, test")]

@@ -56,6 +56,23 @@ def state(folder: Path, written: Iterable[str]) -> CodeState:
     return CodeState(commit, bool(status.strip()), diff, _contents(folder, untracked))
 
 
+def committed(folder: Path, path: Path, commit: str = "HEAD") -> bytes | None:
+    """What a commit holds at a path relative to `folder`; None where it holds nothing, or there is none."""
+    return _git(folder, "show", f"{commit}:./{path.as_posix()}") or None
+
+
+def experiments(folder: Path) -> dict[str, str]:
+    """The name of each DVC experiment -> its commit: refs/exps/<2 hex digits>/<38>/<name>."""
+    listed = _git(folder, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/").decode("utf-8", "replace")
+    found = {}
+    for line in listed.splitlines():
+        commit, _, ref = line.partition(" ")
+        parts = ref.split("/", 4)
+        if len(parts) == 5 and len(parts[2]) == 2 and len(parts[3]) == 38:
+            found[parts[4]] = commit
+    return found
+
+
 def _contents(folder: Path, paths: Iterable[str]) -> dict[str, str]:
     """path -> "sha256:<hex digits>", "link:<target>", or "bytes:<size>" of what is beyond READ_BYTES."""
     found: dict[str, str] = {}

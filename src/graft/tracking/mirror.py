@@ -6,14 +6,17 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from graft.examples import report
+from graft.errors import GraftError
+from graft.evaluation import summary
+from graft.examples import catalogue, report
+from graft.examples.sources import SOURCES
 from graft.models import card
 from graft.pipeline import lock
 from graft.tracking import model
@@ -21,7 +24,7 @@ from graft.tracking import model
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from graft.config.schema import Params
+    from graft.config.schema import DataParams, Params
     from graft.pipeline.layout import Paths
 
 
@@ -31,6 +34,7 @@ class Tracked:
 
     client: MlflowClient
     run_id: str
+    name: str
     steps: dict[str, set[int]] = field(default_factory=dict)
 
     def metrics(self, values: dict[str, float], step: int) -> None:
@@ -50,10 +54,25 @@ class Tracked:
         return self.steps[name]
 
 
+CURVES = {"train": "while_training", "finetune": "while_finetuning"}
+"""Stage -> what its curves stand under. Behind `test_` and `val_` in the alphabet, and no split's name."""
+
+WITHOUT_FINETUNING = "without_finetuning"
+"""What the head's own figures stand under, where a fine-tuned model ships."""
+
+CURVE = ("loss", "accuracy", "val_loss", "val_accuracy")
+"""What is logged of an epoch; the learning rate stands in the history."""
+
+
+def curve(stage: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    """An epoch's metrics by their names in MLflow."""
+    return {f"{CURVES[stage]}/{name}": float(metrics[name]) for name in CURVE if name in metrics}
+
+
 def outputs_digest(paths: Paths) -> str:
     """sha256 over the bytes of everything that a complete run shows."""
     files = [paths.model, paths.card, paths.predictions, paths.confusion, *paths.histories.values()]
-    files += [paths.metrics, paths.prepare_metrics, *sorted(paths.pictures.iterdir())]
+    files += [paths.summary, paths.metrics, paths.prepare_metrics, *sorted(paths.pictures.iterdir())]
     state = hashlib.sha256()
     for path in files:
         state.update(hashlib.sha256(path.read_bytes()).digest())
@@ -62,55 +81,69 @@ def outputs_digest(paths: Paths) -> str:
 
 def log(tracked: Tracked, params: Params, paths: Paths, running: str | None) -> None:
     """Everything a complete run has beside its params. running: as for `run.complete`."""
-    _log_metrics(tracked, paths)
+    last = _log_curves(tracked, paths)
     _log_artifacts(tracked, paths)
     _log_data(tracked, params, paths)
-    _log_dataset(tracked, paths)
+    digest = lock.md5_of(paths.catalogue)
+    _log_dataset(tracked, paths, digest)
     _log_stages(tracked, paths, running)
     described = _card(params, paths)
     tracked.client.log_dict(tracked.run_id, described, "card.json")
-    model.log(tracked.run_id, paths.model, described)
+    image = _example(params.data, paths)
+    model_id = model.log(tracked.run_id, tracked.name, paths.model, described, image, last + 1)
+    _log_figures(tracked, paths, model_id, digest)
 
 
 def _card(params: Params, paths: Paths) -> dict[str, Any]:
     """The model's card with what only this run knows: how it was judged, and by which versions."""
     judged = json.loads(paths.metrics.read_text())
-    final = list(judged)[-1] if judged else ""
+    final = summary.shipped(judged)
     return card.read(paths.card) | {
         "judged": {name: {"accuracy": m["accuracy"], "images": m["images"]} for name, m in judged[final].items()}
-        if judged
+        if final
         else {},
         "numerics": params.numerics,
         "versions": model.versions(),
     }
 
 
-def _log_metrics(tracked: Tracked, paths: Paths) -> None:
-    """Curves with the epoch as step; final metrics at step 0. Per-class values stay in the JSON."""
+def _log_curves(tracked: Tracked, paths: Paths) -> int:
+    """With the epoch as step; returns the last one."""
+    last = 0
     for stage, path in paths.histories.items():
         for row in pd.read_csv(path).to_dict("records"):
-            values = {
-                f"{stage}/{name}": float(value)
-                for name, value in row.items()
-                if name not in ("epoch", "steps", "best") and not pd.isna(value)
-            }
-            tracked.metrics(values, int(row["epoch"]))
-    tracked.metrics(dict(_numbers(json.loads(paths.metrics.read_text()))), 0)
+            known = {str(name): float(value) for name, value in row.items() if not pd.isna(value)}
+            tracked.metrics(curve(stage, known), int(row["epoch"]))
+            last = max(last, int(row["epoch"]))
+    return last
 
 
-def _numbers(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    for key, value in tree.items():
-        name = f"{prefix}/{key}" if prefix else key
-        if isinstance(value, dict) and key != "per_class":
-            yield from _numbers(value, name)
-        elif isinstance(value, int | float):
-            yield name, float(value)
+def _log_figures(tracked: Tracked, paths: Paths, model_id: str, digest: str) -> None:
+    """What the model is worth, tied to it and to the data; and beside it what its head alone was worth."""
+    from mlflow.entities import Metric
+
+    from graft.tracking import dataset
+
+    judged = json.loads(paths.metrics.read_text())
+    shipped = summary.shipped(judged)
+    now = int(time.time() * 1000)
+    metrics = [
+        Metric(name, value, now, 0, model_id, dataset.NAME, digest)
+        for name, value in summary.figures(judged, shipped).items()
+    ]
+    metrics += [
+        Metric(f"{WITHOUT_FINETUNING}/{name}", value, now, 0)
+        for model in judged
+        if model != shipped
+        for name, value in summary.figures(judged, model).items()
+    ]
+    tracked.client.log_batch(tracked.run_id, metrics=metrics)
 
 
 def _log_artifacts(tracked: Tracked, paths: Paths) -> None:
     client, run_id = tracked.client, tracked.run_id
     client.log_artifacts(run_id, str(paths.pictures), "plots")
-    for path in (paths.metrics, paths.prepare_metrics):
+    for path in (paths.summary, paths.metrics, paths.prepare_metrics):
         client.log_artifact(run_id, str(path), "metrics")
     for path in paths.histories.values():
         client.log_artifact(run_id, str(path), "history")
@@ -134,14 +167,26 @@ def _log_data(tracked: Tracked, params: Params, paths: Paths) -> None:
             tracked.client.log_artifact(tracked.run_id, str(path), "data")
 
 
-def _log_dataset(tracked: Tracked, paths: Paths) -> None:
+def _log_dataset(tracked: Tracked, paths: Paths, digest: str) -> None:
     from graft.tracking import dataset
 
-    tracked.client.log_inputs(tracked.run_id, [dataset.entry(paths.catalogue, lock.md5_of(paths.catalogue))])
+    tracked.client.log_inputs(tracked.run_id, [dataset.entry(paths.catalogue, digest)])
+
+
+def _example(data: DataParams, paths: Paths) -> bytes | None:
+    """The file of a small image that was not trained on, where there is one; None where the images are not here."""
+    used = catalogue.read(paths.catalogue).used
+    sides = pd.read_csv(paths.split, dtype=str, keep_default_na=False).set_index("path")["split"]
+    held_out = used[used["path"].map(sides).isin(["test", "validation"])]
+    chosen = (held_out if len(held_out) else used).sort_values(["bytes", "path"]).iloc[0]
+    try:
+        return catalogue.reader(SOURCES[data.source], Path(data.path))(chosen["path"], chosen["sha256"])
+    except (OSError, GraftError):
+        return None
 
 
 def _log_stages(tracked: Tracked, paths: Paths, running: str | None) -> None:
-    made = (paths.metrics, paths.confusion, paths.pictures, paths.predictions)
+    made = (paths.summary, paths.metrics, paths.confusion, paths.pictures, paths.predictions)
     states = lock.stage_states(running, made)
     for stage, state in states.items():
         how = "executed" if state.executed else "cached"

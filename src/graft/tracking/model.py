@@ -1,12 +1,14 @@
-"""The final model as MLflow's TensorFlow flavor: the very file that DVC has.
+"""The final model as MLflow keeps it: the very file that DVC has, and the code that feeds it.
 
-`mlflow.tensorflow.log_model` takes a model in memory, writes it anew and loads that to try it: seconds, and other
-bytes. What is written here is what `mlflow.tensorflow.load_model` and `mlflow.pyfunc.load_model` read
+`mlflow.tensorflow.load_model` gives the Keras model on pixels. `mlflow.pyfunc.load_model` gives a classifier on image
+files (`graft.serving`), whose modules travel with it, so that it needs no checkout. MLflow's own `log_model` takes a
+model in memory, writes it anew and loads that to try it: seconds, and other bytes
 (https://mlflow.org/docs/latest/ml/model/#storage-format).
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import platform
@@ -16,45 +18,99 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
-from graft import inputs
+from graft.errors import StaleError, TrackingError
 from graft.models import card as cards
+from graft.pipeline import code
+from graft.serving import pyfunc as served
+from graft.serving.classifier import CARD, MODEL, TOP_K, Classifier
 
-REQUIREMENTS = ("keras", "tensorflow", "numpy")
+REQUIREMENTS = ("keras", "tensorflow", "numpy", "pandas", "pillow", "simplejpeg", "opencv-python-headless")
 """What a logged model needs; MLflow would take seconds to infer them."""
+
+PROBABILITIES_DIFFER = ("keras", "tensorflow", "numpy")
+"""Those of which a card names the version."""
+
+NOT_IN_A_NAME = str.maketrans(dict.fromkeys("/:.%\"'", "_"))
+"""Characters that MLflow takes in a run's name, but not in a model's."""
 
 
 def versions() -> dict[str, str]:
-    """The versions of the libraries that a model needs."""
-    return {name: version(name) for name in REQUIREMENTS}
+    """The versions of the libraries that compute."""
+    return {name: version(name) for name in PROBABILITIES_DIFFER}
 
 
-def log(run_id: str, file: Path, card: Mapping[str, Any]) -> None:
-    """Log `file`, a classifier on (n, side, side, 3) pixels, with its signature, a blank example and its card."""
+def name_of(run_name: str) -> str:
+    """The name of a run's model."""
+    return run_name.translate(NOT_IN_A_NAME)
+
+
+def load(model: str | Path) -> Classifier:
+    """As `graft.load`."""
+    if isinstance(model, str) and ":/" in model:
+        return Classifier.read(_downloaded(model))
+    path = Path(model)
+    folder = path.parent if path.suffix else path
+    missing = [name for name in (MODEL, CARD) if not (folder / name).is_file()]
+    if missing:
+        raise StaleError(f"{folder}: must hold {MODEL} and {CARD}. Missing: {' and '.join(missing)}. Run `dvc repro`.")
+    return Classifier.read(folder)
+
+
+def _downloaded(address: str) -> Path:
+    import mlflow
+
+    from graft.tracking import server
+
+    try:
+        with server.faults():
+            mlflow.set_tracking_uri(server.uri())
+            folder = Path(mlflow.artifacts.download_artifacts(address)) / "data"
+    except TrackingError as error:
+        raise TrackingError(f"{address}: must be a model in MLflow's store. {error}") from None
+    if not (folder / CARD).is_file():
+        raise TrackingError(f"{address}: must be a model that graft logged. It has no data/{CARD}.")
+    return folder
+
+
+def log(run_id: str, run_name: str, file: Path, card: Mapping[str, Any], image: bytes | None, step: int) -> str:
+    """Log `file` with its card and signature; returns the model's id.
+
+    image: the bytes of an image file, as input example. step: after the last epoch; MLflow gives a model all metrics
+    of its run at this step, and there must be none.
+    """
     import mlflow
     from mlflow.models import Model, ModelSignature
-    from mlflow.types.schema import Schema, TensorSpec
+    from mlflow.types.schema import Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-    (shape, _), *_ = inputs.KINDS[card["input"]["kind"]](card["input"]).signature().values()
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *shape))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(card["classes"])))]),
+        inputs=Schema([ColSpec(DataType.binary, served.COLUMN)]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.string, "label"),
+                ColSpec(DataType.double, "probability"),
+                ColSpec(Array(DataType.string), "top_labels"),
+                ColSpec(Array(DataType.double), "top_probabilities"),
+            ]
+        ),
+        params=ParamSchema([ParamSpec("top_k", DataType.long, TOP_K)]),
     )
     os.environ.pop("MLFLOW_RUN_ID", None)  # would beat the run named here
     with mlflow.start_run(run_id=run_id):
-        Model.log(
+        logged = Model.log(
             None,
-            name="model",
+            name=name_of(run_name),
             flavor=_KerasFile,
             file=file,
             card=card,
             signature=signature,
-            example=np.zeros((1, *shape), np.float32),
+            image=image,
             flavor_name="mlflow.tensorflow",
             validate_serving_input=False,
+            step=step,
         )
+    return str(logged.model_id)
 
 
 class _KerasFile:
@@ -62,18 +118,26 @@ class _KerasFile:
 
     @staticmethod
     def save_model(
-        path: str, mlflow_model: Any, file: Path, card: Mapping[str, Any], signature: Any, example: np.ndarray, **_: Any
+        path: str,
+        mlflow_model: Any,
+        file: Path,
+        card: Mapping[str, Any],
+        signature: Any,
+        image: bytes | None,
+        **_: Any,
     ) -> None:
         from mlflow import pyfunc
 
         folder = Path(path)
         (folder / "data").mkdir(parents=True)
-        shutil.copyfile(file, folder / "data" / "model.keras")
-        cards.write(card, folder / "card.json")
+        shutil.copyfile(file, folder / "data" / MODEL)
+        cards.write(card, folder / "data" / CARD)
         (folder / "data" / "keras_module.txt").write_text("tensorflow.keras")
         (folder / "data" / "save_format.txt").write_text("tf")
+        _copy_code(folder / "code")
         mlflow_model.signature = signature
-        mlflow_model.saved_input_example_info = _write_example(folder, example)
+        if image is not None:
+            mlflow_model.saved_input_example_info = _write_example(folder, image)
         mlflow_model.add_flavor(
             "tensorflow",
             code=None,
@@ -84,31 +148,43 @@ class _KerasFile:
         )
         pyfunc.add_to_model(
             mlflow_model,
-            loader_module="mlflow.tensorflow",
+            loader_module=served.__name__,
             conda_env="conda.yaml",
             python_env="python_env.yaml",
             data="data",
+            code="code",
         )
         mlflow_model.model_size_bytes = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
         mlflow_model.save(str(folder / "MLmodel"))
         _write_environment(folder)
 
 
-def _write_example(folder: Path, example: np.ndarray) -> dict[str, str]:
-    """The example as `Model.load_input_example` and a scoring server read it; returns what MLmodel says of it.
+def _copy_code(folder: Path) -> None:
+    """The modules of graft that the classifier is made of."""
+    for name in code.closure([served.__name__]):
+        source = code.file(name)
+        if source is None:
+            continue
+        target = folder.joinpath(*name.split("."))
+        target = target / "__init__.py" if source.name == "__init__.py" else target.with_suffix(".py")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    for package in {folder / "graft", *(one for one in (folder / "graft").rglob("*") if one.is_dir())}:
+        (package / "__init__.py").touch()
 
-    MLflow itself would take 0.3 s for the numbers of one image.
-    """
-    values = json.dumps(example.tolist())
+
+def _write_example(folder: Path, image: bytes) -> dict[str, Any]:
+    """The example as `Model.load_input_example` and a scoring server read it; returns what MLmodel says of it."""
+    table = {"columns": [served.COLUMN], "data": [[base64.b64encode(image).decode("ascii")]]}
     files = {"artifact_path": "input_example.json", "serving_input_path": "serving_input_example.json"}
-    (folder / files["artifact_path"]).write_text(values)
-    (folder / files["serving_input_path"]).write_text(f'{{"inputs": {values}}}')
-    return {"type": "ndarray", **files}
+    (folder / files["artifact_path"]).write_text(json.dumps(table))
+    (folder / files["serving_input_path"]).write_text(json.dumps({"dataframe_split": table}))
+    return {"type": "dataframe", "pandas_orient": "split", **files}
 
 
 def _write_environment(folder: Path) -> None:
     """What to install, in the three forms that MLflow knows."""
-    pins = [f"{name}=={version(name)}" for name in ("mlflow", *REQUIREMENTS)]
+    pins = [f"{name}=={version(name)}" for name in ("mlflow", *REQUIREMENTS) if _installed(name)]
     python = platform.python_version()
     (folder / "requirements.txt").write_text("\n".join(pins))
     tools = [f"{name}=={version(name)}" for name in ("pip", "setuptools", "wheel") if _installed(name)]

@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from graft.errors import TrackingError
 from graft.pipeline import lock, session
 from graft.runtime import cores
 from graft.runtime.progress import say
-from graft.tracking import git, mirror, server
+from graft.tracking import git, mirror, names, server
 from graft.tracking.mirror import Tracked
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def live(stage: str, params: Params, paths: Paths) -> Iterator[OnEpoch]:
         if not streaming:
             return
         try:
-            tracked.metrics({f"{stage}/{name}": value for name, value in metrics.items()}, epoch)
+            tracked.metrics(mirror.curve(stage, metrics), epoch)
         except Exception as error:  # whatever the store raises, the training is worth more
             streaming = False
             say(
@@ -106,8 +107,16 @@ def require_whole(params: Params, paths: Paths) -> None:
     lock.require_current(params.model_dump())
 
 
-def complete(params: Params, paths: Paths, running: str | None) -> str:
-    """Bring the pass's run to what the files say, and finish it; returns its id.
+@dataclass(frozen=True)
+class Logged:
+    """The finished run of a pass."""
+
+    run_id: str
+    name: str
+
+
+def complete(params: Params, paths: Paths, running: str | None) -> Logged:
+    """Bring the pass's run to what the files say, and finish it.
 
     running: the stage under which this is called, which `dvc.lock` does not have yet; None for `graft log`.
 
@@ -121,7 +130,7 @@ def complete(params: Params, paths: Paths, running: str | None) -> str:
         same = _find(client, experiment_id, this | {OUTPUTS: digest})
         if same is not None:
             say(f"reproduced: the same bytes as MLflow run {same.info.run_name} ({same.info.run_id})")
-            return str(same.info.run_id)
+            return Logged(same.info.run_id, same.info.run_name)
         other = _find(client, experiment_id, this)
         if other is not None:
             say(f"note: same inputs as MLflow run {other.info.run_id}, but other outputs; logged as a new run")
@@ -132,7 +141,7 @@ def complete(params: Params, paths: Paths, running: str | None) -> str:
                 client.set_tag(tracked.run_id, DIVERGED, other.info.run_id)
             client.set_tag(tracked.run_id, OUTPUTS, digest)
             client.set_tag(tracked.run_id, COMPLETE, "true")
-    return tracked.run_id
+    return Logged(tracked.run_id, tracked.name)
 
 
 def _find(client: MlflowClient, experiment_id: str, tags: dict[str, str]) -> Run | None:
@@ -161,11 +170,11 @@ def _open(client: MlflowClient, experiment_id: str, params: Params, paths: Paths
     }
     run = _find(client, experiment_id, {PASS: tags[PASS], CODE: tags[CODE]})
     if run is None or run.data.tags.get(COMPLETE) == "true":
-        run = client.create_run(experiment_id, tags=tags, run_name=params.tracking.run_name or default_name(params))
+        run = client.create_run(experiment_id, tags=tags, run_name=params.tracking.run_name or names.of(params))
     else:
         client.update_run(run.info.run_id, status="RUNNING")
         client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-    tracked = Tracked(client, run.info.run_id)
+    tracked = Tracked(client, run.info.run_id, run.info.run_name)
     with _ending(tracked, "RUNNING"):
         known = run.data.params
         missing = [Param(key, _text(value)) for key, value in params.flat().items() if key not in known]
@@ -192,15 +201,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
         return str(os.getuid())
-
-
-def default_name(params: Params) -> str:
-    """What tells runs apart first: the DVC experiment, the head, where fine-tuning starts, the backbone."""
-    experiment = os.environ.get("DVC_EXP_NAME")
-    tuned = f"from {params.finetune.cut}" if params.finetune.enabled else "frozen"
-    alpha = f" {params.backbone.alpha:g}" if params.backbone.alpha is not None else ""
-    what = f"{params.train.head}, {tuned}, {params.backbone.name}{alpha} {Path(params.backbone.weights).name}"
-    return f"{experiment}: {what}" if experiment else what
 
 
 @contextmanager

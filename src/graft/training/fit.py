@@ -77,13 +77,17 @@ def fit(
     validation: Examples,
     fetch_validation: Fetch,
     on_epoch: OnEpoch = lambda epoch, metrics: None,
+    start_counts: bool = False,
 ) -> pd.DataFrame:
     """Train `model` in place; afterwards all its variables are those of the best epoch by `p.monitor`.
+
+    start_counts: the model as it came is a candidate too, as epoch 0, so that training cannot make it worse.
 
     Returns the history, a row per epoch: epoch (from 1), steps (in all), learning_rate, loss, accuracy,
     val_loss, val_accuracy, best (1 for the epoch whose weights were kept). Loss is cross-entropy over
     smoothed labels: sum(weight * loss) / sum(weight) over a batch as a step minimises it, and over all examples
-    as it is reported. Raises TrainingError where the monitor cannot be computed or is no number.
+    as it is reported. In the row of epoch 0, loss and accuracy are those in inference mode, and there only where
+    `p.monitor` is one of them. Raises TrainingError where the monitor cannot be computed or is no number.
     """
     import keras
 
@@ -102,7 +106,16 @@ def fit(
 
     best = _Best(model, p)
     rows: list[dict[str, float]] = []
-    began, done = time.monotonic(), 0
+    done = 0
+    if start_counts:
+        metrics = _held_out(judge, validation, fetch_validation)
+        if not p.monitor.startswith("val_"):
+            metrics |= _metrics(_judged(judge, train, fetch_train))
+        _check_finite(p, 0, metrics)
+        rows.append({"epoch": 0, "steps": 0, "learning_rate": 0.0, **metrics})
+        best.offer(0, metrics[p.monitor])
+        on_epoch(0, metrics)
+        say(f"before: {_shown(metrics)}")
     bar = tqdm(
         total=total_steps * p.batch_size,
         desc="training",
@@ -116,17 +129,19 @@ def fit(
             for batch in islice(batches, min(steps_per_epoch, total_steps - done)):
                 trained.append(step(batch))
                 bar.update(p.batch_size)
+                if not done and len(trained) == 1:  # the first step brings up a graph, which no other one does
+                    began = time.monotonic()
             done += len(trained)
             metrics = _metrics(trained)
-            if len(validation.rows):
-                held_out = _metrics(_judged(judge, validation, fetch_validation))
-                metrics |= {f"val_{name}": value for name, value in held_out.items()}
+            metrics |= _held_out(judge, validation, fetch_validation)
             _check_finite(p, epoch, metrics)
             rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
             rows.append({"epoch": epoch, "steps": done, "learning_rate": rate, **metrics})
             best.offer(epoch, metrics[p.monitor])
             on_epoch(epoch, {"learning_rate": rate, **metrics})
-            _report(f"epoch {epoch}/{epochs}", metrics, p.batch_size, done, total_steps, time.monotonic() - began)
+            _report(
+                f"epoch {epoch}/{epochs}", metrics, p.batch_size, done - 1, total_steps - 1, time.monotonic() - began
+            )
             if p.early_stopping_patience is not None and epoch - best.epoch >= p.early_stopping_patience:
                 break
     best.restore()
@@ -155,7 +170,7 @@ def _check(p: Optimization, train: Examples, validation: Examples) -> None:
 
 
 def _check_finite(p: Optimization, epoch: int, metrics: dict[str, float]) -> None:
-    for name in ("loss", p.monitor):
+    for name in {"loss", p.monitor} & set(metrics):
         if not math.isfinite(metrics[name]):
             raise TrainingError(
                 f"{name}: became {metrics[name]} in epoch {epoch}. "
@@ -284,6 +299,13 @@ def _metrics(judged: Iterable[Judged]) -> dict[str, float]:
     return metrics
 
 
+def _held_out(judge: Callable[[np.ndarray, np.ndarray], Any], validation: Examples, fetch: Fetch) -> dict[str, float]:
+    """val_accuracy and val_loss; nothing where nothing is held out."""
+    if not len(validation.rows):
+        return {}
+    return {f"val_{name}": value for name, value in _metrics(_judged(judge, validation, fetch)).items()}
+
+
 class _Best:
     """The best epoch so far and all of the model's variables then, the moving statistics of BatchNorm too."""
 
@@ -306,10 +328,14 @@ class _Best:
             variable.assign(value)
 
 
+def _shown(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+
 def _report(
     what: str, metrics: dict[str, float], batch_size: int, steps: int, total_steps: int, seconds: float
 ) -> None:
-    rate = steps * batch_size / seconds
-    left = seconds / steps * (total_steps - steps)
-    values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-    say(f"{what}: {values}; {rate:.0f} examples/s, {left:.0f} s left")
+    """steps and seconds: since the first step was over."""
+    rate = steps * batch_size / max(seconds, 1e-9)
+    left = (total_steps - steps) * batch_size / rate if rate else math.nan
+    say(f"{what}: {_shown(metrics)}; {rate:.0f} examples/s, {left:.0f} s left")

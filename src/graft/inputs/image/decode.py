@@ -141,8 +141,17 @@ def decode(data: bytes, resizing: Resizing) -> np.ndarray:
         and max(pixels.shape[:2]) < 2 * side
     ):
         return _opencv().resize(pixels, (side, side))  # type: ignore[no-any-return]
-    image = open_rgb(data) if pixels is None else Image.fromarray(pixels)
-    size = (side, side)
+    return _square(open_rgb(data) if pixels is None else Image.fromarray(pixels), resizing)
+
+
+def to_square(pixels: np.ndarray, resizing: Resizing) -> np.ndarray:
+    """(h, w) or (h, w, 1 | 3 | 4) uint8 -> (side, side, 3) uint8 RGB, as the same pixels from a lossless file."""
+    return _square(rgb(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)), resizing)
+
+
+def _square(image: Image.Image, resizing: Resizing) -> np.ndarray:
+    """An RGB image, resized."""
+    size = (resizing.side, resizing.side)
     resampling = RESAMPLING[resizing.interpolation]
     if resizing.method == "crop":
         image = ImageOps.fit(image, size, resampling)

@@ -1,0 +1,22 @@
+"""What is allowed, but hardly meant: said by `graft params check` and at the end of a run, never refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graft.backbones.table import has_batch_norm
+
+if TYPE_CHECKING:
+    from graft.config.schema import Params
+
+
+def of(params: Params) -> list[str]:
+    """A sentence for each doubt."""
+    told = []
+    if params.backbone.weights == "random" and has_batch_norm(params.backbone.name):
+        told.append(
+            f"backbone.weights: random, and the BatchNorm of {params.backbone.name} stays frozen as it was "
+            "initialised: its features hardly tell one image from another. Set backbone.weights to imagenet, bundled "
+            "or a file to learn anything."
+        )
+    return told

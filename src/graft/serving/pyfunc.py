@@ -1,0 +1,36 @@
+"""What `mlflow.pyfunc.load_model` and `mlflow models serve` load: it travels inside every logged model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlflow.exceptions import MlflowException
+
+from graft.errors import GraftError
+from graft.serving.classifier import TOP_K, Classifier
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMN = "image"
+"""The one column of the signature: the bytes of an image file each, base64 when served."""
+
+
+class Served:
+    """As MLflow calls a model."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+
+    def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """As `Classifier.predict` of the column `image`. params: `top_k`. Raises MlflowException: a server sends 400."""
+        try:
+            return self.classifier.predict(list(model_input[COLUMN]), int((params or {}).get("top_k", TOP_K)))
+        except GraftError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from None
+
+
+def _load_pyfunc(path: str) -> Served:
+    """path: of the folder with the model and its card."""
+    return Served(Classifier.read(Path(path)))
