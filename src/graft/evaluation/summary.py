@@ -19,13 +19,13 @@ SPLITS = {"test": "test", "validation": "val"}
 NAMES = {
     "accuracy": "accuracy",
     "log_loss": "log_loss",
-    "macro_f1": "macro_f1",
+    "macro_f1": "f1",
     "expected_calibration_error": "ece",
     "top_k_accuracy": "top_k_accuracy",
 }
 """A metric of `metrics/evaluate.json` -> its name after the split's."""
 
-SHOWN = ("test_accuracy", "val_accuracy", "test_log_loss", "test_macro_f1", "test_ece")
+SHOWN = ("test_accuracy", "val_accuracy", "test_log_loss", "test_f1", "test_ece")
 """What `dvc metrics show` and `dvc exp show` have; where there are no test images, validation's."""
 
 Judged = Mapping[str, Mapping[str, Mapping[str, Any]]]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMN = "image"
-"""The one column of the signature: the bytes of an image file each, base64 when served."""
+"""The one column of a table of images, by any name: the bytes of an image file each, base64 when served."""
 
 
 class Served:
@@ -24,9 +24,9 @@ class Served:
         self.classifier = classifier
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """As `Classifier.predict` of the column `image`. params: `top_k`. Raises MlflowException: a server sends 400."""
+        """As `Classifier.predict` of the first column. params: `top_k`. Raises MlflowException, sent as 400."""
         try:
-            return self.classifier.predict(list(model_input[COLUMN]), int((params or {}).get("top_k", TOP_K)))
+            return self.classifier.predict(list(model_input.iloc[:, 0]), int((params or {}).get("top_k", TOP_K)))
         except GraftError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
 

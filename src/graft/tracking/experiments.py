@@ -49,6 +49,16 @@ def _run_of(client: Any, experiment_id: str, params: dict[str, Any], stages: dic
     flat = names.flat(params)
     for run in client.search_runs([experiment_id], wanted, order_by=["start_time DESC"]):
         logged = {key: value for key, value in run.data.params.items() if not key.startswith(names.UNNAMED)}
-        if all(key in flat and str(flat[key]) == value for key, value in logged.items()):
+        if all(key in flat and _same(flat[key], text) for key, text in logged.items()):
             return run
     return None
+
+
+def _same(value: Any, logged: str) -> bool:
+    """Whether a value of params.yaml is what a run holds as text; 10 is 10.0."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return float(logged) == value
+        except ValueError:
+            return False
+    return str(value) == logged

@@ -12,6 +12,7 @@ import base64
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -34,6 +35,8 @@ PROBABILITIES_DIFFER = ("keras", "tensorflow", "numpy")
 
 NOT_IN_A_NAME = str.maketrans(dict.fromkeys("/:.%\"'", "_"))
 """Characters that MLflow takes in a run's name, but not in a model's."""
+
+OWN_IMPORT = re.compile(rf"\b(from|import) {code.PACKAGE}\b")
 
 
 def versions() -> dict[str, str]:
@@ -85,7 +88,7 @@ def log(run_id: str, run_name: str, file: Path, card: Mapping[str, Any], image: 
     from mlflow.types.schema import Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
     signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.binary, served.COLUMN)]),
+        inputs=Schema([ColSpec(DataType.binary)]),
         outputs=Schema(
             [
                 ColSpec(DataType.string, "label"),
@@ -134,7 +137,7 @@ class _KerasFile:
         cards.write(card, folder / "data" / CARD)
         (folder / "data" / "keras_module.txt").write_text("tensorflow.keras")
         (folder / "data" / "save_format.txt").write_text("tf")
-        _copy_code(folder / "code")
+        loader = _copy_code(folder / "code")
         mlflow_model.signature = signature
         if image is not None:
             mlflow_model.saved_input_example_info = _write_example(folder, image)
@@ -148,7 +151,7 @@ class _KerasFile:
         )
         pyfunc.add_to_model(
             mlflow_model,
-            loader_module=served.__name__,
+            loader_module=loader,
             conda_env="conda.yaml",
             python_env="python_env.yaml",
             data="data",
@@ -159,18 +162,24 @@ class _KerasFile:
         _write_environment(folder)
 
 
-def _copy_code(folder: Path) -> None:
-    """The modules of graft that the classifier is made of."""
-    for name in code.closure([served.__name__]):
+def _copy_code(folder: Path) -> str:
+    """The modules of graft that the classifier is made of, in a package of their own; returns the name of its loader.
+
+    Under graft's own name, one model's modules would stand in for those of another, or of an installed graft.
+    """
+    modules = code.closure([served.__name__])
+    package = f"graft_model_{code.digest(modules, ())[:8]}"
+    for name in modules:
         source = code.file(name)
         if source is None:
             continue
-        target = folder.joinpath(*name.split("."))
+        target = folder.joinpath(package, *name.split(".")[1:])
         target = target / "__init__.py" if source.name == "__init__.py" else target.with_suffix(".py")
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-    for package in {folder / "graft", *(one for one in (folder / "graft").rglob("*") if one.is_dir())}:
-        (package / "__init__.py").touch()
+        target.write_text(OWN_IMPORT.sub(rf"\1 {package}", source.read_text(encoding="utf-8")), encoding="utf-8")
+    for inside in {folder / package, *(one for one in (folder / package).rglob("*") if one.is_dir())}:
+        (inside / "__init__.py").touch()
+    return OWN_IMPORT.sub(rf"\1 {package}", f"import {served.__name__}").removeprefix("import ")
 
 
 def _write_example(folder: Path, image: bytes) -> dict[str, Any]:

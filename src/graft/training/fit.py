@@ -139,9 +139,8 @@ def fit(
             rows.append({"epoch": epoch, "steps": done, "learning_rate": rate, **metrics})
             best.offer(epoch, metrics[p.monitor])
             on_epoch(epoch, {"learning_rate": rate, **metrics})
-            _report(
-                f"epoch {epoch}/{epochs}", metrics, p.batch_size, done - 1, total_steps - 1, time.monotonic() - began
-            )
+            seconds = (time.monotonic() - began) / max(done - 1, 1)
+            _report(f"epoch {epoch}/{epochs}", metrics, p.batch_size, seconds, total_steps - done)
             if p.early_stopping_patience is not None and epoch - best.epoch >= p.early_stopping_patience:
                 break
     best.restore()
@@ -332,10 +331,7 @@ def _shown(metrics: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
 
 
-def _report(
-    what: str, metrics: dict[str, float], batch_size: int, steps: int, total_steps: int, seconds: float
-) -> None:
-    """steps and seconds: since the first step was over."""
-    rate = steps * batch_size / max(seconds, 1e-9)
-    left = (total_steps - steps) * batch_size / rate if rate else math.nan
-    say(f"{what}: {_shown(metrics)}; {rate:.0f} examples/s, {left:.0f} s left")
+def _report(what: str, metrics: dict[str, float], batch_size: int, seconds: float, steps_left: int) -> None:
+    """seconds: of a step."""
+    rate = batch_size / max(seconds, 1e-9)
+    say(f"{what}: {_shown(metrics)}; {rate:.0f} examples/s, {steps_left * seconds:.0f} s left")
