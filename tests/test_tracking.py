@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,11 @@ from typing import Any
 import mlflow
 import pytest
 
-from conftest import REPOSITORY, paths_in
+from conftest import REPOSITORY, params_of, paths_in
 from graft.config.load import load
 from graft.errors import TrackingError
 from graft.pipeline import layout
-from graft.tracking import git, run, server
+from graft.tracking import git, names, run, server
 
 CONNECT = "from graft.tracking import server; print(server.connect('shared')[1])"
 DEFAULT = load(REPOSITORY / "params.yaml")
@@ -82,7 +83,7 @@ def test_a_crashed_stage_is_resumed_by_the_same_code(inputs: layout.Paths, tmp_p
     (resumed,) = client(tmp_path).search_runs(["1"])
     assert resumed.info.run_id == crashed.info.run_id
     assert resumed.info.status == "FINISHED"
-    history = client(tmp_path).get_metric_history(resumed.info.run_id, "train/loss")
+    history = client(tmp_path).get_metric_history(resumed.info.run_id, "while_training/loss")
     assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0)]
 
 
@@ -190,3 +191,33 @@ def test_the_pass_is_named_by_what_computes_something(inputs: layout.Paths) -> N
     assert with_changes(train={"learning_rate": 0.5}) != same
     inputs.split.write_text("another split")
     assert run.pass_id(DEFAULT, inputs) != same
+
+
+@pytest.mark.parametrize(
+    ("changes", "experiment", "name"),
+    [
+        ({}, None, "linear, from block_13_expand, MobileNetV2 0.35 bundled"),
+        ({"train.learning_rate": 0.003}, None, "learning_rate=0.003"),
+        ({"finetune.learning_rate": 1e-5}, None, "finetune.learning_rate=1e-05"),
+        ({"data.split.method": "counts", "seed": 7}, "calm-bear", "calm-bear: seed=7, split.method=counts"),
+        ({"tracking.tags": {"a": "b"}}, None, "linear, from block_13_expand, MobileNetV2 0.35 bundled"),
+        ({"data.classes": {"odd": ["1", "3"], "even": "*"}}, None, "data.classes={'odd': ['1', '3'], 'even': '*'}"),
+        (
+            {f"train.{key}": 7 for key in ("batch_size", "epochs", "warmup_steps", "learning_rate", "weight_decay")},
+            None,
+            "learning_rate=7, weight_decay=7, warmup_steps=7, batch_size=7 and 1 more",
+        ),
+    ],
+)  # fmt: skip
+def test_runs_are_named_by_what_differs_from_the_commit(
+    changes: dict[str, Any], experiment: str | None, name: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    monkeypatch.delenv("DVC_EXP_NAME", raising=False)
+    if experiment is not None:
+        monkeypatch.setenv("DVC_EXP_NAME", experiment)
+    shutil.copy(REPOSITORY / "params.yaml", repository)
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", "add", "-A"], check=True)
+    subprocess.run(["git", *identity, "commit", "-qm", "params"], check=True)
+    assert names.of(params_of(changes)) == name

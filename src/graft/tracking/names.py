@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,17 +58,14 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _listed(changed: list[str], values: dict[str, Any]) -> str:
-    last = Counter(key.rpartition(".")[2] for key in values)
-
-    def short(key: str) -> str:
-        name = key.rpartition(".")[2]
-        if last[name] == 1 or key == MAIN + name:
-            return name
-        return ".".join(key.split(".")[-2:])
-
-    named = [f"{short(key)}={_text(values[key])}" for key in changed[:MOST]]
+    named = [f"{_short(key)}={_text(values[key])}" for key in changed[:MOST]]
     more = f" and {len(changed) - MOST} more" if len(changed) > MOST else ""
     return ", ".join(named) + more
+
+
+def _short(key: str) -> str:
+    """`train.learning_rate` -> `learning_rate`, `data.split.method` -> `split.method`"""
+    return ".".join(key.removeprefix(MAIN).split(".")[-2:])
 
 
 def _text(value: Any, most: int = 40) -> str:
