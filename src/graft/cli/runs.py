@@ -15,7 +15,6 @@ from graft.config.load import load
 from graft.errors import StaleError
 from graft.evaluation import summary
 from graft.pipeline import layout
-from graft.training import history
 
 if TYPE_CHECKING:
     from graft.config.schema import Params
@@ -60,6 +59,8 @@ def result() -> None:
 
 def show(params: Params, paths: Paths, run_name: str | None = None) -> None:
     """The table, what changed since the last commit, the run's name, and what to know before using the model."""
+    from graft.training import history
+
     judged = _read(paths.metrics)
     console = Console(width=max(WIDTH, Console().width), highlight=False)
     console.print()

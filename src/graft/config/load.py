@@ -21,7 +21,7 @@ FILE = Path("params.yaml")
 
 def load(path: Path = FILE) -> Params:
     """Read and check `path`. Raises ParamsError with one bullet per fault."""
-    tree = yaml_file.read(path)
+    tree = yaml_file.read_by_people(path)
     faults: list[str] = []
     sections: dict[str, Any] = {}
     for name, kind in get_type_hints(Params, include_extras=True).items():
