@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from conftest import REPOSITORY, params_of
+from conftest import REPOSITORY, changed, params_of
 from graft.cli import runs
-from graft.config import doubts
+from graft.config import doubts, yaml_file
+from graft.config.load import of_tree
 from graft.errors import StaleError
 from graft.evaluation import metrics, plots, predictions, summary
 from graft.pipeline import layout
@@ -183,10 +184,19 @@ def test_what_a_user_should_know_is_said() -> None:
 
 @pytest.mark.parametrize(("name", "said"), [("MobileNetV2", True), ("VGG16", False), ("ConvNeXtTiny", False)])
 def test_random_weights_under_frozen_batch_norm_are_doubted(name: str, said: bool) -> None:
-    alpha = 0.35 if name == "MobileNetV2" else None
-    told = doubts.of(params_of({"backbone.name": name, "backbone.weights": "random", "backbone.alpha": alpha}))
+    params = params_of({"backbone.name": name, "backbone.weights": "random"})
+    told = doubts.of(params, {"backbone": {"alpha": params.backbone.alpha}})
     assert [doubt.split(":")[0] for doubt in told] == ["backbone.weights"] * said
-    assert doubts.of(params_of()) == []
+
+
+def test_an_ignored_width_is_said() -> None:
+    default = yaml_file.read(REPOSITORY / "params.yaml")
+    assert doubts.of(of_tree(default, "params.yaml"), default) == []
+    tree = changed(default, {"backbone.name": "ResNet50"})
+    params = of_tree(tree, "params.yaml")
+    assert doubts.of(params, tree) == ["backbone.alpha: 0.35 is ignored, since ResNet50 has no width multiplier."]
+    assert (params.backbone.alpha, params.backbone.weights) == (None, "imagenet")
+    assert params.finetune.cut == "conv4_block5_out"
 
 
 @pytest.fixture

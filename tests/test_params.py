@@ -159,19 +159,18 @@ def test_every_key_of_the_default_file_is_explained() -> None:
             " Got 'MobilNetV2'. Did you mean 'MobileNetV2'?",
         ),
         ({"backbone.input_size": 16}, "backbone.input_size: must be at least 32 pixels for MobileNetV2. Got 16."),
-        ({"backbone.alpha": 1.0}, "backbone.alpha: must be 0.35 for the bundled weights of MobileNetV2. Got 1."),
+        (
+            {"backbone.alpha": 1.0, "backbone.weights": "bundled"},
+            "backbone.alpha: must be 0.35 for the bundled weights of MobileNetV2. Got 1.",
+        ),
         (
             {"backbone.weights": "imagenet", "backbone.alpha": 0.36},
             "backbone.alpha: must be one of 0.35, 0.5, 0.75, 1, 1.3, 1.4 for ImageNet weights of MobileNetV2. "
             "Got 0.36.",
         ),
         (
-            {"backbone.name": "ResNet50", "backbone.weights": "random", "finetune.cut": 1},
-            "backbone.alpha: must be null, since ResNet50 has no width multiplier. Got 0.35.",
-        ),
-        (
             {"backbone.weights": "imagnet"},
-            "backbone.weights: must be an existing file, or must be one of bundled, imagenet, random. Got 'imagnet'. "
+            "backbone.weights: must be an existing file, or must be one of auto, bundled, imagenet, random. Got 'imagnet'. "
             "Did you mean 'imagenet'?",
         ),
         (

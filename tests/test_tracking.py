@@ -12,8 +12,9 @@ from typing import Any
 
 import mlflow
 import pytest
+import yaml
 
-from conftest import REPOSITORY, params_of, paths_in
+from conftest import REPOSITORY, changed, default_params, paths_in
 from graft.config.load import load
 from graft.errors import TrackingError
 from graft.pipeline import layout
@@ -203,9 +204,10 @@ def test_the_pass_is_named_by_what_computes_something(inputs: layout.Paths) -> N
         ({"tracking.tags": {"a": "b"}}, None, "linear, from block_13_expand, MobileNetV2 0.35 bundled"),
         ({"data.classes": {"odd": ["1", "3"], "even": "*"}}, None, "data.classes={'odd': ['1', '3'], 'even': '*'}"),
         (
-            {f"train.{key}": 7 for key in ("batch_size", "epochs", "warmup_steps", "learning_rate", "weight_decay")},
+            {f"train.{key}": 7 for key in ("batch_size", "epochs", "warmup_steps", "learning_rate")}
+            | {"train.weight_decay": 0.7},
             None,
-            "learning_rate=7, weight_decay=7, warmup_steps=7, batch_size=7 and 1 more",
+            "learning_rate=7, weight_decay=0.7, warmup_steps=7, batch_size=7 and 1 more",
         ),
     ],
 )  # fmt: skip
@@ -220,4 +222,5 @@ def test_runs_are_named_by_what_differs_from_the_commit(
     identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     subprocess.run(["git", "add", "-A"], check=True)
     subprocess.run(["git", *identity, "commit", "-qm", "params"], check=True)
-    assert names.of(params_of(changes)) == name
+    (repository / "params.yaml").write_text(yaml.safe_dump(changed(default_params(), changes), sort_keys=False))
+    assert names.of(load(repository / "params.yaml")) == name

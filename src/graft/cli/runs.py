@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from graft.config import doubts
-from graft.config.load import load
+from graft.config import doubts, yaml_file
+from graft.config.load import FILE, load
 from graft.errors import StaleError
 from graft.evaluation import summary
 from graft.pipeline import layout
@@ -47,7 +47,7 @@ def log(
         return
     from graft.tracking import run as tracking
 
-    tracking.require_whole(params, paths)
+    tracking.require_whole(paths)
     typer.echo(tracking.complete(params, paths, running=None).run_id)
 
 
@@ -71,7 +71,8 @@ def show(params: Params, paths: Paths, run_name: str | None = None) -> None:
         console.print("No image was held out for validation or test (data.split): nothing to judge the models by.")
     if run_name is not None:
         console.print(f"MLflow run: {run_name}", markup=False, soft_wrap=True)
-    for warning in [*doubts.of(params), *summary.warnings(judged, history.read(paths.finetune_history))]:
+    warnings = summary.warnings(judged, history.read(paths.finetune_history))
+    for warning in [*doubts.of(params, yaml_file.read(FILE)), *warnings]:
         console.print(f"warning: {warning}", markup=False, soft_wrap=True, style="yellow")
 
 

@@ -295,14 +295,15 @@ class Params(Section):
 
     def flat(self) -> dict[str, Any]:
         """All leaves, keys joined with dots."""
-        return _flatten(self.model_dump())
+        return flattened(self.model_dump())
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of a tree, keys joined with dots."""
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value and f"{prefix}{key}" not in NAMED_BY_USERS:
-            leaves |= _flatten(value, f"{prefix}{key}.")
+            leaves |= flattened(value, f"{prefix}{key}.")
         else:
             leaves[f"{prefix}{key}"] = value
     return leaves

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graft.config import yaml_file
+from graft.config.load import FILE
 from graft.errors import TrackingError
 from graft.pipeline import lock, session
 from graft.runtime import cores
@@ -98,13 +100,13 @@ def before_judging(stage: str, params: Params) -> None:
     server.connect(params.tracking.experiment)
 
 
-def require_whole(params: Params, paths: Paths) -> None:
+def require_whole(paths: Paths) -> None:
     """For `graft log`: raises TrackingError where a file of the pass is missing, or not of these params."""
     if missing := paths.missing():
         raise TrackingError(
             f"{', '.join(missing)}: must exist to be logged. Run `dvc pull`, `dvc checkout` or `dvc repro`."
         )
-    lock.require_current(params.model_dump())
+    lock.require_current(yaml_file.read(FILE))
 
 
 @dataclass(frozen=True)
