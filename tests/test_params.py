@@ -170,8 +170,8 @@ def test_every_key_of_the_default_file_is_explained() -> None:
         ),
         (
             {"backbone.weights": "imagnet"},
-            "backbone.weights: must be an existing file, or must be one of auto, bundled, imagenet, random. Got 'imagnet'. "
-            "Did you mean 'imagenet'?",
+            "backbone.weights: must be an existing file, or must be one of auto, bundled, imagenet, random. "
+            "Got 'imagnet'. Did you mean 'imagenet'?",
         ),
         (
             {"train.head": "conv"},

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,24 +75,38 @@ def live(stage: str, params: Params, paths: Paths) -> Iterator[OnEpoch]:
         return
     with server.faults():
         tracked = _open(client, experiment_id, params, paths)
-    say(f"MLflow run {tracked.run_id} in {server.uri()}")
-    streaming = True
+    say(f"MLflow run {tracked.run_id} in {server.shown()}")
+    with _ending(tracked), _Stream(stage, tracked) as stream:
+        yield stream.on_epoch
 
-    def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
-        nonlocal streaming
-        if not streaming:
+
+class _Stream:
+    """Logs epochs on a thread of its own: training waits for no server. The first failure ends it, with a line."""
+
+    def __init__(self, stage: str, tracked: Tracked) -> None:
+        self._stage, self._tracked, self._failed = stage, tracked, False
+        self._thread = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> _Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=self._failed)
+
+    def on_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        self._thread.submit(self._log, epoch, metrics)
+
+    def _log(self, epoch: int, metrics: dict[str, float]) -> None:
+        if self._failed:
             return
         try:
-            tracked.metrics(mirror.curve(stage, metrics), epoch)
+            self._tracked.metrics(mirror.curve(self._stage, metrics), epoch)
         except Exception as error:  # whatever the store raises, the training is worth more
-            streaming = False
+            self._failed = True
             say(
-                f"note: MLflow failed in epoch {epoch} ({' '.join(str(error).split())[:200]}); training goes on, "
-                "`evaluate` will log the curves from the files"
+                f"note: MLflow failed in epoch {epoch} ({server.reason(error)}); training goes on, `evaluate` will log "
+                "the curves from the files"
             )
-
-    with _ending(tracked):
-        yield on_epoch
 
 
 def before_judging(stage: str, params: Params) -> None:
