@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,91 @@ def test_a_relative_sqlite_path_is_meant_from_the_root(monkeypatch: pytest.Monke
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///own.db")
     assert server.uri() == f"sqlite:///{tmp_path}/own.db"
+
+
+@pytest.mark.parametrize("name", ["a b", "a%20b", "a%2Fb", "a?b", "a#b", "a'b", 'a"b', "caf\u00e9", "%"])
+def test_a_project_lies_where_it_likes(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    connected, experiment = server.connect("x")
+    created = connected.create_run(experiment)
+    connected.log_text(created.info.run_id, "hello", "greeting.txt")
+    assert {path.name for path in Path.cwd().iterdir()} == {"mlflow.db", "mlflow.db.lock", "mlruns"}
+    assert (Path("mlruns") / created.info.run_id / "artifacts" / "greeting.txt").read_text() == "hello"
+
+
+def tables(file: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(file)) as database, database:
+        for statement in statements:
+            database.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        None,
+        ["CREATE TABLE experiments (x)", "CREATE TABLE runs (x)"],
+        ["CREATE TABLE alembic_version (version_num)", "CREATE TABLE runs (x)"],
+    ],
+    ids=["empty file", "no version", "no number"],
+)
+def test_a_half_made_store_is_made_anew(
+    statements: list[str] | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "mlflow.db").touch()
+    (tmp_path / "mlflow.db.new").write_text("what a killed process left")
+    tables(tmp_path / "mlflow.db", *(statements or []))
+    assert server.connect("x")[1] == "1"
+    assert "was half made and held no run; it is mlflow.db.half-made now" in capsys.readouterr().err
+    assert (tmp_path / "mlflow.db.half-made").exists()
+    assert not (tmp_path / "mlflow.db.new").exists()
+
+
+def test_a_store_that_is_damaged_and_holds_runs_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tables(tmp_path / "mlflow.db", "CREATE TABLE runs (x)", "INSERT INTO runs VALUES (1)")
+    with pytest.raises(TrackingError, match="holds 1 runs but not its version. Run `mlflow db upgrade"):
+        server.connect("x")
+    (tmp_path / "mlflow.db").write_bytes(b"no database at all, but some text" * 100)
+    with pytest.raises(TrackingError, match="must be a SQLite store of MLflow's. Got: file is not a database"):
+        server.connect("x")
+
+
+def test_a_moved_project_has_its_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old").mkdir()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path / "old")
+    connected, experiment = server.connect("x")
+    created = connected.create_run(experiment)
+    connected.log_text(created.info.run_id, "hello", "greeting.txt")
+    (tmp_path / "old").rename(tmp_path / "new place")
+    monkeypatch.chdir(tmp_path / "new place")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    connected, _ = server.connect("x")
+    assert "its runs follow it" in capsys.readouterr().err
+    assert Path(connected.download_artifacts(created.info.run_id, "greeting.txt")).read_text() == "hello"
+    later = connected.create_run(experiment)
+    connected.log_text(later.info.run_id, "again", "greeting.txt")
+    assert (tmp_path / "new place" / "mlruns" / later.info.run_id / "artifacts" / "greeting.txt").exists()
+    assert not (tmp_path / "old").exists()
+
+
+def test_passwords_and_statements_are_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:1")
+    assert server.shown() == "http://127.0.0.1:1"
+    with pytest.raises(TrackingError) as caught:
+        server.connect("x")
+    assert "secret" not in str(caught.value)
+    assert "http://127.0.0.1:1 must be a reachable MLflow server" in str(caught.value)
+    error = Exception("no such table\n[SQL: SELECT 1]\n(Background on this error at: https://x.y) http://a:b@c/d")
+    assert server.reason(error) == "no such table"
+    assert server.reason(Exception("at http://a:b@c/d")) == "at http://c/d"
 
 
 @pytest.fixture

@@ -94,6 +94,7 @@ def connect(experiment: str) -> tuple[MlflowClient, str]:
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
         _require_answer(where)
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would print the password, too
     import mlflow
 
     _quiet()
