@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import tarfile
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -227,6 +228,24 @@ def test_folder_accounts_for_every_file(tmp_path: Path, prepare: Prepare) -> Non
     ) in found.said
 
 
+def test_what_was_never_an_image_counts_for_nothing(tmp_path: Path, prepare: Prepare) -> None:
+    """Whatever else is wrong with it: links to nowhere, pipes, control characters in the name."""
+    write_drawings(tmp_path, 3)
+    folder = tmp_path / "circle"
+    (folder / "Icon\r").write_text("x")
+    (folder / "notes.txt").symlink_to("/nowhere/notes.txt")
+    (folder / "README").symlink_to("/etc/hostname")
+    os.mkfifo(folder / "queue")
+    for name in ("@eaDir", "__MACOSX", "lost+found"):
+        (folder / name).mkdir()
+        (folder / name / "copy.png").write_bytes(encoded(drawing("circle", 9)))
+    found = prepare(tmp_path, {"max_bad_fraction": 0.0})
+    assert found.aside == {}
+    ignored = found.catalogue[found.catalogue["state"] == "ignored"]
+    assert len(ignored) == 7
+    assert (found.metrics["used"], found.metrics["quarantined"]) == (9, 0)
+
+
 @pytest.mark.parametrize(
     ("depth", "labels"),
     [
@@ -266,7 +285,7 @@ def test_an_official_split_is_used_as_it_is(tmp_path: Path, validation: str, pre
     ("directories", "message"),
     [
         (("test", "validation"), "has test, validation but no train directory"),
-        (("train", "val", "validation"), "has both validation and val"),
+        (("train", "val", "validation"), "has both val and validation"),
         (("Train", "Test"), "has Test, Train, which look like parts of a split"),
         (("train", "testing"), "has testing, which look like parts of a split"),
         ((), r"must hold directories of jpg, .*images, one per class. Found none in .*, but: no file at all"),
@@ -508,6 +527,21 @@ def test_a_manifest_of_any_kind(listed: Path, kind: str, prepare: Prepare) -> No
     assert found.split["weight"].astype(float).tolist() == rows["trust"].tolist()
 
 
+def test_a_manifest_of_another_system(tmp_path: Path, prepare: Prepare) -> None:
+    """Absolute paths below data.path; names that a Mac wrote decomposed, and the table composed."""
+    rows = ["path,label"]
+    for i in range(6):
+        name = f"caf\u00e9{i}.png"
+        (tmp_path / unicodedata.normalize("NFD", name)).write_bytes(encoded(drawing("circle", i)))
+        path = tmp_path / name if i % 2 else name
+        rows.append(f"{path},c{i % 3}")
+    (tmp_path / "images.csv").write_text("\n".join(rows), encoding="utf-8")
+    found = prepare(tmp_path, source="manifest")
+    assert (found.aside, found.metrics["used"]) == ({}, 6)
+    used = found.catalogue[found.catalogue["state"] == "used"]
+    assert list(used["path"]) == [unicodedata.normalize("NFD", f"caf\u00e9{i}.png") for i in range(6)]
+
+
 def test_split_lists(listed: Path, prepare: Prepare) -> None:
     for name, start, stop, form in (("train", 0, 12, "{}, {}"), ("val", 12, 18, "{},{}"), ("test", 18, 24, "{} {}")):
         lines = [form.format(f"photos/{i:02d}.png", CLASSES[i % 3]) for i in range(start, stop)]
@@ -563,8 +597,8 @@ def test_a_manifest_accounts_for_every_row_and_file(listed: Path, prepare: Prepa
         (
             {"manifest.columns": {"path": "image id", "label": "article", "split": "shopper", "group": None,
                                   "weight": None}},
-            r"images\.csv, row 2: shopper must be one of train, validation, val, test. Got 's0' for '00' "
-            r"\(24 such rows\)",
+            r"images\.csv, row 2: shopper must be one of train, validation, val, valid, dev, eval, test. "
+            r"Got 's0' for '00' \(24 such rows\)",
         ),
         (
             {"manifest.columns": {"path": "image id", "label": "part", "split": None, "group": None,

@@ -101,10 +101,10 @@ def test_a_store_that_is_damaged_and_holds_runs_is_left_alone(monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     tables(tmp_path / "mlflow.db", "CREATE TABLE runs (x)", "INSERT INTO runs VALUES (1)")
-    with pytest.raises(TrackingError, match="holds 1 runs but not its version. Run `mlflow db upgrade"):
+    with pytest.raises(TrackingError, match=r"holds 1 runs but not its version. Run `mlflow db upgrade"):
         server.connect("x")
     (tmp_path / "mlflow.db").write_bytes(b"no database at all, but some text" * 100)
-    with pytest.raises(TrackingError, match="must be a SQLite store of MLflow's. Got: file is not a database"):
+    with pytest.raises(TrackingError, match=r"must be a SQLite store of MLflow's. Got: file is not a database"):
         server.connect("x")
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from graft.features import cache as features
-from graft.runtime.cache import folder_for
+from graft.runtime.cache import place
 
 WIDTH = 160
 
@@ -42,7 +42,7 @@ def info() -> None:
     console.print(table)
     total = sum(one.n_bytes for one in held) / 1e9
     console.print(
-        f"{total:.2f} GB of features in {folder_for(features.KIND)}; limit {features.limit_bytes() / 1e9:g} GB "
+        f"{total:.2f} GB of features in {place() / features.KIND}; limit {features.limit_bytes() / 1e9:g} GB "
         f"({features.LIMIT_VARIABLE})",
         soft_wrap=True,
         highlight=False,
@@ -56,6 +56,8 @@ def prune(
     """Remove the features that were not used for longest, until the rest fits."""
     for one in features.prune(max_gb * 1e9):
         typer.echo(f"removed {one.n_bytes / 1e6:.0f} MB of {one.what['backbone']['name']} ({one.folder.name})")
+    left = sum(one.n_bytes for one in features.held()) / 1e9
+    typer.echo(f"{left:.2f} GB of features are left in {place() / features.KIND}")
 
 
 @app.command()

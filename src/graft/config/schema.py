@@ -44,7 +44,7 @@ class Section(BaseModel):
 class Fractions(Section):
     train: Annotated[float, Field(gt=0, lt=1)]
     validation: Annotated[float, Field(gt=0, lt=1)]
-    test: Annotated[float, Field(gt=0, lt=1)]
+    test: Fraction
 
     @model_validator(mode="after")
     def _sum(self) -> Fractions:

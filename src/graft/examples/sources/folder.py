@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from graft.errors import DataError, listing
 from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName
-from graft.examples.sources.tree import open_tree
+from graft.examples.sources.tree import Entry, open_tree
 
 if TYPE_CHECKING:
     from graft.config.schema import DataParams
 
-SPLIT_LIKE = {"train", "training", "valid", "val", "validation", "test", "testing"}
+SPLIT_LIKE = {*SPLIT_NAMES, "training", "testing"}
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm")
 OTHER_IMAGE_SUFFIXES = (
@@ -30,7 +30,7 @@ OTHER_IMAGE_SUFFIXES = (
 def scan(data: DataParams) -> list[Item]:
     root = Path(data.path)
     entries = open_tree(root).entries()
-    found = [(entry.path, entry.problem or named_as_image(entry.path)) for entry in entries]
+    found = [(entry.path, _against(entry)) for entry in entries]
     directories = {path.split("/", 1)[0] for path, problem in found if problem is None and "/" in path}
     official = _official(root, sorted(directories))
     items = [_item(path, problem, official, data.folder.class_depth) for path, problem in found]
@@ -73,9 +73,19 @@ def _official(root: Path, directories: list[str]) -> bool:
             f"data.path: {root} has {', '.join(official)} but no train directory. "
             "Add it, or move the classes up for a split by data.split.fractions."
         )
-    if {"validation", "val"} <= set(official):
-        raise DataError(f"data.path: {root} has both validation and val. Keep one of them.")
+    for part in set(SPLIT_NAMES.values()):
+        named = [name for name in official if SPLIT_NAMES[name] == part]
+        if len(named) > 1:
+            raise DataError(f"data.path: {root} has both {' and '.join(named)}, which is one part. Keep one of them.")
     return bool(official)
+
+
+def _against(entry: Entry) -> Problem | None:
+    """What stands against a file. What was never meant to be an image is ignored, whatever else is wrong with it."""
+    by_name = named_as_image(entry.path.strip("'\""))
+    if entry.problem is None or (entry.problem.state != IGNORED and by_name is not None and by_name.state == IGNORED):
+        return by_name
+    return entry.problem
 
 
 def named_as_image(path: str) -> Problem | None:

@@ -9,6 +9,8 @@ import csv
 import io
 import math
 import posixpath
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,8 +48,9 @@ def scan(data: DataParams) -> list[Item]:
         ]
     by_path: dict[str, list[Row]] = {}
     for row in rows:
-        by_path.setdefault(_file_path(p.root, row.path, p.suffix), []).append(row)
+        by_path.setdefault(_file_path(Path(data.path), p.root, row.path, p.suffix), []).append(row)
     entries = {entry.path: entry for entry in tree.entries()}
+    by_path = _as_files_are_called(by_path, entries)
     items = [_item(path, same, entries.get(path)) for path, same in by_path.items()]
     if not any(item.problem is None for item in items):
         first = repr(next(iter(by_path))) if by_path else "none"
@@ -168,8 +171,25 @@ def _list(text: str, file: str, split: str) -> list[Row]:
     return rows
 
 
-def _file_path(root: str, path: str, suffix: str) -> str:
-    return posixpath.normpath(posixpath.join(root, path.replace("\\", "/") + suffix))
+def _file_path(data: Path, root: str, path: str, suffix: str) -> str:
+    """Below data.path; an absolute path that leads there too, as the machine that wrote the manifest had it."""
+    path = path.replace("\\", "/") + suffix
+    for above in (data.absolute(), data.resolve()):
+        if path.startswith(f"{above.as_posix()}/"):
+            return posixpath.normpath(path.removeprefix(f"{above.as_posix()}/"))
+    return posixpath.normpath(posixpath.join(root, path))
+
+
+def _as_files_are_called(rows: dict[str, list[Row]], entries: Mapping[str, Entry]) -> dict[str, list[Row]]:
+    """The same rows by the names that files have: é is one character to most systems, e and an accent to a Mac."""
+    composed: dict[str, list[str]] = {}
+    for path in entries:
+        composed.setdefault(unicodedata.normalize("NFC", path), []).append(path)
+    found: dict[str, list[Row]] = {}
+    for path, same in rows.items():
+        alike = composed.get(unicodedata.normalize("NFC", path), [])
+        found.setdefault(alike[0] if path not in entries and len(alike) == 1 else path, []).extend(same)
+    return found
 
 
 def _item(path: str, same: list[Row], entry: Entry | None) -> Item:

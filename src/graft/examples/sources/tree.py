@@ -31,6 +31,9 @@ UNUSABLE = Problem(QUARANTINED, "unusable name", "control characters, or bytes t
 DVC_CACHED = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
 """Where DVC keeps content; with `cache.type symlink` every file of a data set is a link there."""
 
+OF_SYSTEMS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
+"""Folders that archivers, network disks and systems make; what is in them is nobody's image."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -62,7 +65,7 @@ def _entry(path: str, problem: Problem | None) -> Entry:
 
 
 def _hidden(path: str) -> bool:
-    return "/." in f"/{path}" and any(part.startswith(".") and part not in (".", "..") for part in path.split("/"))
+    return any(part in OF_SYSTEMS or (part.startswith(".") and part not in (".", "..")) for part in path.split("/"))
 
 
 class Directory:
@@ -85,7 +88,7 @@ class Directory:
                 pending.pop()
                 continue
             path, entry = found
-            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+            if entry.is_dir(follow_symlinks=False) and not _hidden(entry.name):
                 pending.append(self._inside(path))
             else:
                 yield _entry(path, self._problem(entry))
@@ -102,7 +105,7 @@ class Directory:
         return ((f"{folder}/{entry.name}" if folder else entry.name, entry) for entry in inside)
 
     def _problem(self, entry: os.DirEntry[str]) -> Problem | None:
-        if entry.name.startswith("."):
+        if _hidden(entry.name):
             return Problem(IGNORED, "hidden directory" if os.path.isdir(entry.path) else "hidden file")
         if entry.is_symlink():
             return self._problem_of_link(entry)
@@ -157,7 +160,7 @@ class Archive:
 
     def _problem(self, path: str) -> Problem | None:
         info = self._members[path]
-        if _hidden(path) or path.startswith("__MACOSX/"):
+        if _hidden(path):
             return Problem(IGNORED, "hidden file")
         if path.startswith("/") or ".." in path.split("/"):
             return Problem(QUARANTINED, "unusable name", "leaves the archive")
