@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import shutil
+import subprocess
 import tarfile
 import unicodedata
 import zipfile
@@ -17,12 +18,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from conftest import CLASSES, PreparedData, data_params, drawing, encoded, write_drawings
+from graft.cli import cache as cache_commands
 from graft.errors import DataError, StaleError
 from graft.examples import catalogue
-from graft.examples.sources import SOURCES, keras_datasets
-from graft.examples.sources.base import Item
+from graft.examples.sources import SOURCES, keras_datasets, tree
+from graft.examples.sources.base import QUARANTINED, Item, Problem
 from graft.inputs.image.decode import open_rgb
 
 Prepare = Callable[..., PreparedData]
@@ -374,6 +377,38 @@ def test_an_archive_with_hostile_members(tmp_path: Path, prepare: Prepare) -> No
     }
     assert found.metrics["used"] == 9
     assert not (tmp_path.parent / "out.png").exists()
+
+
+def test_a_tar_that_claims_a_terabyte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sparse member of a small file; and many that are each within the limit."""
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    write_drawings(tmp_path / "images", 2)
+    (tmp_path / "images" / "circle" / "notes.bin").write_bytes(bytes(10**6))
+    for name, size in (("huge.png", 2**40), ("large.png", 2**20)):
+        (tmp_path / "images" / "circle" / name).touch()
+        os.truncate(tmp_path / "images" / "circle" / name, size)
+    command = ["tar", "--sparse", "-cf", str(tmp_path / "images.tar"), "-C", str(tmp_path / "images"), "."]
+    subprocess.run(command, check=True)
+    problems = {item.path: item.problem for item in scan(tmp_path / "images.tar")}
+    assert problems["circle/huge.png"] == Problem(QUARANTINED, "too large", "more than 512 MB unpacked")
+    assert problems["circle/large.png"] is None
+    (packed,) = (tmp_path / "cache" / "archives").glob("*.zip")
+    assert packed.stat().st_size < 2**21
+    monkeypatch.setattr(tree, "LEAST_LIMIT", 2**19)
+    monkeypatch.setattr(tree, "MOST_RATIO", 1)
+    packed.unlink()
+    with pytest.raises(DataError, match=r"must be an archive of images. Its members take more than 0\.\d GB unpacked"):
+        scan(tmp_path / "images.tar")
+    assert CliRunner().invoke(cache_commands.app, ["prune", "--max-gb", "0"]).exit_code == 0
+
+
+def test_a_zip_that_becomes_large_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree, "MOST_BYTES", 2**20)
+    with zipfile.ZipFile(tmp_path / "images.zip", "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("a/bomb.png", bytes(2**21))
+        out.writestr("b/fine.png", encoded(drawing("circle", 1)))
+    problems = {item.path: item.problem and item.problem.reason for item in scan(tmp_path / "images.zip")}
+    assert problems == {"a/bomb.png": "too large", "b/fine.png": None}
 
 
 def test_a_damaged_archive(tmp_path: Path, prepare: Prepare) -> None:

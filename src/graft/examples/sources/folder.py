@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 from graft.errors import DataError, listing
 from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName
-from graft.examples.sources.tree import Entry, open_tree
+from graft.examples.sources.tree import IMAGE_SUFFIXES, Entry, open_tree
 
 if TYPE_CHECKING:
     from graft.config.schema import DataParams
 
 SPLIT_LIKE = {*SPLIT_NAMES, "training", "testing"}
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm")
 OTHER_IMAGE_SUFFIXES = (
     ".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".raw", ".cr2", ".nef", ".dng", ".ico",
     ".tga", ".exr", ".hdr", ".eps", ".pcx",

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import stat
 import tarfile
 import tempfile
@@ -33,6 +34,11 @@ DVC_CACHED = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
 
 OF_SYSTEMS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
 """Folders that archivers, network disks and systems make; what is in them is nobody's image."""
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm")
+TABLES = (".csv", ".tsv", ".parquet", ".txt", ".json", ".jsonl")
+UNPACKED = (*IMAGE_SUFFIXES, *TABLES)
+"""Names of members that are taken out of an archive."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,13 @@ class Directory:
         return file_stamp(f"{self._real}/{path}")
 
 
+MOST_BYTES = 2**29
+"""Of a member that is unpacked into memory: more than the pixels that `data.max_pixels` allows by default."""
+
+CLAIMS_TOO_MUCH = b"claims too much"
+"""The comment of a member that was left out of the copy of a tar for its size."""
+
+
 class Archive:
     """A .zip. If all its directories are in one, as in most archives, that one is not part of the paths."""
 
@@ -164,6 +177,8 @@ class Archive:
             return Problem(IGNORED, "hidden file")
         if path.startswith("/") or ".." in path.split("/"):
             return Problem(QUARANTINED, "unusable name", "leaves the archive")
+        if info.file_size > MOST_BYTES or info.comment == CLAIMS_TOO_MUCH:
+            return Problem(QUARANTINED, "too large", f"more than {MOST_BYTES // 2**20} MB unpacked")
         mode = info.external_attr >> 16
         if stat.S_ISLNK(mode):
             return Problem(QUARANTINED, "link in an archive", "add the file itself")
@@ -206,6 +221,8 @@ def _archive(path: Path) -> Archive:
     except DataError:
         raise
     except Exception as error:  # BadZipFile, TarError, zlib.error, LZMAError, UnicodeError have no common base
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise  # the disk is full, which is no fault of the archive
         raise DataError(
             f"data.path: {path} must be a whole archive. Got: {' '.join(str(error).split())}. Fetch it again."
         ) from None
@@ -228,7 +245,7 @@ def _packed(path: Path) -> Archive:
         try:
             with tarfile.open(path) as tar, zipfile.ZipFile(part, "w") as out, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a name that comes twice
-                _copy(tar, out)
+                _copy(tar, out, max(LEAST_LIMIT, MOST_RATIO * path.stat().st_size), path)
                 _require_whole(tar, path)
             part.flush()
             os.fsync(part.fileno())
@@ -245,7 +262,16 @@ def _sha256(path: str, stamp: str | None) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _copy(tar: tarfile.TarFile, out: zipfile.ZipFile) -> None:
+LEAST_LIMIT, MOST_RATIO = 2**30, 100
+"""What an archive may become, in bytes or as a multiple of its own: images are compressed already."""
+
+
+def _copy(tar: tarfile.TarFile, out: zipfile.ZipFile, most_bytes: int, path: Path) -> None:
+    """Images and tables, piece by piece; of other members the name, so that they are accounted for.
+
+    Raises DataError where the archive becomes more than `most_bytes`.
+    """
+    unpacked = 0
     for member in tar:
         if member.isdir():
             continue
@@ -261,9 +287,23 @@ def _copy(tar: tarfile.TarFile, out: zipfile.ZipFile) -> None:
             linked = member.issym() or member.islnk()
             info.external_attr = (stat.S_IFLNK if linked else stat.S_IFIFO) << 16
             out.writestr(info, b"")
-        else:
-            info.external_attr = (stat.S_IFREG | 0o644) << 16
-            out.writestr(info, source.read())
+            continue
+        info.external_attr = (stat.S_IFREG | 0o644) << 16
+        if not name.lower().endswith(UNPACKED):
+            out.writestr(info, b"")
+            continue
+        if member.size > MOST_BYTES:
+            info.comment = CLAIMS_TOO_MUCH
+            out.writestr(info, b"")
+            continue
+        unpacked += member.size
+        if unpacked > most_bytes:
+            raise DataError(
+                f"data.path: {path} must be an archive of images. Its members take more than {most_bytes / 1e9:.1f} GB "
+                "unpacked, which no images do. Fetch it again, or unpack it yourself and name the directory."
+            )
+        with out.open(info, "w") as target:
+            shutil.copyfileobj(source, target, 2**20)
 
 
 def _require_whole(tar: tarfile.TarFile, path: Path) -> None:
