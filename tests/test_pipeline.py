@@ -413,7 +413,7 @@ def test_a_server_that_does_not_answer_stops_before_training(project: Project) -
     done = project.run("dvc", "repro", ok=False, MLFLOW_TRACKING_URI=address)
     assert done.returncode != 0
     assert f"graft: MLFLOW_TRACKING_URI: {address} must be a reachable MLflow server. Got: " in done.stderr
-    assert "Nothing was trained." in done.stderr
+    assert "Nothing was computed." in done.stderr
     assert "epoch" not in done.stderr
     assert "Traceback" not in done.stderr
     project.run("git", "checkout", "params.yaml")

@@ -177,7 +177,7 @@ class DataParams(Section):
 class BackboneParams(Section):
     name: str
     alpha: Positive | None
-    input_size: Count
+    input_size: Annotated[int, Field(ge=1, le=4096)]
     resize: Resize
     interpolation: Interpolation
     weights: str

@@ -136,10 +136,13 @@ def _disk_bytes(folder: Path) -> int:
 def limit_bytes() -> float:
     """The bytes that all features together may take, from GRAFT_CACHE_GB."""
     try:
-        return float(os.environ.get(LIMIT_VARIABLE, LIMIT_GB)) * 1e9
+        given = float(os.environ.get(LIMIT_VARIABLE, LIMIT_GB))
+        if not 0 <= given < math.inf:
+            raise ValueError
+        return given * 1e9
     except ValueError:
         say(
-            f"note: {LIMIT_VARIABLE}: must be a number of gigabytes. Got {os.environ[LIMIT_VARIABLE]!r}; "
+            f"note: {LIMIT_VARIABLE}: must be a number of gigabytes, 0 or more. Got {os.environ[LIMIT_VARIABLE]!r}; "
             f"using {LIMIT_GB:g}"
         )
         return LIMIT_GB * 1e9
