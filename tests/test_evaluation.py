@@ -207,8 +207,9 @@ def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> layout.Paths:
         (tmp_path / name).write_bytes((REPOSITORY / name).read_bytes())
     paths = layout.read()
     history.write(history.empty(), paths.finetune_history)
-    for path in (paths.metrics, paths.summary):
+    for path in (paths.metrics, paths.summary, paths.split):
         path.parent.mkdir(parents=True, exist_ok=True)
+    paths.split.write_text("path,label,split\n")
     paths.summary.write_text("{}")
     return paths
 
@@ -242,3 +243,9 @@ def test_a_result_is_compared_with_the_last_commit(
     result.summary.write_text(json.dumps(summary.few(judged) | {"test_accuracy": 0.8}))
     runs.result()
     assert "Against the last commit: test_accuracy +0.0500.\n" in capsys.readouterr().out
+    (tmp_path / "dvc.lock").write_text("stages: {prepare: {outs: [{path: data/prepared/split.csv, md5: other}]}}")
+    subprocess.run(["git", "add", "dvc.lock"], cwd=tmp_path, check=True)
+    subprocess.run(["git", *identity, "commit", "-qm", "lock"], cwd=tmp_path, check=True)
+    (tmp_path / "dvc.lock").unlink()
+    runs.result()
+    assert "Against the last commit, on other data or another split: test_acc" in capsys.readouterr().out

@@ -212,7 +212,6 @@ def test_folder_accounts_for_every_file(tmp_path: Path, prepare: Prepare) -> Non
         ".git": "hidden directory",
         "circle/.DS_Store": "hidden file",
         "circle/notes.txt": "not the name of an image file",
-        "square": "link to a directory, not followed",
     }
     names = ("unusable name", "control characters, or bytes that are not UTF-8")
     assert found.aside == {
@@ -220,14 +219,14 @@ def test_folder_accounts_for_every_file(tmp_path: Path, prepare: Prepare) -> Non
         "'circle/caf\\udce9.png'": names,
         "circle/scan.tiff": ("format not read", ".tiff; convert it to PNG or JPEG"),
         "loose.png": ("no label", "not in a class directory"),
+        "square": ("link to a directory", "DVC does not see what changes below it; copy it here"),
     }
     used = found.catalogue[found.catalogue["state"] == "used"].set_index("path")
     assert len(used) == 11
     assert used.loc["circle/deeper/x.JPG", "label"] == "circle"
     assert used.loc["circle/wide\u3000space, né.png", "label"] == "circle"
     assert (
-        "4 other files ignored: hidden directory (1), hidden file (1), link to a directory, not followed (1), "
-        "not the name of an image file (1)"
+        "3 other files ignored: hidden directory (1), hidden file (1), not the name of an image file (1)"
     ) in found.said
 
 
@@ -302,7 +301,7 @@ def test_folders_that_are_refused(tmp_path: Path, directories: tuple[str, ...], 
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.path: must be a directory or an archive \(.zip, .tar.*Got '.*/none'"):
+    with pytest.raises(DataError, match=r"data\.path: '.*/none' does not exist, seen from"):
         scan(tmp_path / "none")
     (tmp_path / "text.zip").write_text("no archive")
     with pytest.raises(
@@ -716,3 +715,28 @@ def test_the_catalogue_survives_its_file(tmp_path: Path) -> None:
     written = catalogue.Catalogue(pd.DataFrame(rows, columns=list(catalogue.COLUMNS)))
     written.write(tmp_path / "catalogue.csv")
     assert catalogue.read(tmp_path / "catalogue.csv").used["label"].tolist() == ["007", "NA", "true", "né"]
+
+
+def test_what_a_newcomer_points_at_gets_the_sentence_that_helps(tmp_path: Path, prepare: Prepare) -> None:
+    with pytest.raises(DataError, match=r"photos' does not exist, seen from"):
+        scan(tmp_path / "photos")
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "a.png").write_bytes(encoded(drawing("circle", 1)))
+    with pytest.raises(DataError, match=r"must hold a directory for each class. Got 1 images in .* such as a.png"):
+        scan(tmp_path / "flat")
+    write_drawings(tmp_path / "nested" / "photos", 3)
+    (tmp_path / "nested" / "notes.txt").touch()
+    with pytest.raises(DataError, match=r"If circle, cross, stripes below it are the classes, let data.path end"):
+        prepare(tmp_path / "nested")
+
+
+def test_whole_numbers_are_one_class_however_they_are_written(tmp_path: Path, prepare: Prepare) -> None:
+    for i in range(6):
+        (tmp_path / f"{i}.png").write_bytes(encoded(drawing("circle", i)))
+    rows = [f"{i}.png,{label}" for i, label in enumerate(("1", "1.0", "2", "2.0", "1", "2"))]
+    (tmp_path / "images.csv").write_text("\n".join(["path,label", *rows]))
+    found = prepare(tmp_path, source="manifest")
+    assert sorted(set(found.split["label"])) == ["1", "2"]
+    assert "labels are whole numbers, and some are written like 1.0: 1.0 is 1" in found.said
+    (tmp_path / "images.csv").write_text("\n".join(["path,label", *rows[:5], "5.png,v2.0"]))
+    assert set(prepare(tmp_path, source="manifest").split["label"]) == {"1", "1.0", "2", "2.0", "v2.0"}

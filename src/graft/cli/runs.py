@@ -14,7 +14,7 @@ from graft.config import doubts, yaml_file
 from graft.config.load import FILE, load
 from graft.errors import StaleError
 from graft.evaluation import summary
-from graft.pipeline import layout
+from graft.pipeline import layout, lock
 
 if TYPE_CHECKING:
     from graft.config.schema import Params
@@ -114,8 +114,11 @@ def _changes(paths: Paths) -> str:
         before: dict[str, float] = json.loads(committed or b"{}")
     except ValueError:  # in the middle of a merge
         before = {}
+    text = git.committed(Path.cwd(), lock.LOCK)
+    split = lock.outputs(text.decode("utf-8", "replace")).get(str(paths.split)) if text else None
+    where = "" if split in (None, lock.md5_of(paths.split)) else ", on other data or another split"
     shared = [name for name in now if name in before]
     if not shared:
         return "The last commit has no result to compare with: commit this one (`git add . && git commit`)."
     differences = [f"{name} {now[name] - before[name]:+.4f}" for name in shared if now[name] != before[name]]
-    return f"Against the last commit: {', '.join(differences) or 'the same'}."
+    return f"Against the last commit{where}: {', '.join(differences) or 'the same'}."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from graft.errors import DataError, listing
 from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName
-from graft.examples.sources.tree import IMAGE_SUFFIXES, Entry, open_tree
+from graft.examples.sources.tree import IMAGE_SUFFIXES, LINKED, Entry, open_tree
 
 if TYPE_CHECKING:
     from graft.config.schema import DataParams
@@ -24,6 +24,9 @@ OTHER_IMAGE_SUFFIXES = (
     ".tga", ".exr", ".hdr", ".eps", ".pcx",
 )  # fmt: skip
 """Names of images that graft does not read; they are not taken for strays."""
+
+
+LOOSE = Problem(QUARANTINED, "no label", "not in a class directory")
 
 
 def scan(data: DataParams) -> list[Item]:
@@ -41,6 +44,13 @@ def require_images(items: list[Item], root: Path) -> None:
     """Raises DataError where no item may be an image, with the reasons."""
     if any(item.problem is None for item in items):
         return
+    loose = [item for item in items if item.problem == LOOSE]
+    if loose:
+        raise DataError(
+            f"data.path: must hold a directory for each class. Got {len(loose)} images in {str(root)!r} itself, such "
+            f"as {loose[0].path}. Put those of a class into a directory that is called like it, or list them with "
+            "their labels in a table (data.source: manifest)."
+        )
     reasons = Counter(item.problem.reason for item in items if item.problem)
     found = listing(f"{reason} ({n})" for reason, n in reasons.most_common()) or "no file at all"
     raise DataError(
@@ -82,9 +92,10 @@ def _official(root: Path, directories: list[str]) -> bool:
 def _against(entry: Entry) -> Problem | None:
     """What stands against a file. What was never meant to be an image is ignored, whatever else is wrong with it."""
     by_name = named_as_image(entry.path.strip("'\""))
-    if entry.problem is None or (entry.problem.state != IGNORED and by_name is not None and by_name.state == IGNORED):
+    if entry.problem is None:
         return by_name
-    return entry.problem
+    a_file = entry.problem.state != IGNORED and entry.problem != LINKED
+    return by_name if a_file and by_name is not None and by_name.state == IGNORED else entry.problem
 
 
 def named_as_image(path: str) -> Problem | None:
@@ -111,8 +122,8 @@ def _item(path: str, problem: Problem | None, official: bool, class_depth: int |
     if problem is None and outside:
         problem = Problem(QUARANTINED, "no label", "outside train, validation and test")
     elif problem is None and not label:
-        missing = f"fewer than {depth} directories above it" if depth > 1 else "not in a class directory"
-        problem = Problem(QUARANTINED, "no label", missing)
+        missing = Problem(QUARANTINED, "no label", f"fewer than {depth} directories above it")
+        problem = missing if depth > 1 else LOOSE
     return Item(path, label, split, problem)
 
 

@@ -9,9 +9,10 @@ import csv
 import io
 import math
 import posixpath
+import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from graft.errors import DataError, listing, unknown
 from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName, plain
 from graft.examples.sources.folder import named_as_image
 from graft.examples.sources.tree import Entry, Tree, open_tree
+from graft.runtime.progress import say
 
 if TYPE_CHECKING:
     from graft.config.schema import ColumnsParams, DataParams
@@ -47,7 +49,7 @@ def scan(data: DataParams) -> list[Item]:
             row for split, file in p.lists.given.items() for row in _list(_text(_read(tree, file), file), file, split)
         ]
     by_path: dict[str, list[Row]] = {}
-    for row in rows:
+    for row in _whole_numbers(rows):
         by_path.setdefault(_file_path(Path(data.path), p.root, row.path, p.suffix), []).append(row)
     entries = {entry.path: entry for entry in tree.entries()}
     by_path = _as_files_are_called(by_path, entries)
@@ -63,6 +65,15 @@ def scan(data: DataParams) -> list[Item]:
         if path not in named:
             items.append(Item(path, "", None, Problem(IGNORED, "not in the manifest")))
     return items
+
+
+def _whole_numbers(rows: list[Row]) -> list[Row]:
+    """Labels that are whole numbers, some of them as `1.0`: a table's writer knew no other kind of number."""
+    labels = {row.label for row in rows if row.label}
+    if not all(re.fullmatch(r"-?\d+(\.0+)?", label) for label in labels) or not any("." in label for label in labels):
+        return rows
+    say(f"note: labels are whole numbers, and some are written like {min(x for x in labels if '.' in x)}: 1.0 is 1")
+    return [replace(row, label=row.label.partition(".")[0]) for row in rows]
 
 
 def _read(tree: Tree, file: str) -> bytes:

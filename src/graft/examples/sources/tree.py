@@ -29,6 +29,7 @@ from graft.runtime.progress import say
 
 SPECIAL = "a pipe, socket or device"
 UNUSABLE = Problem(QUARANTINED, "unusable name", "control characters, or bytes that are not UTF-8")
+LINKED = Problem(QUARANTINED, "link to a directory", "DVC does not see what changes below it; copy it here")
 DVC_CACHED = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
 """Where DVC keeps content; with `cache.type symlink` every file of a data set is a link there."""
 
@@ -62,6 +63,11 @@ def open_tree(path: Path) -> Tree:
         return Directory(path)
     if path.is_file():
         return _archive(path)
+    if not path.exists():
+        raise DataError(
+            f"data.path: {str(path)!r} does not exist, seen from {str(Path.cwd())!r}. Name the directory of the "
+            "images, or an archive of it (.zip, .tar, .tar.gz)."
+        )
     raise DataError(f"data.path: must be a directory or an archive (.zip, .tar, .tar.gz). Got {str(path)!r}.")
 
 
@@ -121,7 +127,7 @@ class Directory:
 
     def _problem_of_link(self, entry: os.DirEntry[str]) -> Problem | None:
         if os.path.isdir(entry.path):
-            return Problem(IGNORED, "link to a directory, not followed")
+            return LINKED
         target = os.path.realpath(entry.path)
         if not os.path.exists(target):
             return Problem(QUARANTINED, "broken link", f"to {os.readlink(entry.path)}")
