@@ -171,7 +171,7 @@ def test_a_crashed_stage_is_resumed_by_the_same_code(inputs: layout.Paths, tmp_p
     (resumed,) = client(tmp_path).search_runs(["1"])
     assert resumed.info.run_id == crashed.info.run_id
     assert resumed.info.status == "FINISHED"
-    history = client(tmp_path).get_metric_history(resumed.info.run_id, "while_training/loss")
+    history = client(tmp_path).get_metric_history(resumed.info.run_id, "while_training_loss")
     assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0)]
 
 

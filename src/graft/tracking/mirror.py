@@ -66,7 +66,7 @@ CURVE = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 def curve(stage: str, metrics: Mapping[str, float]) -> dict[str, float]:
     """An epoch's metrics by their names in MLflow."""
-    return {f"{CURVES[stage]}/{name}": float(metrics[name]) for name in CURVE if name in metrics}
+    return {f"{CURVES[stage]}_{name}": float(metrics[name]) for name in CURVE if name in metrics}
 
 
 def outputs_digest(paths: Paths) -> str:
@@ -132,7 +132,7 @@ def _log_figures(tracked: Tracked, paths: Paths, model_id: str, digest: str) -> 
         for name, value in summary.figures(judged, shipped).items()
     ]
     metrics += [
-        Metric(f"{WITHOUT_FINETUNING}/{name}", value, now, 0)
+        Metric(f"{WITHOUT_FINETUNING}_{name}", value, now, 0)
         for model in judged
         if model != shipped
         for name, value in summary.figures(judged, model).items()
