@@ -335,6 +335,16 @@ def test_one_override_changes_one_line(tmp_path: Path, override: str, line: str 
     yaml_file.read_by_people(path)
 
 
+@pytest.mark.parametrize(
+    "name", ["graft.complete", "mlflow.runName", "dvc.exp_name", "", "a=b,c*", "bad!?", "/a", "../a", "a//b", "x" * 251]
+)
+def test_tags_that_are_not_the_users_are_refused(params_with: Callable[..., Path], name: str) -> None:
+    (fault,) = faults(params_with({"tracking.tags": {"team": "one", name: "x"}}))
+    assert fault.startswith("tracking.tags: a tag must ")
+    assert fault.endswith(f"Got {name!r}.")
+    load(params_with({"tracking.tags": {"team": "one", "who/where: x": "y" * 8000}}))
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     assert faults(tmp_path / "params.yaml") == ("must exist. Run the command in the project's root.",)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import socket
 import sys
 import threading
@@ -465,6 +466,16 @@ def test_graft_log_makes_the_run_anew_from_files(project: Project, tmp_path: Pat
     assert run.data.params == original.data.params
     assert all(run.data.tags[f"graft.stage.{stage}"].startswith("cached ") for stage in ALL)
     assert run.data.tags["graft.outputs"] == original.data.tags["graft.outputs"]
+
+
+def test_graft_log_notices_deleted_artifacts(project: Project) -> None:
+    run_id = project.run("graft", "log").stdout.strip()
+    shutil.rmtree(project.folder / "mlruns" / run_id)
+    done = project.run("graft", "log")
+    assert f"the artefacts of MLflow run {run_id} are gone; logged anew" in done.stderr
+    assert done.stdout.strip() == run_id
+    assert (project.folder / "mlruns" / run_id / "artifacts" / "plots" / "curves.png").exists()
+    assert "reproduced" in project.run("graft", "log").stderr
 
 
 def test_graft_log_refuses_files_of_other_params(project: Project) -> None:

@@ -101,7 +101,7 @@ def test_a_store_that_is_damaged_and_holds_runs_is_left_alone(monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     tables(tmp_path / "mlflow.db", "CREATE TABLE runs (x)", "INSERT INTO runs VALUES (1)")
-    with pytest.raises(TrackingError, match=r"holds 1 runs but not its version. Run `mlflow db upgrade"):
+    with pytest.raises(TrackingError, match=r"holds 1 runs of another one. Copy it, then run `mlflow db upgrade"):
         server.connect("x")
     (tmp_path / "mlflow.db").write_bytes(b"no database at all, but some text" * 100)
     with pytest.raises(TrackingError, match=r"must be a SQLite store of MLflow's. Got: file is not a database"):
@@ -129,6 +129,24 @@ def test_a_moved_project_has_its_runs(
     assert not (tmp_path / "old").exists()
 
 
+def test_other_places_are_left_where_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only what was the project's own follows it, to the letter: `_` is no wildcard."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    connected, _ = server.connect("x")
+    shared = connected.create_experiment("shared", artifact_location="file:///data/shared/mlruns")
+    file, old = tmp_path / "mlflow.db", "file:///o/a_c/mlruns"
+    tables(
+        file,
+        f"UPDATE experiments SET artifact_location = '{old}' WHERE name = 'x'",
+        f"UPDATE experiment_tags SET value = '{old}' WHERE key = 'graft.artifacts'",
+    )
+    alike = connected.create_experiment("alike", artifact_location="file:///o/abc/mlruns")
+    connected, experiment = server.connect("x")
+    places = [connected.get_experiment(one).artifact_location for one in (experiment, shared, alike)]
+    assert places == [(tmp_path / "mlruns").as_uri(), "file:///data/shared/mlruns", "file:///o/abc/mlruns"]
+
+
 def test_passwords_and_statements_are_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:1")
     assert server.shown() == "http://127.0.0.1:1"
@@ -138,7 +156,8 @@ def test_passwords_and_statements_are_not_told(monkeypatch: pytest.MonkeyPatch) 
     assert "http://127.0.0.1:1 must be a reachable MLflow server" in str(caught.value)
     error = Exception("no such table\n[SQL: SELECT 1]\n(Background on this error at: https://x.y) http://a:b@c/d")
     assert server.reason(error) == "no such table"
-    assert server.reason(Exception("at http://a:b@c/d")) == "at http://c/d"
+    for user in ("a:b", "a:p@ss", "a:b/c"):
+        assert server.reason(Exception(f"at http://{user}@c/d")) == "at http://c/d"
 
 
 @pytest.fixture

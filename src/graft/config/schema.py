@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import posixpath
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 SourceName = Literal["digits", "folder", "manifest", "mnist", "fashion_mnist", "cifar10", "cifar100"]
@@ -28,7 +29,10 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
-OWN_FAULTS = ("sum", "fold", "columns", "files", "classes")
+OTHERS_TAGS = ("graft.", "mlflow.", "dvc.")
+"""How the tags begin that graft, MLflow and DVC set themselves."""
+
+OWN_FAULTS = ("sum", "fold", "columns", "files", "classes", "tags")
 """Kinds of fault whose sentence is written here, not by pydantic."""
 
 NAMED_BY_USERS = ("data.classes", "tracking.tags")
@@ -278,6 +282,21 @@ class TrackingParams(Section):
     experiment: Annotated[str, Field(min_length=1)]
     run_name: str | None
     tags: dict[str, str]
+
+    @field_validator("tags")
+    @classmethod
+    def _tags(cls, tags: dict[str, str]) -> dict[str, str]:
+        for name, value in tags.items():
+            if name.startswith(OTHERS_TAGS):
+                fault = f"must not begin with {' or '.join(OTHERS_TAGS)}, which are not yours"
+            elif not re.fullmatch(r"[\w.\- :/]{1,250}", name) or posixpath.normpath(name) != name or name[0] in "/.":
+                fault = "must be 1 to 250 letters, digits, and any of _ - . : / or blanks, as MLflow takes them"
+            elif len(value) > 8000:
+                fault = f"must have a value of at most 8,000 characters, not {len(value):,}"
+            else:
+                continue
+            raise PydanticCustomError("tags", "a tag {fault}. Got {name}.", {"fault": fault, "name": repr(name)})
+        return tags
 
 
 class Params(Section):

@@ -57,7 +57,7 @@ def shown() -> str:
 
 
 def _without_password(text: str) -> str:
-    return re.sub(r"://[^/@\s]*@", "://", text)
+    return re.sub(r"://\S*@", "://", text)
 
 
 @contextmanager
@@ -126,7 +126,8 @@ def _experiment(client: MlflowClient, name: str, artifacts: Path | None) -> str:
         return str(found.experiment_id)
     try:
         location = artifacts.as_uri() if artifacts else None
-        return str(client.create_experiment(name, artifact_location=location, tags=KIND))
+        tags = KIND | ({store.PLACE: location} if location else {})
+        return str(client.create_experiment(name, artifact_location=location, tags=tags))
     except MlflowException:
         found = client.get_experiment_by_name(name)  # someone else made it on the same server
         if found is None:

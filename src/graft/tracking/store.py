@@ -11,6 +11,9 @@ from graft.runtime.progress import say
 
 NEW, ASIDE = ".new", ".half-made"
 
+PLACE = "graft.artifacts"
+"""A tag of the project's own experiments: where it was when they were made. Others lie where their makers wanted."""
+
 PLACES = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
 """Table -> the column that says where artifacts lie."""
 
@@ -43,12 +46,14 @@ def make_whole(file: Path) -> None:
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether all tables are there. Raises TrackingError where the file has runs and is not, or is no database."""
+    """Whether it is as this MLflow makes it. Raises TrackingError where it has runs and is not, or is no database."""
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
     try:
         with closing(sqlite3.connect(file, timeout=60)) as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             version = "alembic_version" in tables and database.execute("SELECT * FROM alembic_version").fetchone()
-            if version and "runs" in tables and "experiments" in tables:
+            if version and version[0] == _get_latest_schema_revision():
                 return True
             runs = database.execute("SELECT count(*) FROM runs").fetchone()[0] if "runs" in tables else 0
     except sqlite3.DatabaseError as error:
@@ -58,8 +63,8 @@ def _is_whole(file: Path) -> bool:
         ) from None
     if runs:
         raise TrackingError(
-            f"{file}: must have all tables of MLflow's, and holds {runs} runs but not its version. Run `mlflow db "
-            f"upgrade sqlite:///{file.name}`, or move it away."
+            f"{file}: must have the tables of this MLflow, and holds {runs} runs of another one. Copy it, then run "
+            f"`mlflow db upgrade sqlite:///{file.name}`; or move it away."
         )
     return False
 
@@ -70,15 +75,15 @@ def follow(file: Path, artifacts: str) -> None:
     artifacts: the address of the project's own folder of artifacts.
     """
     with closing(sqlite3.connect(file, timeout=60)) as database, database:
-        known = {place for (place,) in database.execute("SELECT artifact_location FROM experiments") if place}
-        name = artifacts.rpartition("/")[2]
-        former = [place for place in known if place.startswith("file://") and place.endswith(f"/{name}")]
-        for old in former:
-            if old == artifacts:
-                continue
+        noted = database.execute("SELECT value FROM experiment_tags WHERE key = ?", (PLACE,))
+        for old in sorted({place for (place,) in noted} - {artifacts}):
             for table, column in PLACES.items():
                 database.execute(
-                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR {column} LIKE ?",
-                    (artifacts, len(old) + 1, old, f"{old}/%"),
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column} || '/', 1, ?) = ?",
+                    (artifacts, len(old) + 1, len(old) + 1, f"{old}/"),
                 )
+            database.execute(
+                "UPDATE experiment_tags SET value = ? WHERE key = ? AND value = ?", (artifacts, PLACE, old)
+            )
+            name = artifacts.rpartition("/")[2]
             say(f"note: the project was at {old.removeprefix('file://').removesuffix(f'/{name}')}; its runs follow it")
