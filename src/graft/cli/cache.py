@@ -11,10 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from graft.features import cache as features
-from graft.runtime.cache import place
+from graft.runtime.cache import ARCHIVES, place
 
 WIDTH = 160
-ARCHIVES = "archives"
 
 app = typer.Typer(help="Look after graft's own cache, which only saves time.", no_args_is_help=True)
 

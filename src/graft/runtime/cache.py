@@ -19,6 +19,9 @@ from platformdirs import user_cache_dir
 from graft.errors import DataError
 from graft.runtime.progress import say
 
+ARCHIVES = "archives"
+"""The part that holds copies of archives which cannot be read at random."""
+
 SETTLED_SECONDS = 2.0
 """A file written this recently could change again without a newer time (as git's index holds)."""
 

@@ -145,13 +145,14 @@ def complete(params: Params, paths: Paths, running: str | None) -> Logged:
     this = {PASS: pass_id(params, paths), COMPLETE: "true"}
     with server.faults():
         same = _find(client, experiment_id, this | {OUTPUTS: digest})
-        if same is not None and not client.list_artifacts(same.info.run_id):
-            say(f"note: the artefacts of MLflow run {same.info.run_id} are gone; logged anew")
-            mirror.log(Tracked(client, same.info.run_id, same.info.run_name), params, paths, running)
-            return Logged(same.info.run_id, same.info.run_name)
         if same is not None:
-            say(f"reproduced: the same bytes as MLflow run {same.info.run_name} ({same.info.run_id})")
-            return Logged(same.info.run_id, same.info.run_name)
+            run_id, name = same.info.run_id, same.info.run_name
+            if client.list_artifacts(run_id):
+                say(f"reproduced: the same bytes as MLflow run {name} ({run_id})")
+            else:
+                say(f"note: the artefacts of MLflow run {run_id} are gone; logged anew")
+                mirror.log(Tracked(client, run_id, name), params, paths, running)
+            return Logged(run_id, name)
         other = _find(client, experiment_id, this)
         if other is not None:
             say(f"note: same inputs as MLflow run {other.info.run_id}, but other outputs; logged as a new run")

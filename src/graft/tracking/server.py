@@ -45,10 +45,15 @@ def uri() -> str:
     """
     given = os.environ.get("MLFLOW_TRACKING_URI")
     if not given:
-        return f"{SQLITE}{store.escaped(root() / STORE)}"
+        return _own_uri()
     if given.startswith(SQLITE) and not given.startswith(f"{SQLITE}/"):
         return f"{SQLITE}{store.escaped(root())}/{given.removeprefix(SQLITE)}"
     return given
+
+
+def _own_uri() -> str:
+    """Of the project's own store."""
+    return f"{SQLITE}{store.escaped(root() / STORE)}"
 
 
 def shown() -> str:
@@ -99,14 +104,13 @@ def connect(experiment: str) -> tuple[MlflowClient, str]:
 
     _quiet()
     local = where.startswith(SQLITE)
-    own = "MLFLOW_TRACKING_URI" not in os.environ or where == f"{SQLITE}{store.escaped(root() / STORE)}"
     file = Path(unquote(where.removeprefix(SQLITE).split("?")[0])) if local else root() / ".graft" / "mlflow"
     with faults():
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock", timeout=LOCK_WITHIN_SECONDS):
             if local:
                 store.make_whole(file)
-            if own:
+            if where == _own_uri():
                 store.follow(file, (root() / ARTIFACTS).as_uri())
             mlflow.set_tracking_uri(where)
             client = mlflow.MlflowClient(where)

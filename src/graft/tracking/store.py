@@ -74,6 +74,7 @@ def follow(file: Path, artifacts: str) -> None:
 
     artifacts: the address of the project's own folder of artifacts.
     """
+    name = artifacts.rpartition("/")[2]
     with closing(sqlite3.connect(file, timeout=60)) as database, database:
         noted = database.execute("SELECT value FROM experiment_tags WHERE key = ?", (PLACE,))
         for old in sorted({place for (place,) in noted} - {artifacts}):
@@ -85,5 +86,4 @@ def follow(file: Path, artifacts: str) -> None:
             database.execute(
                 "UPDATE experiment_tags SET value = ? WHERE key = ? AND value = ?", (artifacts, PLACE, old)
             )
-            name = artifacts.rpartition("/")[2]
             say(f"note: the project was at {old.removeprefix('file://').removesuffix(f'/{name}')}; its runs follow it")

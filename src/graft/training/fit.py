@@ -169,8 +169,8 @@ def _check(p: Optimization, train: Examples, validation: Examples) -> None:
 
 
 def _check_finite(p: Optimization, epoch: int, metrics: dict[str, float]) -> None:
-    for name in {"loss", p.monitor} & set(metrics):
-        if not math.isfinite(metrics[name]):
+    for name in ("loss", p.monitor):  # of epoch 0 there may be no loss
+        if name in metrics and not math.isfinite(metrics[name]):
             raise TrainingError(
                 f"{name}: became {metrics[name]} in epoch {epoch}. "
                 f"Lower learning_rate (it is {p.learning_rate:g}) or raise warmup_steps."

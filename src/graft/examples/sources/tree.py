@@ -24,7 +24,7 @@ from typing import IO, Any, Protocol
 
 from graft.errors import DataError
 from graft.examples.sources.base import IGNORED, QUARANTINED, Problem, Reader, plain
-from graft.runtime.cache import file_stamp, folder_for
+from graft.runtime.cache import ARCHIVES, file_stamp, folder_for
 from graft.runtime.progress import say
 
 SPECIAL = "a pipe, socket or device"
@@ -239,7 +239,7 @@ def _archive(path: Path) -> Archive:
 
 def _packed(path: Path) -> Archive:
     """The tar as an uncompressed zip in the cache, made where it is not there, or not whole."""
-    packed = folder_for("archives") / f"{_sha256(str(path), file_stamp(os.path.realpath(path)))}.zip"
+    packed = folder_for(ARCHIVES) / f"{_sha256(str(path), file_stamp(os.path.realpath(path)))}.zip"
     if packed.exists():
         try:
             return Archive(packed, packed.name)
