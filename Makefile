@@ -7,7 +7,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro clothing test test-all portable check format bench pretrain table cuts portable-table lock clean
+.PHONY: help install repro clothing test test-all stress portable check format bench pretrain table cuts portable-table lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ test: $(INSTALLED)  ## Run the test suite
 
 test-all: $(INSTALLED)  ## Run every test, the largest networks too
 	pytest -m "slow or not slow"
+
+stress: $(INSTALLED)  ## Kill runs at random moments, take the server away (docs/stress.md)
+	pytest -m stress -n 1
 
 portable: $(INSTALLED)  ## Compare features and training with an emulated Haswell (needs qemu-user; four minutes)
 	python tests/portable/compare.py

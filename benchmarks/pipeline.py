@@ -45,7 +45,7 @@ def main() -> None:
             project = here / f"project{k}"
             make_project(project, PROTOCOL | {"data.path": str(photos), "numerics": options.numerics})
             cold.append(timed(["dvc", "repro"], project, here / f"cache{k}")[0])
-            metrics = json.loads((project / "metrics" / "evaluate.json").read_text())
+            metrics = json.loads((project / "data" / "evaluation.json").read_text())
             accuracies.append(metrics["head"]["test"]["accuracy"])
             print(f"cold {cold[-1]:.1f} s, test accuracy {accuracies[-1]:.4f}", flush=True)
             params = project / "params.yaml"

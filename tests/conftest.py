@@ -106,10 +106,14 @@ def changed(tree: dict[str, Any], changes: dict[str, Any] | None) -> dict[str, A
 
 
 def params_of(changes: dict[str, Any] | None = None, tree: dict[str, Any] | None = None) -> Any:
-    """params.yaml as graft reads it, with changes; tree: another than the default one."""
+    """params.yaml as graft reads it, with changes, not checked as a whole; tree: another than the default one."""
+    from graft.config import automatic
     from graft.config.schema import Params
 
-    return Params.model_validate(changed(tree or default_params(), changes))
+    params = Params.model_validate(changed(tree or default_params(), changes))
+    backbone = automatic.backbone(params.backbone)
+    finetune = automatic.finetune(params.finetune, backbone.name)
+    return params.model_copy(update={"backbone": backbone, "finetune": finetune})
 
 
 def data_params(changes: dict[str, Any] | None = None) -> Any:

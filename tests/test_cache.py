@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from conftest import REPOSITORY, PreparedData, drawing, encoded, params_of, paths_in, tiny_params, write_drawings
 from graft.backbones import build, cuts
-from graft.errors import BackboneError, StaleError
+from graft.cli import cache as cache_commands
+from graft.errors import BackboneError, DataError, StaleError
 from graft.examples import catalogue
 from graft.features import cache, compute, engines, plan, sink, staleness, store
 from graft.features.engines.base import CannotRunError, Engine, Forward
@@ -28,6 +30,7 @@ from graft.inputs.batches import Task
 from graft.inputs.image import augment
 from graft.inputs.image.decode import Resizing, decode
 from graft.inputs.spec import Arrays
+from graft.runtime import cache as runtime_cache
 from graft.stages import extract
 
 Prepare = Callable[..., PreparedData]
@@ -358,6 +361,38 @@ def test_a_stopped_extraction_goes_on_where_it_was(extraction: Extraction, monke
         extraction.run()
     monkeypatch.setitem(engines.ENGINES, "openvino", counted)
     assert extraction.run()[0] == 5
+
+
+@pytest.mark.parametrize("place", ["/proc/nope", "/etc/hostname"])
+def test_a_place_that_cannot_be_written_costs_time_only(
+    extraction: Extraction, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one line, however many parts of the cache there are."""
+    monkeypatch.setenv("GRAFT_CACHE_DIR", place)
+    told: list[str] = []
+    monkeypatch.setattr(runtime_cache, "say", told.append)
+    for memory in (runtime_cache._opened, runtime_cache._say_once):
+        memory.cache_clear()
+    assert extraction.run()[0] == 21
+    (line,) = told
+    assert line.startswith("note: graft's cache cannot be used (GRAFT_CACHE_DIR: must be a folder that can be written.")
+    assert cache.held() == []
+    for command in (["info"], ["prune", "--max-gb", "0"], ["verify"]):
+        assert CliRunner().invoke(cache_commands.app, command).exit_code == 0
+
+
+def test_a_cache_that_may_only_be_read_is_used(extraction: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, files = extraction.run()
+    runtime_cache._opened.cache_clear()
+    monkeypatch.setattr(runtime_cache.os, "access", lambda path, mode: False)
+    assert extraction.run() == (0, files)
+    runtime_cache._opened.cache_clear()
+
+
+def test_narrow_images_that_padding_would_lose_are_refused(extraction: Extraction) -> None:
+    (extraction.root / "circle" / "strip.png").write_bytes(encoded(np.zeros((12, 2400, 3), np.uint8)))
+    with pytest.raises(DataError, match=r"pad to 32 pixels leaves nothing of 1 images .*strip.png \(2400 x 12\)"):
+        extraction.run({"min_side": 1}, backbone__resize="pad")
 
 
 def test_an_engine_that_cannot_is_replaced_and_said(

@@ -64,7 +64,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 def test_inverted_pixels_are_other_features(checkout: Checkout) -> None:
     before = checkout.features
     checkout.edit(
-        "inputs/image/decode.py", "    image = open_rgb(data) if", "    # a word\n    image = open_rgb(data) if"
+        "inputs/image/decode.py",
+        "    return _square(open_rgb(data) if",
+        "    # a word\n    return _square(open_rgb(data) if",
     )
     checkout.edit("inputs/image/decode.py", '"""(side, side, 3) uint8 RGB.', '"""Pixels, (side, side, 3) uint8 RGB.')
     assert "24 of 24 are in the cache" in checkout.run("extract"), "a comment and a docstring cost nothing"

@@ -332,7 +332,7 @@ def test_an_unchanged_file_is_neither_read_nor_decoded_again(
     second = prepare(root, out=tmp_path / "again")
     assert read == []
     assert "13 images have not changed since they were examined: not read again" in second.said
-    for name in ("catalogue.csv", "split.csv", "quarantine.csv", "duplicates.csv", "prepare.json"):
+    for name in ("catalogue.csv", "split.csv", "quarantine.csv", "duplicates.csv", "counts.json"):
         assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
     # Another place, the same content: read and hashed, not decoded.
     moved = shutil.copytree(root, tmp_path / "moved")

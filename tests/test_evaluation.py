@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,14 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from conftest import REPOSITORY, changed, params_of
 from graft.cli import runs
+from graft.config import doubts, yaml_file
+from graft.config.load import of_tree
 from graft.errors import StaleError
-from graft.evaluation import metrics, plots, predictions
+from graft.evaluation import metrics, plots, predictions, summary
+from graft.pipeline import layout
+from graft.training import history
 
 
 def judged(**changes: Any) -> metrics.Judged:
@@ -113,11 +120,11 @@ def test_predictions_of_no_image_have_the_same_columns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", plots.PLOTS)
 def test_every_plot_is_the_same_picture_twice(name: str, tmp_path: Path) -> None:
-    history = pd.DataFrame(
+    curve = pd.DataFrame(
         {"epoch": [1, 2], "loss": [2.0, 1.0], "accuracy": [0.3, 0.6], "val_loss": [2.0, 1.5], "best": [0, 1]}
     ).assign(val_accuracy=[0.2, 0.5])
     for file in ("one.png", "two.png"):
-        figure = plots.PLOTS[name]({"train": history, "finetune": history}, {"head": judged(), "finetuned": judged()})
+        figure = plots.PLOTS[name]({"train": curve, "finetune": curve}, {"head": judged(), "finetuned": judged()})
         plots.save(figure, tmp_path / file)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
     with Image.open(tmp_path / "one.png") as image:
@@ -126,9 +133,9 @@ def test_every_plot_is_the_same_picture_twice(name: str, tmp_path: Path) -> None
 
 
 def test_without_held_out_images_only_the_curves_are_drawn(tmp_path: Path) -> None:
-    history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "accuracy": [0.3, 0.6], "best": [0, 1]})
-    history = history.assign(val_loss=np.nan, val_accuracy=np.nan)
-    figures = {name: draw({"train": history}, {}) for name, draw in plots.PLOTS.items()}
+    curve = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "accuracy": [0.3, 0.6], "best": [0, 1]})
+    curve = curve.assign(val_loss=np.nan, val_accuracy=np.nan)
+    figures = {name: draw({"train": curve}, {}) for name, draw in plots.PLOTS.items()}
     assert [name for name, figure in figures.items() if figure is not None] == ["curves"]
     plots.save(figures["curves"], tmp_path / "curves.png")
     assert [line.get_label() for line in figures["curves"].axes[0].lines] == ["train", "kept"]
@@ -139,14 +146,106 @@ def test_confusion_rows_are_what_dvc_counts(tmp_path: Path) -> None:
     assert (tmp_path / "c.csv").read_text() == "actual,predicted\na,b\na,a\n"
 
 
-def test_a_missing_result_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(StaleError, match=r"evaluate\.json: must be written by `graft evaluate`. Run `dvc repro`."):
-        runs.result(tmp_path / "evaluate.json")
+def table_of(**recalls: float) -> dict[str, Any]:
+    """What `data/evaluation.json` holds of one split, with the recall of each class."""
+    interval = {"low": 0.5, "high": 0.9, "confidence": 0.95}
+    values = {"images": 20, "accuracy": 0.75, "accuracy_interval": interval, "macro_f1": 0.7, "log_loss": 0.5}
+    classes = {name: {"precision": 0.5, "recall": recall, "f1": 0.5, "images": 9} for name, recall in recalls.items()}
+    return values | {"expected_calibration_error": 0.1, "per_class": classes}
 
 
-def test_a_result_without_held_out_images_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "evaluate.json").write_text('{"head": {}, "finetuned": {}}')
-    runs.result(tmp_path / "evaluate.json")
+def test_the_few_figures_are_of_the_model_that_ships() -> None:
+    tuned = table_of() | {"accuracy": 0.8}
+    both = {
+        "head": dict.fromkeys(("validation", "test"), table_of()),
+        "finetuned": {"validation": tuned, "test": tuned},
+    }
+    few = summary.few(both)
+    assert few == {
+        "test_accuracy": 0.8, "val_accuracy": 0.8, "test_log_loss": 0.5, "test_f1": 0.7, "test_ece": 0.1,
+    }  # fmt: skip
+    assert list(summary.few({"head": both["head"]})) == list(few)
+    assert summary.few({"head": {"validation": tuned}}) == {
+        "val_accuracy": 0.8, "val_log_loss": 0.5, "val_f1": 0.7, "val_ece": 0.1,
+    }  # fmt: skip
+    assert summary.few({"head": {}}) == {}
+
+
+def test_what_a_user_should_know_is_said() -> None:
+    kept_start = pd.DataFrame({"epoch": [0, 1], "best": [1, 0]})
+    judged = {"head": {}, "finetuned": {"test": table_of(cat=0.5, dog=0.0)}}
+    start, never = summary.warnings(judged, kept_start)
+    assert start.startswith("no epoch of fine-tuning was better than the trained head it started from")
+    assert never == "never found among the test images: dog (0 of 9)."
+    fine = {"finetuned": {"test": table_of(cat=0.5)}}
+    assert summary.warnings(fine, pd.DataFrame({"epoch": [0, 1], "best": [0, 1]})) == []
+    assert summary.warnings({"head": {}}, history.empty()) == []
+
+
+@pytest.mark.parametrize(("name", "said"), [("MobileNetV2", True), ("VGG16", False), ("ConvNeXtTiny", False)])
+def test_random_weights_under_frozen_batch_norm_are_doubted(name: str, said: bool) -> None:
+    params = params_of({"backbone.name": name, "backbone.weights": "random"})
+    told = doubts.of(params, {"backbone": {"alpha": params.backbone.alpha}})
+    assert [doubt.split(":")[0] for doubt in told] == ["backbone.weights"] * said
+
+
+def test_an_ignored_width_is_said() -> None:
+    default = yaml_file.read(REPOSITORY / "params.yaml")
+    assert doubts.of(of_tree(default, "params.yaml"), default) == []
+    tree = changed(default, {"backbone.name": "ResNet50"})
+    params = of_tree(tree, "params.yaml")
+    assert doubts.of(params, tree) == ["backbone.alpha: 0.35 is ignored, since ResNet50 has no width multiplier."]
+    assert (params.backbone.alpha, params.backbone.weights) == (None, "imagenet")
+    assert params.finetune.cut == "conv4_block5_out"
+
+
+@pytest.fixture
+def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> layout.Paths:
+    """A folder in which `graft result` finds its files; no repository."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("params.yaml", "dvc.yaml"):
+        (tmp_path / name).write_bytes((REPOSITORY / name).read_bytes())
+    paths = layout.read()
+    history.write(history.empty(), paths.finetune_history)
+    for path in (paths.metrics, paths.summary, paths.split):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    paths.split.write_text("path,label,split\n")
+    paths.summary.write_text("{}")
+    return paths
+
+
+def test_a_missing_result_says_what_to_run(result: layout.Paths) -> None:
+    with pytest.raises(StaleError, match=r"evaluation\.json: must be written by `graft evaluate`. Run `dvc repro`."):
+        runs.result()
+
+
+def test_a_result_without_held_out_images_says_so(result: layout.Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    result.metrics.write_text('{"head": {}, "finetuned": {}}')
+    runs.result()
     said = capsys.readouterr().out
     assert "No image was held out for validation or test (data.split)" in said
     assert "macro F1" not in said
+
+
+def test_a_result_is_compared_with_the_last_commit(
+    result: layout.Paths, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged = {"head": {"test": table_of(cat=0.5)}}
+    result.metrics.write_text(json.dumps(judged))
+    result.summary.write_text(json.dumps(summary.few(judged)))
+    runs.result()
+    assert "The last commit has no result to compare with: commit this one" in capsys.readouterr().out
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "first"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    runs.result()
+    assert "Against the last commit: the same." in capsys.readouterr().out
+    result.summary.write_text(json.dumps(summary.few(judged) | {"test_accuracy": 0.8}))
+    runs.result()
+    assert "Against the last commit: test_accuracy +0.0500.\n" in capsys.readouterr().out
+    (tmp_path / "dvc.lock").write_text("stages: {prepare: {outs: [{path: data/prepared/split.csv, md5: other}]}}")
+    subprocess.run(["git", "add", "dvc.lock"], cwd=tmp_path, check=True)
+    subprocess.run(["git", *identity, "commit", "-qm", "lock"], cwd=tmp_path, check=True)
+    (tmp_path / "dvc.lock").unlink()
+    runs.result()
+    assert "Against the last commit, on other data or another split: test_acc" in capsys.readouterr().out

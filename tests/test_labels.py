@@ -116,3 +116,15 @@ def test_defects_of_dropped_labels_do_not_count(tmp_path: Path, prepare: Prepare
 
 def test_brackets_are_no_pattern() -> None:
     assert mapped({"a": "a[1]*", "*": "*"}, ("a[1]x", "a1x", "b")) == {"a[1]x": "a", "a1x": "a1x", "b": "b"}
+
+
+def test_a_class_that_would_end_dvcs_program_is_refused(tmp_path: Path, prepare: Prepare) -> None:
+    write_drawings(tmp_path, 3)
+    (tmp_path / "circle").rename(tmp_path / "a<")
+    (tmp_path / "a<" / "script>").mkdir()
+    for file in (tmp_path / "a<").glob("*.png"):
+        file.rename(tmp_path / "a<" / "script>" / file.name)
+    with pytest.raises(DataError, match=r"a class must not be called 'a</script>'"):
+        prepare(tmp_path, {"folder.class_depth": None})
+    found = prepare(tmp_path, {"folder.class_depth": None, "classes": {"circle": "a</script>", "*": "*"}})
+    assert set(found.split["label"]) == {"circle", "cross", "stripes"}

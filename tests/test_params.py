@@ -6,13 +6,17 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Callable
+from difflib import ndiff
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.utils.hydra import apply_overrides
+from dvc.utils.serialize import parse_yaml
 
 from conftest import REPOSITORY
-from graft.config import schema
+from graft.config import schema, yaml_file
 from graft.config.load import load
 from graft.errors import ParamsError
 
@@ -155,20 +159,19 @@ def test_every_key_of_the_default_file_is_explained() -> None:
             " Got 'MobilNetV2'. Did you mean 'MobileNetV2'?",
         ),
         ({"backbone.input_size": 16}, "backbone.input_size: must be at least 32 pixels for MobileNetV2. Got 16."),
-        ({"backbone.alpha": 1.0}, "backbone.alpha: must be 0.35 for the bundled weights of MobileNetV2. Got 1."),
+        (
+            {"backbone.alpha": 1.0, "backbone.weights": "bundled"},
+            "backbone.alpha: must be 0.35 for the bundled weights of MobileNetV2. Got 1.",
+        ),
         (
             {"backbone.weights": "imagenet", "backbone.alpha": 0.36},
             "backbone.alpha: must be one of 0.35, 0.5, 0.75, 1, 1.3, 1.4 for ImageNet weights of MobileNetV2. "
             "Got 0.36.",
         ),
         (
-            {"backbone.name": "ResNet50", "backbone.weights": "random", "finetune.cut": 1},
-            "backbone.alpha: must be null, since ResNet50 has no width multiplier. Got 0.35.",
-        ),
-        (
             {"backbone.weights": "imagnet"},
-            "backbone.weights: must be an existing file, or must be one of bundled, imagenet, random. Got 'imagnet'. "
-            "Did you mean 'imagenet'?",
+            "backbone.weights: must be an existing file, or must be one of auto, bundled, imagenet, random. "
+            "Got 'imagnet'. Did you mean 'imagenet'?",
         ),
         (
             {"train.head": "conv"},
@@ -203,8 +206,6 @@ def test_an_unknown_layer_names_a_near_one(params_with: Callable[..., Path]) -> 
 
 def test_dvc_writes_small_rates_without_a_point(tmp_path: Path) -> None:
     """`dvc exp run -S finetune.learning_rate=0.00001` writes 1e-05, a number in YAML 1.2 but not in 1.1."""
-    from dvc.utils.hydra import apply_overrides
-
     path = tmp_path / "params.yaml"
     path.write_text((REPOSITORY / "params.yaml").read_text())
     apply_overrides(path, ["finetune.learning_rate=0.00001", "train.weight_decay=1e-4"])
@@ -261,13 +262,77 @@ def test_all_faults_at_once(params_with: Callable[..., Path]) -> None:
         ("- a\n- b\n", "must be a mapping of sections. Got list."),
         ("seed: [1\n", "must be YAML."),
         ("seed: 1\nseed: 2\n", "key 'seed' stands twice"),
-        ("data: {{ x }}\n", "a key must be a plain name"),
+        ("data: {{ x }}\n", "must be YAML."),
+        ("seed: " + "9" * 5000 + "\n", "must be YAML."),
+        ("seed: " + "9" * 400 + "\n", "seed: must be at most 9,007,199,254,740,992. Got a number of 333 hex digits."),
+        ("seed: 2020-01-01\n", "seed: must be a text, number, boolean or list. Got a date; quote it."),
+        ("a: " + "[" * 40 + "]" * 40 + "\n", "a: must be at most 20 levels deep."),
+        ("a: " + "[" * 100_000 + "]" * 100_000 + "\n", "must be at most 20 levels deep. Got far more."),
+        (
+            "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+            + "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in pairwise("abcdefgh")),
+            "must hold at most 20,000 values. Got more; look for aliases",
+        ),
+        ("x: " + "a" * 2**20, "must be at most 1,048,576 characters."),
     ],
 )
 def test_what_is_no_params_file(tmp_path: Path, text: str, fault: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)
     assert fault in faults(path)[0]
+
+
+@pytest.mark.parametrize("value", ["yes", "No", "on", "OFF", "042", "-010", "1:30", "12:30:45.5"])
+def test_what_readers_take_differently_is_refused_by_name(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"data:\n  classes: {{top: [shirt, {value}], other: '*'}}\n")
+    (fault,) = faults(path)
+    assert fault.startswith(
+        f"data.classes.top: must be quoted, or written otherwise, since readers of YAML take {value} "
+    )
+    path.write_text(f"data:\n  classes: {{top: [shirt, '{value}'], other: '*'}}\n")
+    assert yaml_file.read_by_people(path)["data"]["classes"]["top"] == ["shirt", value]
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml", "dvc.lock"])
+def test_files_are_read_as_dvc_reads_them(name: str) -> None:
+    text = (REPOSITORY / name).read_text()
+    assert yaml_file.parse(text, name) == parse_yaml(text, name)
+
+
+def test_values_are_read_as_dvc_reads_them() -> None:
+    values = """1e-05 1E5 .5 1. 0o17 0x1f 1_000 true TRUE null ~ Null .inf yes 1:30 042 '042' 1.2.3 +1 0b1 <<x"""
+    text = "".join(f"k{i}: {value}\n" for i, value in enumerate(values.split()))
+    found = yaml_file.parse(text, "text")
+    assert found == parse_yaml(text, "text")
+    assert (found["k0"], found["k13"], found["k14"]) == (1e-5, "yes", "1:30")
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("train.learning_rate=0.00001", "learning_rate: 1e-05"),
+        ("train.steps=500", "steps: 500"),
+        ("train.epochs=null", "epochs:"),
+        ("data.classes={odd:['1','3'],other:'*'}", None),
+        ("train.heads.mlp.hidden_units=[64,32]", "mlp: {pooling: avg, hidden_units: [64, 32], dropout: 0.2}"),
+        ("extract.augment.horizontal_flip=true", "horizontal_flip: true"),
+        ("tracking.run_name=mine", "run_name: mine"),
+    ],
+)
+def test_one_override_changes_one_line(tmp_path: Path, override: str, line: str | None) -> None:
+    """What `dvc exp run -S` does to the file; a mapping takes a line for each of its own."""
+    path = tmp_path / "params.yaml"
+    before = (REPOSITORY / "params.yaml").read_text()
+    path.write_text(before)
+    apply_overrides(path, [override])
+    changed = [new for new in ndiff(before.splitlines(), path.read_text().splitlines()) if new[0] in "+-"]
+    if line is None:
+        assert len([new for new in changed if new[0] == "-"]) <= 1
+    else:
+        assert [new[0] for new in changed] == ["-", "+"]
+        assert changed[1][1:].split("#")[0].strip() == line
+    yaml_file.read_by_people(path)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ One clone is run once and looked at by many tests; each further pass says what i
 from __future__ import annotations
 
 import json
+import shlex
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -18,9 +20,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from mlflow.pyfunc.scoring_server import parse_tf_serving_input
 
-from conftest import CLASSES, Project, make_project, tiny_params
+from conftest import CLASSES, REPOSITORY, Project, make_project, tiny_params
 from graft.config.load import load
 
 ALL = ["prepare", "extract", "train", "finetune", "evaluate"]
@@ -64,7 +65,7 @@ def test_nothing_to_do_does_nothing(project: Project) -> None:
 
 
 def test_metrics_have_the_promised_shape(project: Project) -> None:
-    metrics = json.loads((project.folder / "metrics" / "evaluate.json").read_text())
+    metrics = json.loads((project.folder / "data" / "evaluation.json").read_text())
     assert list(metrics) == ["head", "finetuned"]
     for splits in metrics.values():
         assert list(splits) == ["validation", "test"]
@@ -72,7 +73,7 @@ def test_metrics_have_the_promised_shape(project: Project) -> None:
             assert values["images"] == 12
             assert 0 <= values["accuracy_interval"]["low"] <= values["accuracy"] <= values["accuracy_interval"]["high"]
             assert set(values["per_class"]) == set(CLASSES)
-    assert json.loads((project.folder / "metrics" / "prepare.json").read_text())["split"] == {
+    assert json.loads((project.folder / "data" / "prepared" / "counts.json").read_text())["split"] == {
         "train": 36,
         "validation": 12,
         "test": 12,
@@ -87,7 +88,7 @@ def test_predictions_are_the_models_own(project: Project) -> None:
     from graft.inputs.image.decode import Resizing, decode
 
     table = pd.read_parquet(project.folder / "data" / "predictions.parquet")
-    metrics = json.loads((project.folder / "metrics" / "evaluate.json").read_text())
+    metrics = json.loads((project.folder / "data" / "evaluation.json").read_text())
     for (model, split), rows in table.groupby(["model", "split"]):
         assert (rows["label"] == rows["prediction"]).mean() == metrics[model][split]["accuracy"]
     rows = table[(table["model"] == "finetuned") & (table["split"] == "test")]
@@ -123,14 +124,25 @@ def test_the_run_holds_all_that_the_files_say(project: Project, first_run: Any, 
     client = project.client()
     for stage in ("train", "finetune"):
         history = pd.read_csv(project.folder / "plots" / f"{stage}.csv")
-        for column in ("loss", "val_loss", "accuracy", "val_accuracy", "learning_rate"):
-            points = client.get_metric_history(first_run.info.run_id, f"{stage}/{column}")
-            assert [point.step for point in points] == history["epoch"].tolist()
-            np.testing.assert_allclose([point.value for point in points], history[column], rtol=1e-6)
-    metrics = json.loads((project.folder / "metrics" / "evaluate.json").read_text())
-    assert first_run.data.metrics["finetuned/test/accuracy"] == metrics["finetuned"]["test"]["accuracy"]
-    low = metrics["head"]["validation"]["accuracy_interval"]["low"]
-    assert first_run.data.metrics["head/validation/accuracy_interval/low"] == low
+        under = {"train": "while_training", "finetune": "while_finetuning"}[stage]
+        for column in ("loss", "val_loss", "accuracy", "val_accuracy"):
+            points = client.get_metric_history(first_run.info.run_id, f"{under}/{column}")
+            known = history[history[column].notna()]
+            assert [point.step for point in points] == known["epoch"].tolist()
+            np.testing.assert_allclose([point.value for point in points], known[column], rtol=1e-6)
+    metrics = json.loads((project.folder / "data" / "evaluation.json").read_text())
+    found = first_run.data.metrics
+    assert found["test_accuracy"] == metrics["finetuned"]["test"]["accuracy"]
+    assert found["val_log_loss"] == metrics["finetuned"]["validation"]["log_loss"]
+    assert found["without_finetuning/test_f1"] == metrics["head"]["test"]["macro_f1"]
+    summary = json.loads((project.folder / "metrics" / "summary.json").read_text())
+    assert summary == {name: found[name] for name in summary}
+    assert list(summary) == ["test_accuracy", "val_accuracy", "test_log_loss", "test_f1", "test_ece"]
+    assert not [name for name in found if "rate" in name or "images" in name or "confidence" in name]
+    # The shipped model's come first in the alphabet.
+    finals = [name for name in sorted(found) if "/" not in name]
+    assert sorted(found)[: len(finals)] == finals
+    assert first_run.info.run_name == "linear, from block_16_project, MobileNetV2 0.35 bundled"
     assert first_run.data.tags["graft.images"] == "60 used, 0 set aside"
     assert first_run.info.status == "FINISHED"
 
@@ -147,8 +159,9 @@ def test_the_run_has_artifacts_dataset_code_and_stages(project: Project, first_r
         "plots/curves.png",
         "plots/confusion.png",
         "plots/calibration.png",
-        "metrics/evaluate.json",
-        "metrics/prepare.json",
+        "metrics/summary.json",
+        "metrics/evaluation.json",
+        "metrics/counts.json",
         "history/train.csv",
         "history/finetune.csv",
         "predictions/predictions.parquet",
@@ -203,29 +216,75 @@ def test_stage_md5s_are_those_of_dvc(project: Project, first_run: Any, tmp_path:
 
 
 def test_the_logged_model_serves(project: Project, first_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loaded by MLflow alone it has a signature, an example, and predicts what the file predicts."""
+    """It takes image files: the classes and sizes are its card's. `mlflow.tensorflow` gives the very Keras model."""
     import keras
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.folder}/mlflow.db")
     mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlflow.db")
     (output,) = first_run.outputs.model_outputs
+    model = project.client().get_logged_model(output.model_id)
+    assert model.name == "linear, from block_16_project, MobileNetV2 0_35 bundled"
+    own = {metric.key: metric for metric in model.metrics}
+    assert {"test_accuracy", "val_accuracy"} <= set(own)
+    assert all(name.startswith(("test_", "val_")) for name in own)
+    (dataset,) = first_run.inputs.dataset_inputs
+    assert own["test_accuracy"].dataset_digest == dataset.dataset.digest
+
     logged = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
-    assert logged.metadata.signature.inputs.inputs[0].shape == (-1, 32, 32, 3)
     folder = mlflow.artifacts.download_artifacts(f"models:/{output.model_id}")
-    example = logged.metadata.load_input_example(folder)
-    assert (example.shape, example.dtype) == ((1, 32, 32, 3), np.float32)
-    served = json.loads(logged.metadata.get_serving_input(folder))
-    from_server = parse_tf_serving_input(served, logged.metadata.signature.inputs)
-    np.testing.assert_array_equal(from_server, example)
+    image = logged.metadata.load_input_example(folder).iloc[0, 0]
+    table = pd.read_parquet(project.folder / "data" / "predictions.parquet")
+    drawings = {(project.folder / "data" / "drawings" / path).read_bytes(): path for path in table["path"]}
+    expected = table[(table["path"] == drawings[image]) & (table["model"] == "finetuned")].iloc[0]
+    served = json.loads(logged.metadata.get_serving_input(folder))["dataframe_split"]
+    for given in (pd.DataFrame({"image": [image]}), [image], image, pd.DataFrame(**served)):
+        found = logged.predict(given, params={"top_k": 2}).iloc[0]
+        assert found["label"] == expected["prediction"]
+        assert found["probability"] == pytest.approx(expected[f"p:{found['label']}"], abs=1e-4)
+        assert len(found["top_labels"]) == len(found["top_probabilities"]) == 2
+    with pytest.raises(mlflow.MlflowException, match=r"image 1: must be a whole image file. Got: not an image"):
+        logged.predict([b"not an image"])
+    with pytest.raises(mlflow.MlflowException, match="a text is not opened as a path"):
+        logged.predict(pd.DataFrame({"image": [str(project.folder / "data" / "drawings" / drawings[image])]}))
+
     pixels = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
     expected = np.asarray(keras.models.load_model(project.folder / "models" / "model.keras")(pixels))
-    np.testing.assert_allclose(logged.predict(pixels), expected, atol=1e-5)
+    loaded = mlflow.tensorflow.load_model(f"models:/{output.model_id}")
+    np.testing.assert_allclose(np.asarray(loaded(pixels)), expected, atol=1e-5)
+
+
+WITHOUT_GRAFT = """
+import importlib.util, sys
+sys.path += sys.argv.pop(1).split(":")
+assert importlib.util.find_spec("graft") is None
+import mlflow
+mlflow.set_tracking_uri(sys.argv[1])
+print(mlflow.pyfunc.load_model(sys.argv[2]).predict([open(sys.argv[3], "rb").read()])["label"][0])
+"""
+
+
+def test_the_logged_model_needs_no_graft(project: Project, first_run: Any, tmp_path: Path) -> None:
+    """-S: the path file that makes graft importable is not read."""
+    (output,) = first_run.outputs.model_outputs
+    image = next((project.folder / "data" / "drawings" / "circle").iterdir())
+    done = project.run(
+        sys.executable, "-S", "-c", WITHOUT_GRAFT, str(Path(np.__file__).parents[1]),
+        f"sqlite:///{project.folder}/mlflow.db", f"models:/{output.model_id}", str(image),
+    )  # fmt: skip
+    assert done.stdout.strip() in CLASSES
+    mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlflow.db")
+    logged = mlflow.artifacts.download_artifacts(f"models:/{output.model_id}")
+    pins = (Path(logged) / "requirements.txt").read_text().split()
+    assert f"numpy=={np.__version__}" in pins
+    assert {pin.split("==")[0] for pin in pins} >= {"mlflow", "keras", "tensorflow", "pillow", "simplejpeg"}
 
 
 def test_dvc_shows_dag_metrics_plots_and_artifacts(project: Project) -> None:
     assert all(stage in project.run("dvc", "dag").stdout for stage in ALL)
-    shown = json.loads(project.run("dvc", "metrics", "show", "--json").stdout)
-    assert "finetuned" in json.dumps(shown)
+    shown = project.run("dvc", "metrics", "show").stdout
+    assert "test_accuracy" in shown
+    assert "found" not in shown
+    assert max(map(len, shown.splitlines())) <= 100
     project.run("dvc", "plots", "show")
     page = (project.folder / "dvc_plots" / "index.html").read_text()
     for title in (
@@ -262,9 +321,16 @@ def test_an_experiment_with_a_new_rate_makes_no_forward_pass(project: Project) -
     stages = {stage: newest.data.tags[f"graft.stage.{stage}"].split()[0] for stage in ALL}
     assert stages == dict(zip(ALL, ["cached", "cached", "executed", "executed", "executed"], strict=True))
     assert "train.learning_rate" in project.run("dvc", "params", "diff").stdout
-    assert "finetuned.test.log_loss" in project.run("dvc", "metrics", "diff").stdout
-    table = project.run("dvc", "exp", "show", "--csv").stdout
-    assert "slower" in table
+    assert "test_log_loss" in project.run("dvc", "metrics", "diff").stdout
+    assert newest.info.run_name == "slower: learning_rate=0.003"
+    assert "MLflow run: slower: learning_rate=0.003\n" in done.stdout
+    assert "Against the last commit: " in done.stdout
+    readme = (REPOSITORY / "README.md").read_text()
+    (line,) = [line.split("#")[0].strip() for line in readme.splitlines() if line.startswith("dvc exp show ")]
+    table = project.run(*shlex.split(line)).stdout
+    assert "[slower]" in table
+    assert "test_accuracy" in table
+    assert max(len(row.rstrip()) for row in table.splitlines()) <= 100
     # Back again: everything comes from DVC's run cache, and its MLflow run is there already.
     runs = len(project.runs())
     project.run("git", "checkout", "params.yaml")
@@ -285,14 +351,15 @@ def test_a_new_seed_splits_anew_but_extracts_nothing(project: Project) -> None:
     done = project.run("dvc", "repro")
     assert project.executed(done.stdout) == ALL
     assert "extracting" not in done.stderr
-    metrics = json.loads((project.folder / "metrics" / "evaluate.json").read_text())
+    metrics = json.loads((project.folder / "data" / "evaluation.json").read_text())
     assert list(metrics) == ["head"]
     assert set(pd.read_parquet(project.folder / "data" / "predictions.parquet")["model"]) == {"head"}
     project.run("dvc", "plots", "show")
     newest = project.runs()[0]
     assert newest.info.status == "FINISHED"
-    assert "finetune/loss" not in newest.data.metrics
-    assert newest.data.metrics["head/test/accuracy"] == metrics["head"]["test"]["accuracy"]
+    assert newest.info.run_name == "seed=7, finetune.enabled=False"
+    assert not [name for name in newest.data.metrics if "finetuning" in name]
+    assert newest.data.metrics["test_accuracy"] == metrics["head"]["test"]["accuracy"]
     project.run("git", "checkout", "params.yaml", "metrics", "dvc.lock")
     project.run("dvc", "checkout")
 
@@ -304,16 +371,16 @@ def test_nothing_held_out_is_a_whole_pass_too(project: Project) -> None:
     project.change(data={"split": split}, train={"monitor": "loss"}, finetune={"monitor": "loss"})
     done = project.run("dvc", "repro")
     assert project.executed(done.stdout) == ["prepare", "train", "finetune", "evaluate"]
-    assert json.loads((project.folder / "metrics" / "evaluate.json").read_text()) == {"head": {}, "finetuned": {}}
+    assert json.loads((project.folder / "data" / "evaluation.json").read_text()) == {"head": {}, "finetuned": {}}
     table = pd.read_parquet(project.folder / "data" / "predictions.parquet")
     assert (len(table), list(table)[:2], list(table)[-1]) == (0, ["model", "split"], f"p:{CLASSES[-1]}")
     assert (project.folder / "plots" / "confusion.csv").read_text() == "actual,predicted\n"
     assert [file.name for file in (project.folder / "plots" / "pictures").iterdir()] == ["curves.png"]
-    assert "No image was held out" in project.run("graft", "result", "metrics/evaluate.json").stdout
+    assert "No image was held out" in project.run("graft", "result").stdout
     newest = project.runs()[0]
     assert (newest.info.status, newest.data.tags["graft.complete"]) == ("FINISHED", "true")
-    assert "finetune/loss" in newest.data.metrics
-    assert not any("val_" in name or "accuracy_interval" in name for name in newest.data.metrics)
+    assert "while_finetuning/loss" in newest.data.metrics
+    assert not any("val_" in name or "test_" in name for name in newest.data.metrics)
     project.run("dvc", "plots", "show")
     page = (project.folder / "dvc_plots" / "index.html").read_text()
     assert "Head, cross-entropy by epoch" in page
@@ -346,7 +413,7 @@ def test_a_server_that_does_not_answer_stops_before_training(project: Project) -
     done = project.run("dvc", "repro", ok=False, MLFLOW_TRACKING_URI=address)
     assert done.returncode != 0
     assert f"graft: MLFLOW_TRACKING_URI: {address} must be a reachable MLflow server. Got: " in done.stderr
-    assert "Nothing was trained." in done.stderr
+    assert "Nothing was computed." in done.stderr
     assert "epoch" not in done.stderr
     assert "Traceback" not in done.stderr
     project.run("git", "checkout", "params.yaml")

@@ -282,9 +282,9 @@ def test_the_committed_lock_belongs_to_the_committed_files() -> None:
             if dep["path"].startswith("src/") and path.is_file():
                 md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
                 assert md5 == dep["md5"], f"{dep['path']} changed: run `make repro` and commit dvc.lock"
-    metrics = REPOSITORY / "metrics" / "evaluate.json"
+    metrics = REPOSITORY / "metrics" / "summary.json"
     md5 = hashlib.md5(metrics.read_bytes(), usedforsecurity=False).hexdigest()
-    assert [md5] == [out["md5"] for out in lock["evaluate"]["outs"] if out["path"] == "metrics/evaluate.json"]
+    assert [md5] == [out["md5"] for out in lock["evaluate"]["outs"] if out["path"] == "metrics/summary.json"]
 
 
 @pytest.mark.parametrize(

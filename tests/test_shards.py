@@ -47,6 +47,27 @@ def test_the_same_bytes_with_one_and_four_threads() -> None:
     assert found[0] == found[1]
 
 
+GELU_SIDE_BY_SIDE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+import steps
+from graft.runtime import numerics, tensorflow
+from graft.training import shards
+numerics.apply("portable")
+tensorflow.import_tensorflow()
+tensorflow.configure(4)
+model = steps.CASES["layer_norm"]()
+inputs = np.random.default_rng(0).standard_normal((4 * shards.CHUNK, *model.input_shape[1:]), np.float32)
+print("STEPS", len({shards.predict(model, inputs).tobytes() for _ in range(60)}))
+"""
+
+
+def test_chunks_side_by_side_have_the_same_gelu() -> None:
+    """A layer has another activation during a call, while other threads call it: half of them saw the wrong one."""
+    assert run("-c", GELU_SIDE_BY_SIDE, str(STEPS.parent)) == "STEPS 1\n"
+
+
 @pytest.fixture(autouse=True)
 def exact() -> Iterator[None]:
     """TensorFlow's rewriting of graphs as graft's stages have it."""

@@ -7,7 +7,9 @@ import io
 import os
 import pickle
 import shutil
+import subprocess
 import tarfile
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +18,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from conftest import CLASSES, PreparedData, data_params, drawing, encoded, write_drawings
+from graft.cli import cache as cache_commands
 from graft.errors import DataError, StaleError
 from graft.examples import catalogue
-from graft.examples.sources import SOURCES, keras_datasets
-from graft.examples.sources.base import Item
+from graft.examples.sources import SOURCES, keras_datasets, tree
+from graft.examples.sources.base import QUARANTINED, Item, Problem
 from graft.inputs.image.decode import open_rgb
 
 Prepare = Callable[..., PreparedData]
@@ -208,7 +212,6 @@ def test_folder_accounts_for_every_file(tmp_path: Path, prepare: Prepare) -> Non
         ".git": "hidden directory",
         "circle/.DS_Store": "hidden file",
         "circle/notes.txt": "not the name of an image file",
-        "square": "link to a directory, not followed",
     }
     names = ("unusable name", "control characters, or bytes that are not UTF-8")
     assert found.aside == {
@@ -216,15 +219,33 @@ def test_folder_accounts_for_every_file(tmp_path: Path, prepare: Prepare) -> Non
         "'circle/caf\\udce9.png'": names,
         "circle/scan.tiff": ("format not read", ".tiff; convert it to PNG or JPEG"),
         "loose.png": ("no label", "not in a class directory"),
+        "square": ("link to a directory", "DVC does not see what changes below it; copy it here"),
     }
     used = found.catalogue[found.catalogue["state"] == "used"].set_index("path")
     assert len(used) == 11
     assert used.loc["circle/deeper/x.JPG", "label"] == "circle"
     assert used.loc["circle/wide\u3000space, né.png", "label"] == "circle"
     assert (
-        "4 other files ignored: hidden directory (1), hidden file (1), link to a directory, not followed (1), "
-        "not the name of an image file (1)"
+        "3 other files ignored: hidden directory (1), hidden file (1), not the name of an image file (1)"
     ) in found.said
+
+
+def test_what_was_never_an_image_counts_for_nothing(tmp_path: Path, prepare: Prepare) -> None:
+    """Whatever else is wrong with it: links to nowhere, pipes, control characters in the name."""
+    write_drawings(tmp_path, 3)
+    folder = tmp_path / "circle"
+    (folder / "Icon\r").write_text("x")
+    (folder / "notes.txt").symlink_to("/nowhere/notes.txt")
+    (folder / "README").symlink_to("/etc/hostname")
+    os.mkfifo(folder / "queue")
+    for name in ("@eaDir", "__MACOSX", "lost+found"):
+        (folder / name).mkdir()
+        (folder / name / "copy.png").write_bytes(encoded(drawing("circle", 9)))
+    found = prepare(tmp_path, {"max_bad_fraction": 0.0})
+    assert found.aside == {}
+    ignored = found.catalogue[found.catalogue["state"] == "ignored"]
+    assert len(ignored) == 7
+    assert (found.metrics["used"], found.metrics["quarantined"]) == (9, 0)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +287,7 @@ def test_an_official_split_is_used_as_it_is(tmp_path: Path, validation: str, pre
     ("directories", "message"),
     [
         (("test", "validation"), "has test, validation but no train directory"),
-        (("train", "val", "validation"), "has both validation and val"),
+        (("train", "val", "validation"), "has both val and validation"),
         (("Train", "Test"), "has Test, Train, which look like parts of a split"),
         (("train", "testing"), "has testing, which look like parts of a split"),
         ((), r"must hold directories of jpg, .*images, one per class. Found none in .*, but: no file at all"),
@@ -280,7 +301,7 @@ def test_folders_that_are_refused(tmp_path: Path, directories: tuple[str, ...], 
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.path: must be a directory or an archive \(.zip, .tar.*Got '.*/none'"):
+    with pytest.raises(DataError, match=r"data\.path: '.*/none' does not exist, seen from"):
         scan(tmp_path / "none")
     (tmp_path / "text.zip").write_text("no archive")
     with pytest.raises(
@@ -355,6 +376,38 @@ def test_an_archive_with_hostile_members(tmp_path: Path, prepare: Prepare) -> No
     }
     assert found.metrics["used"] == 9
     assert not (tmp_path.parent / "out.png").exists()
+
+
+def test_a_tar_that_claims_a_terabyte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sparse member of a small file; and many that are each within the limit."""
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    write_drawings(tmp_path / "images", 2)
+    (tmp_path / "images" / "circle" / "notes.bin").write_bytes(bytes(10**6))
+    for name, size in (("huge.png", 2**40), ("large.png", 2**20)):
+        (tmp_path / "images" / "circle" / name).touch()
+        os.truncate(tmp_path / "images" / "circle" / name, size)
+    command = ["tar", "--sparse", "-cf", str(tmp_path / "images.tar"), "-C", str(tmp_path / "images"), "."]
+    subprocess.run(command, check=True)
+    problems = {item.path: item.problem for item in scan(tmp_path / "images.tar")}
+    assert problems["circle/huge.png"] == Problem(QUARANTINED, "too large", "more than 512 MB unpacked")
+    assert problems["circle/large.png"] is None
+    (packed,) = (tmp_path / "cache" / "archives").glob("*.zip")
+    assert packed.stat().st_size < 2**21
+    monkeypatch.setattr(tree, "LEAST_LIMIT", 2**19)
+    monkeypatch.setattr(tree, "MOST_RATIO", 1)
+    packed.unlink()
+    with pytest.raises(DataError, match=r"must be an archive of images. Its members take more than 0\.\d GB unpacked"):
+        scan(tmp_path / "images.tar")
+    assert CliRunner().invoke(cache_commands.app, ["prune", "--max-gb", "0"]).exit_code == 0
+
+
+def test_a_zip_that_becomes_large_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree, "MOST_BYTES", 2**20)
+    with zipfile.ZipFile(tmp_path / "images.zip", "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("a/bomb.png", bytes(2**21))
+        out.writestr("b/fine.png", encoded(drawing("circle", 1)))
+    problems = {item.path: item.problem and item.problem.reason for item in scan(tmp_path / "images.zip")}
+    assert problems == {"a/bomb.png": "too large", "b/fine.png": None}
 
 
 def test_a_damaged_archive(tmp_path: Path, prepare: Prepare) -> None:
@@ -508,6 +561,21 @@ def test_a_manifest_of_any_kind(listed: Path, kind: str, prepare: Prepare) -> No
     assert found.split["weight"].astype(float).tolist() == rows["trust"].tolist()
 
 
+def test_a_manifest_of_another_system(tmp_path: Path, prepare: Prepare) -> None:
+    """Absolute paths below data.path; names that a Mac wrote decomposed, and the table composed."""
+    rows = ["path,label"]
+    for i in range(6):
+        name = f"caf\u00e9{i}.png"
+        (tmp_path / unicodedata.normalize("NFD", name)).write_bytes(encoded(drawing("circle", i)))
+        path = tmp_path / name if i % 2 else name
+        rows.append(f"{path},c{i % 3}")
+    (tmp_path / "images.csv").write_text("\n".join(rows), encoding="utf-8")
+    found = prepare(tmp_path, source="manifest")
+    assert (found.aside, found.metrics["used"]) == ({}, 6)
+    used = found.catalogue[found.catalogue["state"] == "used"]
+    assert list(used["path"]) == [unicodedata.normalize("NFD", f"caf\u00e9{i}.png") for i in range(6)]
+
+
 def test_split_lists(listed: Path, prepare: Prepare) -> None:
     for name, start, stop, form in (("train", 0, 12, "{}, {}"), ("val", 12, 18, "{},{}"), ("test", 18, 24, "{} {}")):
         lines = [form.format(f"photos/{i:02d}.png", CLASSES[i % 3]) for i in range(start, stop)]
@@ -563,8 +631,8 @@ def test_a_manifest_accounts_for_every_row_and_file(listed: Path, prepare: Prepa
         (
             {"manifest.columns": {"path": "image id", "label": "article", "split": "shopper", "group": None,
                                   "weight": None}},
-            r"images\.csv, row 2: shopper must be one of train, validation, val, test. Got 's0' for '00' "
-            r"\(24 such rows\)",
+            r"images\.csv, row 2: shopper must be one of train, validation, val, valid, dev, eval, test. "
+            r"Got 's0' for '00' \(24 such rows\)",
         ),
         (
             {"manifest.columns": {"path": "image id", "label": "part", "split": None, "group": None,
@@ -647,3 +715,28 @@ def test_the_catalogue_survives_its_file(tmp_path: Path) -> None:
     written = catalogue.Catalogue(pd.DataFrame(rows, columns=list(catalogue.COLUMNS)))
     written.write(tmp_path / "catalogue.csv")
     assert catalogue.read(tmp_path / "catalogue.csv").used["label"].tolist() == ["007", "NA", "true", "né"]
+
+
+def test_what_a_newcomer_points_at_gets_the_sentence_that_helps(tmp_path: Path, prepare: Prepare) -> None:
+    with pytest.raises(DataError, match=r"photos' does not exist, seen from"):
+        scan(tmp_path / "photos")
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "a.png").write_bytes(encoded(drawing("circle", 1)))
+    with pytest.raises(DataError, match=r"must hold a directory for each class. Got 1 images in .* such as a.png"):
+        scan(tmp_path / "flat")
+    write_drawings(tmp_path / "nested" / "photos", 3)
+    (tmp_path / "nested" / "notes.txt").touch()
+    with pytest.raises(DataError, match=r"If circle, cross, stripes below it are the classes, let data.path end"):
+        prepare(tmp_path / "nested")
+
+
+def test_whole_numbers_are_one_class_however_they_are_written(tmp_path: Path, prepare: Prepare) -> None:
+    for i in range(6):
+        (tmp_path / f"{i}.png").write_bytes(encoded(drawing("circle", i)))
+    rows = [f"{i}.png,{label}" for i, label in enumerate(("1", "1.0", "2", "2.0", "1", "2"))]
+    (tmp_path / "images.csv").write_text("\n".join(["path,label", *rows]))
+    found = prepare(tmp_path, source="manifest")
+    assert sorted(set(found.split["label"])) == ["1", "2"]
+    assert "labels are whole numbers, and some are written like 1.0: 1.0 is 1" in found.said
+    (tmp_path / "images.csv").write_text("\n".join(["path,label", *rows[:5], "5.png,v2.0"]))
+    assert set(prepare(tmp_path, source="manifest").split["label"]) == {"1", "1.0", "2", "2.0", "v2.0"}

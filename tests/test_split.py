@@ -221,6 +221,23 @@ def test_an_official_split_keeps_its_held_out_parts() -> None:
     ]
 
 
+def test_an_official_split_without_test_is_used_whole() -> None:
+    used = table(12).assign(official=(["train"] * 9 + ["validation"] * 3) * 3)
+    result = made(used)
+    assert by_path(result) == dict(zip(used["path"], used["official"], strict=True))
+    assert "official split without test, used whole: what the models are worth is judged on validation" in result.notes
+    assert "no test images at all" in result.notes
+
+
+def test_no_test_part_where_its_fraction_is_0() -> None:
+    fractions = {"train": 0.75, "validation": 0.25, "test": 0.0}
+    sides = list(by_path(made(table(12), {"fractions": fractions})).values())
+    assert [sides.count(name) for name in ("train", "validation", "test")] == [27, 9, 0]
+    only_train = table(12).assign(official=["train"] * 36)
+    sides = list(by_path(made(only_train, {"fractions": fractions})).values())
+    assert [sides.count(name) for name in ("train", "validation", "test")] == [27, 9, 0]
+
+
 def test_an_official_split_without_validation_cuts_it_from_train() -> None:
     used = table(12).assign(official=(["train"] * 9 + ["test"] * 3) * 3)
     result = made(used)

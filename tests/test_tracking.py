@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+import yaml
 
-from conftest import REPOSITORY, paths_in
+from conftest import REPOSITORY, changed, default_params, paths_in
 from graft.config.load import load
 from graft.errors import TrackingError
 from graft.pipeline import layout
-from graft.tracking import git, run, server
+from graft.tracking import git, names, run, server
 
 CONNECT = "from graft.tracking import server; print(server.connect('shared')[1])"
 DEFAULT = load(REPOSITORY / "params.yaml")
@@ -52,6 +56,91 @@ def test_a_relative_sqlite_path_is_meant_from_the_root(monkeypatch: pytest.Monke
     assert server.uri() == f"sqlite:///{tmp_path}/own.db"
 
 
+@pytest.mark.parametrize("name", ["a b", "a%20b", "a%2Fb", "a?b", "a#b", "a'b", 'a"b', "caf\u00e9", "%"])
+def test_a_project_lies_where_it_likes(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    connected, experiment = server.connect("x")
+    created = connected.create_run(experiment)
+    connected.log_text(created.info.run_id, "hello", "greeting.txt")
+    assert {path.name for path in Path.cwd().iterdir()} == {"mlflow.db", "mlflow.db.lock", "mlruns"}
+    assert (Path("mlruns") / created.info.run_id / "artifacts" / "greeting.txt").read_text() == "hello"
+
+
+def tables(file: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(file)) as database, database:
+        for statement in statements:
+            database.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        None,
+        ["CREATE TABLE experiments (x)", "CREATE TABLE runs (x)"],
+        ["CREATE TABLE alembic_version (version_num)", "CREATE TABLE runs (x)"],
+    ],
+    ids=["empty file", "no version", "no number"],
+)
+def test_a_half_made_store_is_made_anew(
+    statements: list[str] | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "mlflow.db").touch()
+    (tmp_path / "mlflow.db.new").write_text("what a killed process left")
+    tables(tmp_path / "mlflow.db", *(statements or []))
+    assert server.connect("x")[1] == "1"
+    assert "was half made and held no run; it is mlflow.db.half-made now" in capsys.readouterr().err
+    assert (tmp_path / "mlflow.db.half-made").exists()
+    assert not (tmp_path / "mlflow.db.new").exists()
+
+
+def test_a_store_that_is_damaged_and_holds_runs_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tables(tmp_path / "mlflow.db", "CREATE TABLE runs (x)", "INSERT INTO runs VALUES (1)")
+    with pytest.raises(TrackingError, match=r"holds 1 runs but not its version. Run `mlflow db upgrade"):
+        server.connect("x")
+    (tmp_path / "mlflow.db").write_bytes(b"no database at all, but some text" * 100)
+    with pytest.raises(TrackingError, match=r"must be a SQLite store of MLflow's. Got: file is not a database"):
+        server.connect("x")
+
+
+def test_a_moved_project_has_its_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old").mkdir()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path / "old")
+    connected, experiment = server.connect("x")
+    created = connected.create_run(experiment)
+    connected.log_text(created.info.run_id, "hello", "greeting.txt")
+    (tmp_path / "old").rename(tmp_path / "new place")
+    monkeypatch.chdir(tmp_path / "new place")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    connected, _ = server.connect("x")
+    assert "its runs follow it" in capsys.readouterr().err
+    assert Path(connected.download_artifacts(created.info.run_id, "greeting.txt")).read_text() == "hello"
+    later = connected.create_run(experiment)
+    connected.log_text(later.info.run_id, "again", "greeting.txt")
+    assert (tmp_path / "new place" / "mlruns" / later.info.run_id / "artifacts" / "greeting.txt").exists()
+    assert not (tmp_path / "old").exists()
+
+
+def test_passwords_and_statements_are_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:1")
+    assert server.shown() == "http://127.0.0.1:1"
+    with pytest.raises(TrackingError) as caught:
+        server.connect("x")
+    assert "secret" not in str(caught.value)
+    assert "http://127.0.0.1:1 must be a reachable MLflow server" in str(caught.value)
+    error = Exception("no such table\n[SQL: SELECT 1]\n(Background on this error at: https://x.y) http://a:b@c/d")
+    assert server.reason(error) == "no such table"
+    assert server.reason(Exception("at http://a:b@c/d")) == "at http://c/d"
+
+
 @pytest.fixture
 def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> layout.Paths:
     """Files that enter training, in a folder that is the project's root."""
@@ -82,7 +171,7 @@ def test_a_crashed_stage_is_resumed_by_the_same_code(inputs: layout.Paths, tmp_p
     (resumed,) = client(tmp_path).search_runs(["1"])
     assert resumed.info.run_id == crashed.info.run_id
     assert resumed.info.status == "FINISHED"
-    history = client(tmp_path).get_metric_history(resumed.info.run_id, "train/loss")
+    history = client(tmp_path).get_metric_history(resumed.info.run_id, "while_training/loss")
     assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0)]
 
 
@@ -190,3 +279,35 @@ def test_the_pass_is_named_by_what_computes_something(inputs: layout.Paths) -> N
     assert with_changes(train={"learning_rate": 0.5}) != same
     inputs.split.write_text("another split")
     assert run.pass_id(DEFAULT, inputs) != same
+
+
+@pytest.mark.parametrize(
+    ("changes", "experiment", "name"),
+    [
+        ({}, None, "linear, from block_13_expand, MobileNetV2 0.35 bundled"),
+        ({"train.learning_rate": 0.003}, None, "learning_rate=0.003"),
+        ({"finetune.learning_rate": 1e-5}, None, "finetune.learning_rate=1e-05"),
+        ({"data.split.method": "counts", "seed": 7}, "calm-bear", "calm-bear: seed=7, split.method=counts"),
+        ({"tracking.tags": {"a": "b"}}, None, "linear, from block_13_expand, MobileNetV2 0.35 bundled"),
+        ({"data.classes": {"odd": ["1", "3"], "even": "*"}}, None, "data.classes={'odd': ['1', '3'], 'even': '*'}"),
+        (
+            {f"train.{key}": 7 for key in ("batch_size", "epochs", "warmup_steps", "learning_rate")}
+            | {"train.weight_decay": 0.7},
+            None,
+            "learning_rate=7, weight_decay=0.7, warmup_steps=7, batch_size=7 and 1 more",
+        ),
+    ],
+)  # fmt: skip
+def test_runs_are_named_by_what_differs_from_the_commit(
+    changes: dict[str, Any], experiment: str | None, name: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    monkeypatch.delenv("DVC_EXP_NAME", raising=False)
+    if experiment is not None:
+        monkeypatch.setenv("DVC_EXP_NAME", experiment)
+    shutil.copy(REPOSITORY / "params.yaml", repository)
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", "add", "-A"], check=True)
+    subprocess.run(["git", *identity, "commit", "-qm", "params"], check=True)
+    (repository / "params.yaml").write_text(yaml.safe_dump(changed(default_params(), changes), sort_keys=False))
+    assert names.of(load(repository / "params.yaml")) == name

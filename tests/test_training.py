@@ -100,6 +100,29 @@ def test_the_best_epoch_is_kept_not_the_last() -> None:
     assert loss_of(model) < history["val_loss"][7]
 
 
+@pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy", "loss", "accuracy"])
+def test_a_start_that_is_better_is_kept(monitor: str) -> None:
+    """Fine-tuning cannot make the model worse than the head that it starts from."""
+    model = head()
+    train(values(epochs=30), model)
+    before = [np.copy(weight) for weight in model.get_weights()]
+    curve = train(values(optimizer="sgd", learning_rate=1000.0, epochs=2, monitor=monitor), model, start_counts=True)
+    assert (curve["epoch"].tolist(), curve["best"].tolist()) == ([0, 1, 2], [1, 0, 0])
+    assert curve["val_loss"][0] == pytest.approx(loss_of(model), rel=1e-5)
+    assert curve["loss"].notna()[0] == (not monitor.startswith("val_"))
+    assert curve.loc[0, ["steps", "learning_rate"]].tolist() == [0, 0]
+    for weight, expected in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_a_start_that_is_worse_changes_nothing_but_a_row() -> None:
+    models = [head(), head()]
+    curves = [train(values(), model, start_counts=counts) for model, counts in zip(models, (False, True), strict=True)]
+    assert curves[1][1:].reset_index(drop=True).equals(curves[0])
+    for one, other in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_early_stopping_waits_its_patience_and_restores() -> None:
     model = head()
     p = values(optimizer="sgd", learning_rate=4.0, momentum=0.95, epochs=50, early_stopping_patience=3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,10 +107,10 @@ def _load_file(model: keras.Model, path: Path) -> None:
         unset = [variable.path for variable in model.weights if np.isnan(variable.numpy()).any()]
         if unset:
             raise ValueError(f"{len(unset)} of {len(model.weights)} weights are not in the file, {unset[0]} first")
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile, EOFError) as error:
         reason = " ".join(str(error).split())[:300]
         raise BackboneError(
-            f"backbone.weights: {path} does not fit {model.name} without top at this alpha. Got: {reason}"
+            f"backbone.weights: {path} does not fit {model.name} without top at this alpha, or is damaged: {reason}"
         ) from None
 
 

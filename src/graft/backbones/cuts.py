@@ -59,6 +59,16 @@ def resolve(cut_points: CutPoints, cut: str | int | float | None) -> str:
     return min(enough, key=lambda name: enough[name])
 
 
+DEFAULT_BELOW = 0.70
+"""Share of the compute that the default cut leaves below it: fine-tuning costs a third of the whole network."""
+
+
+def default(cut_points: CutPoints) -> str:
+    """What `finetune.cut: auto` means: the first cut with DEFAULT_BELOW of the compute below it, else the last one."""
+    below = [name for name, point in cut_points.points.items() if point.below >= DEFAULT_BELOW]
+    return below[0] if below else list(cut_points.points)[-1]
+
+
 def named(cut_points: CutPoints, cut: str | int | float | None) -> str:
     """`resolve` for the cut points of a built network. Raises BackboneError."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from graft.features import cache as features
-from graft.runtime.cache import folder_for
+from graft.runtime.cache import place
 
 WIDTH = 160
+ARCHIVES = "archives"
 
 app = typer.Typer(help="Look after graft's own cache, which only saves time.", no_args_is_help=True)
 
@@ -41,21 +43,39 @@ def info() -> None:
     console = Console(width=max(WIDTH, Console().width))
     console.print(table)
     total = sum(one.n_bytes for one in held) / 1e9
+    unpacked = sum(size for _, size in _archives()) / 1e9
     console.print(
-        f"{total:.2f} GB of features in {folder_for(features.KIND)}; limit {features.limit_bytes() / 1e9:g} GB "
+        f"{total:.2f} GB of features in {place() / features.KIND}; limit {features.limit_bytes() / 1e9:g} GB "
         f"({features.LIMIT_VARIABLE})",
         soft_wrap=True,
         highlight=False,
     )
+    console.print(f"{unpacked:.2f} GB of unpacked archives in {place() / ARCHIVES}", soft_wrap=True, highlight=False)
+
+
+def _archives() -> list[tuple[Path, int]]:
+    """Each unpacked archive and its bytes, the one used last first."""
+    try:
+        found = [(file, file.stat()) for file in (place() / ARCHIVES).glob("*.zip")]
+    except OSError:
+        return []
+    return [(file, status.st_size) for file, status in sorted(found, key=lambda one: -one[1].st_atime)]
 
 
 @app.command()
 def prune(
     max_gb: Annotated[float, typer.Option(help="What features may take together, in gigabytes; 0: nothing.", min=0)],
 ) -> None:
-    """Remove the features that were not used for longest, until the rest fits."""
+    """Remove the features that were not used for longest, then unpacked archives, until the rest fits."""
     for one in features.prune(max_gb * 1e9):
         typer.echo(f"removed {one.n_bytes / 1e6:.0f} MB of {one.what['backbone']['name']} ({one.folder.name})")
+    left = sum(one.n_bytes for one in features.held()) / 1e9
+    for file, size in reversed(archives := _archives()):
+        if left * 1e9 + sum(size for _, size in archives) > max_gb * 1e9:
+            archives.remove((file, size))
+            file.unlink(missing_ok=True)
+            typer.echo(f"removed {size / 1e6:.0f} MB of an unpacked archive ({file.name})")
+    typer.echo(f"{left:.2f} GB of features are left in {place() / features.KIND}")
 
 
 @app.command()

@@ -10,12 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from graft.config import doubts
-from graft.config.load import load
+from graft.config import doubts, yaml_file
+from graft.config.load import FILE, load
 from graft.errors import StaleError
 from graft.evaluation import summary
-from graft.pipeline import layout
-from graft.training import history
+from graft.pipeline import layout, lock
 
 if TYPE_CHECKING:
     from graft.config.schema import Params
@@ -48,7 +47,7 @@ def log(
         return
     from graft.tracking import run as tracking
 
-    tracking.require_whole(params, paths)
+    tracking.require_whole(paths)
     typer.echo(tracking.complete(params, paths, running=None).run_id)
 
 
@@ -60,6 +59,8 @@ def result() -> None:
 
 def show(params: Params, paths: Paths, run_name: str | None = None) -> None:
     """The table, what changed since the last commit, the run's name, and what to know before using the model."""
+    from graft.training import history
+
     judged = _read(paths.metrics)
     console = Console(width=max(WIDTH, Console().width), highlight=False)
     console.print()
@@ -70,7 +71,8 @@ def show(params: Params, paths: Paths, run_name: str | None = None) -> None:
         console.print("No image was held out for validation or test (data.split): nothing to judge the models by.")
     if run_name is not None:
         console.print(f"MLflow run: {run_name}", markup=False, soft_wrap=True)
-    for warning in [*doubts.of(params), *summary.warnings(judged, history.read(paths.finetune_history))]:
+    warnings = summary.warnings(judged, history.read(paths.finetune_history))
+    for warning in [*doubts.of(params, yaml_file.read(FILE)), *warnings]:
         console.print(f"warning: {warning}", markup=False, soft_wrap=True, style="yellow")
 
 
@@ -112,8 +114,11 @@ def _changes(paths: Paths) -> str:
         before: dict[str, float] = json.loads(committed or b"{}")
     except ValueError:  # in the middle of a merge
         before = {}
+    text = git.committed(Path.cwd(), lock.LOCK)
+    split = lock.outputs(text.decode("utf-8", "replace")).get(str(paths.split)) if text else None
+    where = "" if split in (None, lock.md5_of(paths.split)) else ", on other data or another split"
     shared = [name for name in now if name in before]
     if not shared:
         return "The last commit has no result to compare with: commit this one (`git add . && git commit`)."
     differences = [f"{name} {now[name] - before[name]:+.4f}" for name in shared if now[name] != before[name]]
-    return f"Against the last commit: {', '.join(differences) or 'the same'}."
+    return f"Against the last commit{where}: {', '.join(differences) or 'the same'}."

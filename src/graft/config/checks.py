@@ -76,11 +76,9 @@ def _check_backbone(p: BackboneParams) -> list[str]:
         faults.append(
             f"backbone.input_size: must be at least {row.min_input_size} pixels for {p.name}. Got {p.input_size}."
         )
-    if not row.alphas and p.alpha is not None:
-        faults.append(f"backbone.alpha: must be null, since {p.name} has no width multiplier. Got {p.alpha:g}.")
     if row.alphas and p.alpha is None:
         faults.append(f"backbone.alpha: must be a number for {p.name} (1.0 is the full width). Got null.")
-    known = ["bundled", "imagenet", "random"]
+    known = ["auto", "bundled", "imagenet", "random"]
     if p.weights == "bundled":
         if row.bundled is None:
             having = ", ".join(r.name for r in BACKBONES.values() if r.bundled)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from graft.backbones.table import has_batch_norm
 
@@ -10,9 +11,12 @@ if TYPE_CHECKING:
     from graft.config.schema import Params
 
 
-def of(params: Params) -> list[str]:
-    """A sentence for each doubt."""
+def of(params: Params, given: Mapping[str, Any]) -> list[str]:
+    """A sentence for each doubt. given: the tree of params.yaml, before `auto` was decided."""
     told = []
+    alpha = given["backbone"]["alpha"]
+    if alpha is not None and params.backbone.alpha is None:
+        told.append(f"backbone.alpha: {alpha:g} is ignored, since {params.backbone.name} has no width multiplier.")
     if params.backbone.weights == "random" and has_batch_norm(params.backbone.name):
         told.append(
             f"backbone.weights: random, and the BatchNorm of {params.backbone.name} stays frozen as it was "

@@ -5,14 +5,14 @@ First what each section's schema refuses, then what `graft.config.checks` finds 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from graft.config import checks, yaml_file
+from graft.config import automatic, checks, yaml_file
 from graft.config.schema import OWN_FAULTS, Params
 from graft.errors import ParamsError, unknown
 
@@ -21,7 +21,11 @@ FILE = Path("params.yaml")
 
 def load(path: Path = FILE) -> Params:
     """Read and check `path`. Raises ParamsError with one bullet per fault."""
-    tree = yaml_file.read(path)
+    return of_tree(yaml_file.read_by_people(path), str(path))
+
+
+def of_tree(tree: Mapping[str, Any], where: str) -> Params:
+    """Check what a params.yaml holds. where: its name in a message. `auto` has become what it stands for."""
     faults: list[str] = []
     sections: dict[str, Any] = {}
     for name, kind in get_type_hints(Params, include_extras=True).items():
@@ -38,10 +42,18 @@ def load(path: Path = FILE) -> Params:
     faults += [f"{key}: {unknown(key, Params.model_fields)}" for key in tree if key not in Params.model_fields]
     for name in ("train", "finetune"):
         faults += checks.optimization(name, tree.get(name))
+    _decide(sections)
     faults += checks.across(sections)
     if faults:
-        raise ParamsError(str(path), faults)
+        raise ParamsError(where, faults)
     return Params.model_construct(**sections)
+
+
+def _decide(sections: dict[str, Any]) -> None:
+    if "backbone" in sections:
+        sections["backbone"] = automatic.backbone(sections["backbone"])
+        if "finetune" in sections:
+            sections["finetune"] = automatic.finetune(sections["finetune"], sections["backbone"].name)
 
 
 def _merged(sentences: Iterable[str]) -> list[str]:

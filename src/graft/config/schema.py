@@ -44,7 +44,7 @@ class Section(BaseModel):
 class Fractions(Section):
     train: Annotated[float, Field(gt=0, lt=1)]
     validation: Annotated[float, Field(gt=0, lt=1)]
-    test: Annotated[float, Field(gt=0, lt=1)]
+    test: Fraction
 
     @model_validator(mode="after")
     def _sum(self) -> Fractions:
@@ -177,7 +177,7 @@ class DataParams(Section):
 class BackboneParams(Section):
     name: str
     alpha: Positive | None
-    input_size: Count
+    input_size: Annotated[int, Field(ge=1, le=4096)]
     resize: Resize
     interpolation: Interpolation
     weights: str
@@ -295,14 +295,15 @@ class Params(Section):
 
     def flat(self) -> dict[str, Any]:
         """All leaves, keys joined with dots."""
-        return _flatten(self.model_dump())
+        return flattened(self.model_dump())
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of a tree, keys joined with dots."""
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value and f"{prefix}{key}" not in NAMED_BY_USERS:
-            leaves |= _flatten(value, f"{prefix}{key}.")
+            leaves |= flattened(value, f"{prefix}{key}.")
         else:
             leaves[f"{prefix}{key}"] = value
     return leaves

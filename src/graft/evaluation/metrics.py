@@ -1,4 +1,4 @@
-"""Metrics of a classifier. To add one, add a row to METRICS: its name in `metrics/evaluate.json` and a function.
+"""Metrics of a classifier. To add one, add a row to METRICS: its name in `data/evaluation.json` and a function.
 
 Every function takes a `Judged` and returns a number, a mapping of numbers (nested in the JSON), or
 None where the metric says nothing (top-5 of five classes).

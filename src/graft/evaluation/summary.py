@@ -23,13 +23,13 @@ NAMES = {
     "expected_calibration_error": "ece",
     "top_k_accuracy": "top_k_accuracy",
 }
-"""A metric of `metrics/evaluate.json` -> its name after the split's."""
+"""A metric of `data/evaluation.json` -> its name after the split's."""
 
 SHOWN = ("test_accuracy", "val_accuracy", "test_log_loss", "test_f1", "test_ece")
 """What `dvc metrics show` and `dvc exp show` have; where there are no test images, validation's."""
 
 Judged = Mapping[str, Mapping[str, Mapping[str, Any]]]
-"""model -> split -> metric, as in `metrics/evaluate.json`; the model that ships is the last."""
+"""model -> split -> metric, as in `data/evaluation.json`; the model that ships is the last."""
 
 
 def shipped(judged: Judged) -> str | None:

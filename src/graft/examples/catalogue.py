@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from graft.errors import DataError, StaleError
+from graft.errors import DataError, StaleError, listing
 from graft.examples.sources.base import Source
 
 COLUMNS = ("path", "sha256", "bytes", "width", "height", "label", "state", "reason", "detail")
@@ -75,9 +75,11 @@ def reader(source: Source, root: Path) -> Callable[[str, str], bytes]:
 def require_trainable(catalogue: Catalogue) -> None:
     """Raises DataError unless at least two classes have images."""
     if len(catalogue.classes) < 2:
+        below = sorted({path.split("/")[1] for path in catalogue.used["path"] if path.count("/") > 1})
+        nested = f" If {listing(below, 4)} below it are the classes, let data.path end in it." if below else ""
         raise DataError(
             "data.path: must hold readable images of at least two classes. "
             f"Got {len(catalogue.used)} images of {catalogue.classes or 'no class'}; "
             f"{len(catalogue.table) - len(catalogue.used)} files are not used. "
-            "quarantine.csv beside the catalogue says why."
+            f"quarantine.csv beside the catalogue says why.{nested}"
         )

@@ -69,6 +69,11 @@ def _listed(given: str | list[str]) -> list[str]:
 
 
 def _require_distinct(names: set[str]) -> None:
+    if scripts := [name for name in sorted(names) if "</script" in name.casefold()]:
+        raise DataError(
+            f"data.path: a class must not be called {scripts[0]!r}: DVC's page of plots would take it for the end of "
+            'its program. Rename it with data.classes: {"another name": ' + repr(scripts[0]) + ', "*": "*"}.'
+        )
     by_folded: dict[str, list[str]] = {}
     for name in sorted(names):
         by_folded.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)

@@ -142,7 +142,7 @@ def _cut(units: pd.DataFrame, fractions: Mapping[str, float]) -> dict[int, str]:
     A class of one unit trains; one of two trains and tests; from three on, each part has at least one.
     """
     sides: dict[int, str] = {}
-    held_out = [name for name in ("test", "validation") if name in fractions]
+    held_out = [name for name in ("test", "validation") if fractions.get(name)]
     total = sum(fractions.values())
     for _, rows in units.groupby("label", sort=True):
         numbers, sizes = list(rows.index), list(rows["n"])
@@ -254,11 +254,14 @@ def _official(
             f"{int(back.sum())} images are copies, or of a group, of images on a side of the official split that is "
             f"further from training: unused ({named}): {listing(used['path'][back], 5)}"
         )
-    missing = [name for name in SPLITS if name not in set(official.dropna())]
-    if missing:
+    parts = set(official.dropna())
+    fractions: dict[str, float] = p.fractions.model_dump()
+    missing = [name for name in SPLITS if name not in parts and fractions[name]]
+    if missing == ["test"]:
+        notes.append("official split without test, used whole: what the models are worth is judged on validation")
+    elif missing:
         notes.append(f"official split without {' and '.join(missing)}: cut from train by data.split.fractions")
         pool = (sides == "train").to_numpy()
-        fractions: dict[str, float] = p.fractions.model_dump()
         cut = _cut(_ranked(used[pool], unit[pool], seed), {name: fractions[name] for name in ("train", *missing)})
         sides[pool] = [cut[number] for number in unit[pool]]
     return sides

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from graft.inputs.batches import Key
-from graft.runtime.cache import Database, folder_for
+from graft.runtime.cache import Database, folder_for, place
 from graft.runtime.progress import say
 
 KIND = "features"
@@ -112,13 +112,21 @@ class Held:
 def held() -> list[Held]:
     """Every fingerprint, the one used last first."""
     found = []
-    for folder in folder_for(KIND).iterdir():
+    for folder in _folders():
         try:
             what = json.loads((folder / WHAT).read_text())
             found.append(Held(folder, what, _disk_bytes(folder), (folder / WHAT).stat().st_mtime))
         except (OSError, ValueError):  # being made or removed by another process
             continue
     return sorted(found, key=lambda one: (-one.used, one.folder.name))
+
+
+def _folders() -> list[Path]:
+    """Of the fingerprints; none where the cache cannot be read."""
+    try:
+        return list((place() / KIND).iterdir())
+    except OSError:
+        return []
 
 
 def _disk_bytes(folder: Path) -> int:
@@ -128,10 +136,13 @@ def _disk_bytes(folder: Path) -> int:
 def limit_bytes() -> float:
     """The bytes that all features together may take, from GRAFT_CACHE_GB."""
     try:
-        return float(os.environ.get(LIMIT_VARIABLE, LIMIT_GB)) * 1e9
+        given = float(os.environ.get(LIMIT_VARIABLE, LIMIT_GB))
+        if not 0 <= given < math.inf:
+            raise ValueError
+        return given * 1e9
     except ValueError:
         say(
-            f"note: {LIMIT_VARIABLE}: must be a number of gigabytes. Got {os.environ[LIMIT_VARIABLE]!r}; "
+            f"note: {LIMIT_VARIABLE}: must be a number of gigabytes, 0 or more. Got {os.environ[LIMIT_VARIABLE]!r}; "
             f"using {LIMIT_GB:g}"
         )
         return LIMIT_GB * 1e9

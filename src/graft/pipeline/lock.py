@@ -50,6 +50,15 @@ def md5s(lock: dict[str, Any]) -> dict[str, str]:
     return {stage: StageState(_md5s(stages[stage]), False).md5 for stage in layout.STAGES}
 
 
+def outputs(text: str) -> dict[str, str]:
+    """path -> md5 of every output that a dvc.lock names; nothing where it is none."""
+    try:
+        stages = yaml_file.parse(text, str(LOCK)).get("stages", {})
+    except ParamsError:
+        return {}
+    return {path: md5 for entry in stages.values() for path, md5 in _md5s(entry).items()}
+
+
 def _md5s(entry: dict[str, Any]) -> dict[str, str]:
     return {str(out["path"]): str(out.get("md5", "")) for out in entry.get("outs", [])}
 

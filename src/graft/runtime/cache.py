@@ -28,9 +28,14 @@ MAP_BYTES = 2**38
 T = TypeVar("T")
 
 
+def place() -> Path:
+    """Where the cache lies, whether or not anything is there."""
+    return Path(os.environ.get("GRAFT_CACHE_DIR") or user_cache_dir("graft"))
+
+
 def folder_for(kind: str) -> Path:
     """A folder of the cache, made where it is not there. Raises DataError where it cannot be."""
-    root = Path(os.environ.get("GRAFT_CACHE_DIR") or user_cache_dir("graft"))
+    root = place()
     try:
         (root / kind).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -65,7 +70,7 @@ class Database:
         try:
             self._environment = _open_whole(find())
         except (lmdb.Error, OSError, DataError) as error:
-            say(f"note: graft's cache cannot be used ({error}); going on without")
+            _say_once(f"note: graft's cache cannot be used ({error}); going on without")
 
     @staticmethod
     def opened(kind: str) -> Database:
@@ -78,8 +83,8 @@ class Database:
 
     @property
     def usable(self) -> bool:
-        """Whether anything is kept."""
-        return self._environment is not None
+        """Whether anything can be kept."""
+        return self._environment is not None and not self._environment.flags()["readonly"]
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every key and value, as they stand when this begins."""
@@ -89,11 +94,13 @@ class Database:
 
     def delete(self, key: bytes) -> None:
         """Drop a key."""
-        self._tried(lambda environment: _delete(environment, key))
+        if self.usable:
+            self._tried(lambda environment: _delete(environment, key))
 
     def put(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         """In one transaction, which waits for the disk."""
-        self._tried(lambda environment: _put(environment, pairs))
+        if self.usable:
+            self._tried(lambda environment: _put(environment, pairs))
 
     def release(self) -> None:
         """Give back the pages that were read or written: mapped, they count as this process's memory."""
@@ -117,8 +124,18 @@ class Database:
             return None
 
 
+@cache
+def _say_once(text: str) -> None:
+    say(text)
+
+
 def _open_whole(folder: Path) -> lmdb.Environment:
-    """A file that was cut short would kill the process when it is read: it is made anew."""
+    """A file that was cut short would kill the process when it is read: it is made anew.
+
+    Where nothing may be written, what is there is read.
+    """
+    if not os.access(folder, os.W_OK):
+        return lmdb.open(str(folder), map_size=MAP_BYTES, readonly=True, lock=False)
     environment = lmdb.open(str(folder), map_size=MAP_BYTES, max_readers=512)
     file = folder / "data.mdb"
     if file.stat().st_size >= environment.info()["last_pgno"] * environment.stat()["psize"]:

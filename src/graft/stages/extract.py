@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from graft.backbones import build, cuts, portable
+from graft.errors import DataError, listing
 from graft.examples import catalogue
 from graft.examples.sources import SOURCES
 from graft.features import cache, compute, engines, plan, store
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 def run(params: Params, paths: Paths) -> None:
     """Write the features of the catalogue's used images in its order and, for fine-tuning, what crosses at its cut."""
     images = catalogue.read(paths.catalogue).used
+    _require_visible(images, params)
     loaded = build.of(params.backbone)
     say(f"{params.backbone.name}, weights {params.backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
     cut = _cut(params, paths, loaded)
@@ -36,6 +38,21 @@ def run(params: Params, paths: Paths) -> None:
             return
         except CannotRunError as error:
             engine = engines.instead(params.extract.engine, engine, params.extract.precision, error)
+
+
+def _require_visible(images: pd.DataFrame, params: Params) -> None:
+    """Raises DataError where `pad` would leave less than half a row of pixels of an image, which is nothing."""
+    side = params.backbone.input_size
+    if params.backbone.resize != "pad":
+        return
+    sides = images[["width", "height"]]
+    gone = images[sides.min(axis=1) / sides.max(axis=1) * side < 0.5]
+    if len(gone):
+        shown = [f"{one.path} ({one.width} x {one.height})" for one in gone.itertuples()]
+        raise DataError(
+            f"backbone.resize: pad to {side} pixels leaves nothing of {len(gone)} images that are too narrow: "
+            f"{listing(shown, 5)}. Set backbone.resize to stretch or crop, raise backbone.input_size, or remove them."
+        )
 
 
 def _cut(params: Params, paths: Paths, loaded: build.Loaded) -> str | None:

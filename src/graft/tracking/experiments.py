@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.config import yaml_file
-from graft.config.load import FILE
+from graft.config.load import FILE, of_tree
 from graft.errors import ParamsError
 from graft.pipeline import lock
 from graft.tracking import git, names, server
@@ -26,11 +26,12 @@ def tag(experiment: str) -> list[str]:
         for name, commit in sorted(git.experiments(Path.cwd()).items()):
             texts = [git.committed(Path.cwd(), path, commit) for path in (FILE, lock.LOCK)]
             try:
-                params, locked = (yaml_file.parse((text or b"").decode("utf-8", "replace"), name) for text in texts)
+                tree, locked = (yaml_file.parse((text or b"").decode("utf-8", "replace"), name) for text in texts)
+                params = of_tree(tree, name)
             except ParamsError:
-                lines.append(f"{name}: holds no params.yaml and dvc.lock of graft")
+                lines.append(f"{name}: holds no params.yaml and dvc.lock that this graft reads")
                 continue
-            run = _run_of(client, experiment_id, params, lock.md5s(locked))
+            run = _run_of(client, experiment_id, params.flat(), lock.md5s(locked))
             if run is None:
                 lines.append(f"{name}: no run; `dvc exp apply {name}`, then `graft log`")
                 continue
@@ -41,15 +42,14 @@ def tag(experiment: str) -> list[str]:
     return lines
 
 
-def _run_of(client: Any, experiment_id: str, params: dict[str, Any], stages: dict[str, str]) -> Any | None:
+def _run_of(client: Any, experiment_id: str, values: dict[str, Any], stages: dict[str, str]) -> Any | None:
     """The newest run whose stages gave these outputs and whose parameters are these."""
     if not stages:
         return None
     wanted = " and ".join(f"tags.`graft.stage.{stage}` LIKE '% {md5}'" for stage, md5 in stages.items())
-    flat = names.flat(params)
     for run in client.search_runs([experiment_id], wanted, order_by=["start_time DESC"]):
         logged = {key: value for key, value in run.data.params.items() if not key.startswith(names.UNNAMED)}
-        if all(key in flat and _same(flat[key], text) for key, text in logged.items()):
+        if all(key in values and _same(values[key], text) for key, text in logged.items()):
             return run
     return None
 

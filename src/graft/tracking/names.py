@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graft.config import yaml_file
 from graft.config.load import FILE
+from graft.config.schema import flattened
 from graft.errors import ParamsError
 from graft.tracking import git
 
@@ -29,47 +29,36 @@ ABSENT = object()
 
 def of(params: Params) -> str:
     """`learning_rate=0.003`; the DVC experiment's name before it; what is trained where nothing differs."""
-    values = params.flat()
-    changed = _differences(values)
+    changed = _differences()
     experiment = os.environ.get("DVC_EXP_NAME")
-    what = _listed(changed, values) if changed else _described(params)
+    what = _listed(changed) if changed else _described(params)
     return f"{experiment}: {what}" if experiment else what
 
 
-def _differences(values: dict[str, Any]) -> list[str]:
-    """The keys of values that the last commit has otherwise, or does not have."""
+def _differences() -> dict[str, Any]:
+    """The values of params.yaml that the last commit has otherwise, or does not have."""
     text = git.committed(Path.cwd(), FILE)
     if text is None:
-        return []
+        return {}
     try:
-        committed = flat(yaml_file.parse(text.decode("utf-8", "replace"), f"{FILE} of HEAD"))
+        committed = flattened(yaml_file.parse(text.decode("utf-8", "replace"), f"{FILE} of HEAD"))
+        now = flattened(yaml_file.read(FILE))
     except ParamsError:
-        return []
-    return [key for key, value in values.items() if not key.startswith(UNNAMED) and committed.get(key, ABSENT) != value]
+        return {}
+    return {
+        key: value for key, value in now.items() if not key.startswith(UNNAMED) and committed.get(key, ABSENT) != value
+    }
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every node by its dotted key, inner ones too, since some of graft's values are mappings."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        found[f"{prefix}{key}"] = value
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-    return found
-
-
-def _listed(changed: list[str], values: dict[str, Any]) -> str:
-    last = Counter(key.rpartition(".")[2] for key in values)
-
-    def short(key: str) -> str:
-        name = key.rpartition(".")[2]
-        if last[name] == 1 or key == MAIN + name:
-            return name
-        return ".".join(key.split(".")[-2:])
-
-    named = [f"{short(key)}={_text(values[key])}" for key in changed[:MOST]]
+def _listed(changed: dict[str, Any]) -> str:
+    named = [f"{_short(key)}={_text(value)}" for key, value in list(changed.items())[:MOST]]
     more = f" and {len(changed) - MOST} more" if len(changed) > MOST else ""
     return ", ".join(named) + more
+
+
+def _short(key: str) -> str:
+    """`train.learning_rate` -> `learning_rate`, `data.split.method` -> `split.method`"""
+    return ".".join(key.removeprefix(MAIN).split(".")[-2:])
 
 
 def _text(value: Any, most: int = 40) -> str:

@@ -12,11 +12,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graft.config import yaml_file
+from graft.config.load import FILE
 from graft.errors import TrackingError
 from graft.pipeline import lock, session
 from graft.runtime import cores
@@ -72,24 +75,38 @@ def live(stage: str, params: Params, paths: Paths) -> Iterator[OnEpoch]:
         return
     with server.faults():
         tracked = _open(client, experiment_id, params, paths)
-    say(f"MLflow run {tracked.run_id} in {server.uri()}")
-    streaming = True
+    say(f"MLflow run {tracked.run_id} in {server.shown()}")
+    with _ending(tracked), _Stream(stage, tracked) as stream:
+        yield stream.on_epoch
 
-    def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
-        nonlocal streaming
-        if not streaming:
+
+class _Stream:
+    """Logs epochs on a thread of its own: training waits for no server. The first failure ends it, with a line."""
+
+    def __init__(self, stage: str, tracked: Tracked) -> None:
+        self._stage, self._tracked, self._failed = stage, tracked, False
+        self._thread = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> _Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=self._failed)
+
+    def on_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        self._thread.submit(self._log, epoch, metrics)
+
+    def _log(self, epoch: int, metrics: dict[str, float]) -> None:
+        if self._failed:
             return
         try:
-            tracked.metrics(mirror.curve(stage, metrics), epoch)
+            self._tracked.metrics(mirror.curve(self._stage, metrics), epoch)
         except Exception as error:  # whatever the store raises, the training is worth more
-            streaming = False
+            self._failed = True
             say(
-                f"note: MLflow failed in epoch {epoch} ({' '.join(str(error).split())[:200]}); training goes on, "
-                "`evaluate` will log the curves from the files"
+                f"note: MLflow failed in epoch {epoch} ({server.reason(error)}); training goes on, `evaluate` will log "
+                "the curves from the files"
             )
-
-    with _ending(tracked):
-        yield on_epoch
 
 
 def before_judging(stage: str, params: Params) -> None:
@@ -98,13 +115,13 @@ def before_judging(stage: str, params: Params) -> None:
     server.connect(params.tracking.experiment)
 
 
-def require_whole(params: Params, paths: Paths) -> None:
+def require_whole(paths: Paths) -> None:
     """For `graft log`: raises TrackingError where a file of the pass is missing, or not of these params."""
     if missing := paths.missing():
         raise TrackingError(
             f"{', '.join(missing)}: must exist to be logged. Run `dvc pull`, `dvc checkout` or `dvc repro`."
         )
-    lock.require_current(params.model_dump())
+    lock.require_current(yaml_file.read(FILE))
 
 
 @dataclass(frozen=True)

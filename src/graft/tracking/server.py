@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import logging
 import os
+import re
 import ssl
 import urllib.error
 import urllib.request
@@ -12,8 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from graft.errors import GraftError, TrackingError
+from graft.tracking import store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,6 +25,9 @@ SQLITE = "sqlite:///"
 STORE = "mlflow.db"
 ARTIFACTS = "mlruns"
 ANSWER_WITHIN_SECONDS = 10
+PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+"""What a server may cost, where the user has not said otherwise: MLflow itself would try again for minutes."""
+
 LOCK_WITHIN_SECONDS = 120
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """So that `mlflow ui` shows the pages for trained models, not those for language models."""
@@ -37,10 +43,21 @@ def uri() -> str:
 
     A relative SQLite path is meant from the root, not from an experiment's temporary workspace.
     """
-    given = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{STORE}"
-    if given.startswith(SQLITE):
-        return f"{SQLITE}{root() / given.removeprefix(SQLITE)}"
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if not given:
+        return f"{SQLITE}{store.escaped(root() / STORE)}"
+    if given.startswith(SQLITE) and not given.startswith(f"{SQLITE}/"):
+        return f"{SQLITE}{store.escaped(root())}/{given.removeprefix(SQLITE)}"
     return given
+
+
+def shown() -> str:
+    """The tracking URI without a user's password."""
+    return _without_password(uri())
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"://[^/@\s]*@", "://", text)
 
 
 @contextmanager
@@ -52,9 +69,17 @@ def faults() -> Iterator[None]:
         raise
     except Exception as error:  # MlflowException, SQLAlchemyError, OSError, ImportError of a driver, ...
         raise TrackingError(
-            f"MLFLOW_TRACKING_URI: {uri()} cannot be used. Got: {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:300]}. Mend the store, or unset the variable to use mlflow.db here."
+            f"MLFLOW_TRACKING_URI: {shown()} cannot be used. Got: {type(error).__name__}: {reason(error)}. "
+            "Mend the store, or unset the variable to use mlflow.db here."
         ) from None
+
+
+def reason(error: Exception) -> str:
+    """What an error of MLflow's says, in a line: no statements of SQL, no passwords, no addresses of manuals."""
+    text = " ".join(str(error).split())
+    for tail in ("(Background on this error", "[SQL:"):
+        text = text.split(tail)[0]
+    return _without_password(text).strip()[:300]
 
 
 def connect(experiment: str) -> tuple[MlflowClient, str]:
@@ -66,15 +91,23 @@ def connect(experiment: str) -> tuple[MlflowClient, str]:
 
     where = uri()
     if where.startswith(("http://", "https://")):
+        for name, value in PATIENCE.items():
+            os.environ.setdefault(name, value)
         _require_answer(where)
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would print the password, too
     import mlflow
 
     _quiet()
     local = where.startswith(SQLITE)
-    lock = (root() / ".graft" / "mlflow.lock") if not local else Path(f"{where.removeprefix(SQLITE)}.lock")
+    own = "MLFLOW_TRACKING_URI" not in os.environ or where == f"{SQLITE}{store.escaped(root() / STORE)}"
+    file = Path(unquote(where.removeprefix(SQLITE).split("?")[0])) if local else root() / ".graft" / "mlflow"
     with faults():
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=LOCK_WITHIN_SECONDS):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{file}.lock", timeout=LOCK_WITHIN_SECONDS):
+            if local:
+                store.make_whole(file)
+            if own:
+                store.follow(file, (root() / ARTIFACTS).as_uri())
             mlflow.set_tracking_uri(where)
             client = mlflow.MlflowClient(where)
             return client, _experiment(client, experiment, root() / ARTIFACTS if local else None)
@@ -104,16 +137,16 @@ def _experiment(client: MlflowClient, name: str, artifacts: Path | None) -> str:
 def _require_answer(where: str) -> None:
     """MLflow's own client would retry for minutes."""
     try:
-        with urllib.request.urlopen(f"{where.rstrip('/')}/health", timeout=ANSWER_WITHIN_SECONDS):
+        with urllib.request.urlopen(f"{_without_password(where).rstrip('/')}/health", timeout=ANSWER_WITHIN_SECONDS):
             pass
     except urllib.error.HTTPError:
         pass  # it answers; whether it lets us in is for MLflow's client to say
     except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, ssl.SSLError):
+        cause = getattr(error, "reason", error)
+        if isinstance(cause, ssl.SSLError):
             return  # MLflow's client has settings of its own for certificates
         raise TrackingError(
-            f"MLFLOW_TRACKING_URI: {where} must be a reachable MLflow server. Got: {reason}. Nothing was trained. "
+            f"MLFLOW_TRACKING_URI: {shown()} must be a reachable MLflow server. Got: {cause}. Nothing was computed. "
             "Start the server, or unset the variable to use mlflow.db in the project."
         ) from None
 

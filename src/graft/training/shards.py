@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -156,23 +157,31 @@ def _call(operation: Any, calls: list[Call], training: bool) -> list[Any]:
         return [operation(*arguments, **named) for arguments, named in calls]
 
 
-@contextmanager
-def _exact_gelu(operation: Any) -> Iterator[None]:
-    """A layer whose activation is GELU has it by the error function: Keras takes its complement, an approximation.
+GELU = threading.Lock()
+"""Held while a layer has another activation: chunks are predicted side by side, by the same layers."""
 
-    x * P(X <= x), Hendrycks & Gimpel 2016, https://arxiv.org/abs/1606.08415.
-    """
-    import keras
+
+def _gelu(x: Any) -> Any:
+    """x * P(X <= x), Hendrycks & Gimpel 2016, https://arxiv.org/abs/1606.08415, by the error function."""
     import tensorflow as tf
 
-    if getattr(operation, "activation", None) is not keras.activations.gelu:
+    return 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
+
+
+@contextmanager
+def _exact_gelu(operation: Any) -> Iterator[None]:
+    """A layer whose activation is GELU has it by the error function: Keras takes its complement, an approximation."""
+    import keras
+
+    if getattr(operation, "activation", None) not in (keras.activations.gelu, _gelu):
         yield
         return
-    operation.activation = lambda x: 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
-    try:
-        yield
-    finally:
-        operation.activation = keras.activations.gelu
+    with GELU:
+        operation.activation = _gelu
+        try:
+            yield
+        finally:
+            operation.activation = keras.activations.gelu
 
 
 def _batch_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:

@@ -18,6 +18,9 @@ SPLIT_NAMES: dict[str, SplitName] = {
     "train": "train",
     "validation": "validation",
     "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "eval": "validation",
     "test": "test",
 }
 """How directories and manifests call the parts of an official split."""

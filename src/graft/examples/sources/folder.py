@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 from graft.errors import DataError, listing
 from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName
-from graft.examples.sources.tree import open_tree
+from graft.examples.sources.tree import IMAGE_SUFFIXES, LINKED, Entry, open_tree
 
 if TYPE_CHECKING:
     from graft.config.schema import DataParams
 
-SPLIT_LIKE = {"train", "training", "valid", "val", "validation", "test", "testing"}
+SPLIT_LIKE = {*SPLIT_NAMES, "training", "testing"}
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm")
 OTHER_IMAGE_SUFFIXES = (
     ".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".raw", ".cr2", ".nef", ".dng", ".ico",
     ".tga", ".exr", ".hdr", ".eps", ".pcx",
@@ -27,10 +26,13 @@ OTHER_IMAGE_SUFFIXES = (
 """Names of images that graft does not read; they are not taken for strays."""
 
 
+LOOSE = Problem(QUARANTINED, "no label", "not in a class directory")
+
+
 def scan(data: DataParams) -> list[Item]:
     root = Path(data.path)
     entries = open_tree(root).entries()
-    found = [(entry.path, entry.problem or named_as_image(entry.path)) for entry in entries]
+    found = [(entry.path, _against(entry)) for entry in entries]
     directories = {path.split("/", 1)[0] for path, problem in found if problem is None and "/" in path}
     official = _official(root, sorted(directories))
     items = [_item(path, problem, official, data.folder.class_depth) for path, problem in found]
@@ -42,6 +44,13 @@ def require_images(items: list[Item], root: Path) -> None:
     """Raises DataError where no item may be an image, with the reasons."""
     if any(item.problem is None for item in items):
         return
+    loose = [item for item in items if item.problem == LOOSE]
+    if loose:
+        raise DataError(
+            f"data.path: must hold a directory for each class. Got {len(loose)} images in {str(root)!r} itself, such "
+            f"as {loose[0].path}. Put those of a class into a directory that is called like it, or list them with "
+            "their labels in a table (data.source: manifest)."
+        )
     reasons = Counter(item.problem.reason for item in items if item.problem)
     found = listing(f"{reason} ({n})" for reason, n in reasons.most_common()) or "no file at all"
     raise DataError(
@@ -73,9 +82,20 @@ def _official(root: Path, directories: list[str]) -> bool:
             f"data.path: {root} has {', '.join(official)} but no train directory. "
             "Add it, or move the classes up for a split by data.split.fractions."
         )
-    if {"validation", "val"} <= set(official):
-        raise DataError(f"data.path: {root} has both validation and val. Keep one of them.")
+    for part in set(SPLIT_NAMES.values()):
+        named = [name for name in official if SPLIT_NAMES[name] == part]
+        if len(named) > 1:
+            raise DataError(f"data.path: {root} has both {' and '.join(named)}, which is one part. Keep one of them.")
     return bool(official)
+
+
+def _against(entry: Entry) -> Problem | None:
+    """What stands against a file. What was never meant to be an image is ignored, whatever else is wrong with it."""
+    by_name = named_as_image(entry.path.strip("'\""))
+    if entry.problem is None:
+        return by_name
+    a_file = entry.problem.state != IGNORED and entry.problem != LINKED
+    return by_name if a_file and by_name is not None and by_name.state == IGNORED else entry.problem
 
 
 def named_as_image(path: str) -> Problem | None:
@@ -102,8 +122,8 @@ def _item(path: str, problem: Problem | None, official: bool, class_depth: int |
     if problem is None and outside:
         problem = Problem(QUARANTINED, "no label", "outside train, validation and test")
     elif problem is None and not label:
-        missing = f"fewer than {depth} directories above it" if depth > 1 else "not in a class directory"
-        problem = Problem(QUARANTINED, "no label", missing)
+        missing = Problem(QUARANTINED, "no label", f"fewer than {depth} directories above it")
+        problem = missing if depth > 1 else LOOSE
     return Item(path, label, split, problem)
 
 

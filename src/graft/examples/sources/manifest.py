@@ -9,7 +9,10 @@ import csv
 import io
 import math
 import posixpath
-from dataclasses import dataclass
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +22,7 @@ from graft.errors import DataError, listing, unknown
 from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName, plain
 from graft.examples.sources.folder import named_as_image
 from graft.examples.sources.tree import Entry, Tree, open_tree
+from graft.runtime.progress import say
 
 if TYPE_CHECKING:
     from graft.config.schema import ColumnsParams, DataParams
@@ -45,9 +49,10 @@ def scan(data: DataParams) -> list[Item]:
             row for split, file in p.lists.given.items() for row in _list(_text(_read(tree, file), file), file, split)
         ]
     by_path: dict[str, list[Row]] = {}
-    for row in rows:
-        by_path.setdefault(_file_path(p.root, row.path, p.suffix), []).append(row)
+    for row in _whole_numbers(rows):
+        by_path.setdefault(_file_path(Path(data.path), p.root, row.path, p.suffix), []).append(row)
     entries = {entry.path: entry for entry in tree.entries()}
+    by_path = _as_files_are_called(by_path, entries)
     items = [_item(path, same, entries.get(path)) for path, same in by_path.items()]
     if not any(item.problem is None for item in items):
         first = repr(next(iter(by_path))) if by_path else "none"
@@ -60,6 +65,15 @@ def scan(data: DataParams) -> list[Item]:
         if path not in named:
             items.append(Item(path, "", None, Problem(IGNORED, "not in the manifest")))
     return items
+
+
+def _whole_numbers(rows: list[Row]) -> list[Row]:
+    """Labels that are whole numbers, some of them as `1.0`: a table's writer knew no other kind of number."""
+    labels = {row.label for row in rows if row.label}
+    if not all(re.fullmatch(r"-?\d+(\.0+)?", label) for label in labels) or not any("." in label for label in labels):
+        return rows
+    say(f"note: labels are whole numbers, and some are written like {min(x for x in labels if '.' in x)}: 1.0 is 1")
+    return [replace(row, label=row.label.partition(".")[0]) for row in rows]
 
 
 def _read(tree: Tree, file: str) -> bytes:
@@ -168,8 +182,25 @@ def _list(text: str, file: str, split: str) -> list[Row]:
     return rows
 
 
-def _file_path(root: str, path: str, suffix: str) -> str:
-    return posixpath.normpath(posixpath.join(root, path.replace("\\", "/") + suffix))
+def _file_path(data: Path, root: str, path: str, suffix: str) -> str:
+    """Below data.path; an absolute path that leads there too, as the machine that wrote the manifest had it."""
+    path = path.replace("\\", "/") + suffix
+    for above in (data.absolute(), data.resolve()):
+        if path.startswith(f"{above.as_posix()}/"):
+            return posixpath.normpath(path.removeprefix(f"{above.as_posix()}/"))
+    return posixpath.normpath(posixpath.join(root, path))
+
+
+def _as_files_are_called(rows: dict[str, list[Row]], entries: Mapping[str, Entry]) -> dict[str, list[Row]]:
+    """The same rows by the names that files have: é is one character to most systems, e and an accent to a Mac."""
+    composed: dict[str, list[str]] = {}
+    for path in entries:
+        composed.setdefault(unicodedata.normalize("NFC", path), []).append(path)
+    found: dict[str, list[Row]] = {}
+    for path, same in rows.items():
+        alike = composed.get(unicodedata.normalize("NFC", path), [])
+        found.setdefault(alike[0] if path not in entries and len(alike) == 1 else path, []).extend(same)
+    return found
 
 
 def _item(path: str, same: list[Row], entry: Entry | None) -> Item:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import stat
 import tarfile
 import tempfile
@@ -28,8 +29,17 @@ from graft.runtime.progress import say
 
 SPECIAL = "a pipe, socket or device"
 UNUSABLE = Problem(QUARANTINED, "unusable name", "control characters, or bytes that are not UTF-8")
+LINKED = Problem(QUARANTINED, "link to a directory", "DVC does not see what changes below it; copy it here")
 DVC_CACHED = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
 """Where DVC keeps content; with `cache.type symlink` every file of a data set is a link there."""
+
+OF_SYSTEMS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
+"""Folders that archivers, network disks and systems make; what is in them is nobody's image."""
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm")
+TABLES = (".csv", ".tsv", ".parquet", ".txt", ".json", ".jsonl")
+UNPACKED = (*IMAGE_SUFFIXES, *TABLES)
+"""Names of members that are taken out of an archive."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,11 @@ def open_tree(path: Path) -> Tree:
         return Directory(path)
     if path.is_file():
         return _archive(path)
+    if not path.exists():
+        raise DataError(
+            f"data.path: {str(path)!r} does not exist, seen from {str(Path.cwd())!r}. Name the directory of the "
+            "images, or an archive of it (.zip, .tar, .tar.gz)."
+        )
     raise DataError(f"data.path: must be a directory or an archive (.zip, .tar, .tar.gz). Got {str(path)!r}.")
 
 
@@ -62,7 +77,7 @@ def _entry(path: str, problem: Problem | None) -> Entry:
 
 
 def _hidden(path: str) -> bool:
-    return "/." in f"/{path}" and any(part.startswith(".") and part not in (".", "..") for part in path.split("/"))
+    return any(part in OF_SYSTEMS or (part.startswith(".") and part not in (".", "..")) for part in path.split("/"))
 
 
 class Directory:
@@ -85,7 +100,7 @@ class Directory:
                 pending.pop()
                 continue
             path, entry = found
-            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+            if entry.is_dir(follow_symlinks=False) and not _hidden(entry.name):
                 pending.append(self._inside(path))
             else:
                 yield _entry(path, self._problem(entry))
@@ -102,7 +117,7 @@ class Directory:
         return ((f"{folder}/{entry.name}" if folder else entry.name, entry) for entry in inside)
 
     def _problem(self, entry: os.DirEntry[str]) -> Problem | None:
-        if entry.name.startswith("."):
+        if _hidden(entry.name):
             return Problem(IGNORED, "hidden directory" if os.path.isdir(entry.path) else "hidden file")
         if entry.is_symlink():
             return self._problem_of_link(entry)
@@ -112,7 +127,7 @@ class Directory:
 
     def _problem_of_link(self, entry: os.DirEntry[str]) -> Problem | None:
         if os.path.isdir(entry.path):
-            return Problem(IGNORED, "link to a directory, not followed")
+            return LINKED
         target = os.path.realpath(entry.path)
         if not os.path.exists(target):
             return Problem(QUARANTINED, "broken link", f"to {os.readlink(entry.path)}")
@@ -131,6 +146,13 @@ class Directory:
 
     def stamp(self, path: str) -> str | None:
         return file_stamp(f"{self._real}/{path}")
+
+
+MOST_BYTES = 2**29
+"""Of a member that is unpacked into memory: more than the pixels that `data.max_pixels` allows by default."""
+
+CLAIMS_TOO_MUCH = b"claims too much"
+"""The comment of a member that was left out of the copy of a tar for its size."""
 
 
 class Archive:
@@ -157,10 +179,12 @@ class Archive:
 
     def _problem(self, path: str) -> Problem | None:
         info = self._members[path]
-        if _hidden(path) or path.startswith("__MACOSX/"):
+        if _hidden(path):
             return Problem(IGNORED, "hidden file")
         if path.startswith("/") or ".." in path.split("/"):
             return Problem(QUARANTINED, "unusable name", "leaves the archive")
+        if info.file_size > MOST_BYTES or info.comment == CLAIMS_TOO_MUCH:
+            return Problem(QUARANTINED, "too large", f"more than {MOST_BYTES // 2**20} MB unpacked")
         mode = info.external_attr >> 16
         if stat.S_ISLNK(mode):
             return Problem(QUARANTINED, "link in an archive", "add the file itself")
@@ -203,6 +227,8 @@ def _archive(path: Path) -> Archive:
     except DataError:
         raise
     except Exception as error:  # BadZipFile, TarError, zlib.error, LZMAError, UnicodeError have no common base
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise  # the disk is full, which is no fault of the archive
         raise DataError(
             f"data.path: {path} must be a whole archive. Got: {' '.join(str(error).split())}. Fetch it again."
         ) from None
@@ -225,7 +251,7 @@ def _packed(path: Path) -> Archive:
         try:
             with tarfile.open(path) as tar, zipfile.ZipFile(part, "w") as out, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a name that comes twice
-                _copy(tar, out)
+                _copy(tar, out, max(LEAST_LIMIT, MOST_RATIO * path.stat().st_size), path)
                 _require_whole(tar, path)
             part.flush()
             os.fsync(part.fileno())
@@ -242,7 +268,16 @@ def _sha256(path: str, stamp: str | None) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _copy(tar: tarfile.TarFile, out: zipfile.ZipFile) -> None:
+LEAST_LIMIT, MOST_RATIO = 2**30, 100
+"""What an archive may become, in bytes or as a multiple of its own: images are compressed already."""
+
+
+def _copy(tar: tarfile.TarFile, out: zipfile.ZipFile, most_bytes: int, path: Path) -> None:
+    """Images and tables, piece by piece; of other members the name, so that they are accounted for.
+
+    Raises DataError where the archive becomes more than `most_bytes`.
+    """
+    unpacked = 0
     for member in tar:
         if member.isdir():
             continue
@@ -258,9 +293,23 @@ def _copy(tar: tarfile.TarFile, out: zipfile.ZipFile) -> None:
             linked = member.issym() or member.islnk()
             info.external_attr = (stat.S_IFLNK if linked else stat.S_IFIFO) << 16
             out.writestr(info, b"")
-        else:
-            info.external_attr = (stat.S_IFREG | 0o644) << 16
-            out.writestr(info, source.read())
+            continue
+        info.external_attr = (stat.S_IFREG | 0o644) << 16
+        if not name.lower().endswith(UNPACKED):
+            out.writestr(info, b"")
+            continue
+        if member.size > MOST_BYTES:
+            info.comment = CLAIMS_TOO_MUCH
+            out.writestr(info, b"")
+            continue
+        unpacked += member.size
+        if unpacked > most_bytes:
+            raise DataError(
+                f"data.path: {path} must be an archive of images. Its members take more than {most_bytes / 1e9:.1f} GB "
+                "unpacked, which no images do. Fetch it again, or unpack it yourself and name the directory."
+            )
+        with out.open(info, "w") as target:
+            shutil.copyfileobj(source, target, 2**20)
 
 
 def _require_whole(tar: tarfile.TarFile, path: Path) -> None:

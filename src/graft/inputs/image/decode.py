@@ -106,9 +106,14 @@ def open_rgb(data: bytes, at_least: int | None = None) -> Image.Image:
         image = open_lazily(data)
         if at_least:
             image.draft(image.mode, (at_least, at_least))
-        image.load()
-        orientation = exif_orientation(image)
+        image, orientation = load(image)
         return rgb(image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image)
+
+
+def load(image: Image.Image) -> tuple[Image.Image, int]:
+    """An image that was opened lazily, decoded, and its orientation."""
+    image.load()
+    return image, exif_orientation(image)
 
 
 def rgb(image: Image.Image) -> Image.Image:

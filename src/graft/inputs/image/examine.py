@@ -14,7 +14,15 @@ import simplejpeg
 from PIL import Image
 from scipy.fft import dctn
 
-from graft.inputs.image.decode import UPRIGHT, UndecodableError, exif_orientation, only_undecodable, open_lazily, rgb
+from graft.inputs.image.decode import (
+    UPRIGHT,
+    UndecodableError,
+    exif_orientation,
+    load,
+    only_undecodable,
+    open_lazily,
+    rgb,
+)
 
 PNG_END = b"IEND\xaeB`\x82"
 MOST_BEHIND_PNG = 2**16
@@ -71,11 +79,10 @@ def look(data: bytes, max_pixels: int) -> Seen:
             kind = "JPEG" if image.format == "MPO" else str(image.format)
             if width * height > max_pixels:
                 return Seen(Verdict(width, height, kind, decoded=False))
-            orientation = exif_orientation(image)  # of a PNG this decodes it
+            frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+            grey, orientation = _grey(image, data)
             if orientation in (5, 6, 7, 8):
                 width, height = height, width
-            frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
-            grey = _grey(image, data)
             # Coarser steps than these would make a copy in another size look different.
             small = grey.reduce(max(1, min(grey.size) // (4 * SIDE))).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
             upright = small.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else small
@@ -102,17 +109,21 @@ def with_hashes(seen: Sequence[Seen]) -> list[Verdict]:
     return found
 
 
-def _grey(image: Image.Image, data: bytes) -> Image.Image:
-    """Luminance, from all bytes. A JPEG's are all decompressed, but into as few pixels as will do, without colours."""
+def _grey(image: Image.Image, data: bytes) -> tuple[Image.Image, int]:
+    """Luminance, from all bytes, as it is stored, and its orientation.
+
+    A JPEG's bytes are all decompressed, but into as few pixels as will do, without colours. Others are opened anew and
+    decoded just as `decode` does it, since counting frames changes what Pillow makes of damaged ones.
+    """
     if image.format in ("JPEG", "MPO"):
         colours = "CMYK" if image.mode == "CMYK" else "GRAY"
         decoded = _strictly(data, colours)
         if decoded is not None and colours == "GRAY":
-            return Image.fromarray(decoded[..., 0])
+            return Image.fromarray(decoded[..., 0]), exif_orientation(image)
     elif image.format == "PNG" and PNG_END not in data[-MOST_BEHIND_PNG:]:
         raise UndecodableError("truncated", "no end marker")
-    image.load()
-    return image if image.mode == "L" else rgb(image).convert("L")
+    stored, orientation = load(open_lazily(data))
+    return (stored if stored.mode == "L" else rgb(stored).convert("L")), orientation
 
 
 def _strictly(data: bytes, colours: str) -> np.ndarray | None:

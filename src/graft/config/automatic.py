@@ -1,0 +1,36 @@
+"""What `auto` in params.yaml means, and which values a network has no use for: decided here, before anything runs.
+
+Stages, runs and caches see the values that are meant, so that `auto` and what it stands for are the same pass.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from graft.backbones import cuts, known_cuts
+from graft.backbones.table import BACKBONES
+
+if TYPE_CHECKING:
+    from graft.config.schema import BackboneParams, FinetuneParams
+
+AUTO = "auto"
+
+
+def backbone(given: BackboneParams) -> BackboneParams:
+    """weights: the bundled ones where they fit, else ImageNet's. alpha: null where the network has no width."""
+    row = BACKBONES.get(given.name)
+    if row is None:
+        return given
+    alpha = given.alpha if row.alphas else None
+    changes: dict[str, Any] = {"alpha": alpha}
+    if given.weights == AUTO:
+        bundled = row.bundled is not None and row.bundled.alpha == alpha
+        changes["weights"] = "bundled" if bundled else "imagenet"
+    return given.model_copy(update=changes)
+
+
+def finetune(given: FinetuneParams, network: str) -> FinetuneParams:
+    """cut: the default one of the network, whether or not there is fine-tuning."""
+    if given.cut != AUTO or network not in BACKBONES:
+        return given
+    return given.model_copy(update={"cut": cuts.default(known_cuts.known(network))})
