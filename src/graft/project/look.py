@@ -18,8 +18,7 @@ from graft.config import schema, yaml_file
 from graft.errors import DataError, listing
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import SPLIT_NAMES, SPLITS, Item, Reader
-from graft.examples.sources.folder import IMAGE_SUFFIXES
-from graft.examples.sources.tree import Tree, open_tree
+from graft.examples.sources.tree import IMAGE_SUFFIXES, Tree, open_tree
 from graft.inputs.image.decode import UndecodableError, only_undecodable, open_lazily, open_rgb
 from graft.project import template
 
@@ -159,16 +158,18 @@ def _listed(path: Path, recorded: str) -> tuple[Path, list[Item], dict[str, Any]
         data = _manifest(open_tree(path.parent), path.name) | {"path": Path(recorded).parent.as_posix()}
         return path.parent, _scan(path.parent, data), data
     data = {"source": "folder", "path": recorded}
+    tree = open_tree(path)
+    entries = [entry.path for entry in tree.entries() if "/" not in entry.path]
+    tables = [name for name in entries if name.lower().endswith(TABLE_SUFFIXES)]
     try:
-        return path, _scan(path, data), data
+        items = _scan(path, data)
+        if len({item.label for item in items if item.problem is None}) > 1 or len(tables) != 1:
+            return path, items, data
     except DataError as error:
-        tree = open_tree(path)
-        tables = [one.path for one in tree.entries() if one.path.lower().endswith(TABLE_SUFFIXES)]
-        named = [table for table in tables if "/" not in table]
-        if len(named) != 1:
+        if len(tables) != 1:
             raise DataError(str(error).replace("data.path", "--data")) from None
-        data = _manifest(tree, named[0]) | {"path": recorded}
-        return path, _scan(path, data), data
+    data = _manifest(tree, tables[0]) | {"path": recorded}
+    return path, _scan(path, data), data
 
 
 def _scan(root: Path, data: Mapping[str, Any]) -> list[Item]:

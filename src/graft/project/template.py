@@ -13,7 +13,6 @@ from typing import Any
 
 import yaml
 
-from graft.config import yaml_file
 from graft.project import lock
 
 PACKAGED = Path(__file__).parent / "template"
@@ -27,8 +26,8 @@ HEADER = """\
 # graft's code is a dependency of each stage by its digest in graft.lock; after an upgrade: `graft init --update`.
 """
 STAGE = re.compile(r"^  (\w+):$")
-PLAIN = re.compile(r"[A-Za-z/][\w./-]*")
-"""Texts that need no quotes, unless a reader of YAML takes them for something else."""
+PLAIN = re.compile(r"[A-Za-z/_]([\w ./()+=-]*[\w./()+=-])?")
+"""Texts that need no quotes, unless YAML 1.1 takes them for something else: `on`, `null`."""
 
 
 def original(name: str) -> str:
@@ -78,6 +77,8 @@ def replaced(text: str, values: Mapping[str, Any]) -> str:
         raise KeyError(f"no single value in the text: {missing}")
     for key in sorted(values, key=lambda key: nodes[key].start_mark.index, reverse=True):
         node, new = nodes[key], _written(values[key])
+        if not node.value:  # nothing stands there, which is null
+            new = f" {new}" if values[key] is not None else ""
         before, behind = text[: node.start_mark.index], text[node.end_mark.index :]
         spaces = re.match(r" +(?=#)", behind)
         if spaces:
@@ -100,7 +101,9 @@ def _scalars(node: Any, above: str = "") -> dict[str, Any]:
 
 
 def _written(value: Any) -> str:
-    """As YAML. JSON is YAML, and quotes what could be taken for something else."""
-    if isinstance(value, str) and PLAIN.fullmatch(value) and yaml_file.parse(f"a: {value}", "")["a"] == value:
+    """As DVC writes it; JSON, which is YAML too, for texts with control characters."""
+    if not isinstance(value, str) or not value.isprintable():
+        return json.dumps(value)
+    if PLAIN.fullmatch(value) and yaml.safe_load(value) == value:
         return value
-    return json.dumps(value, ensure_ascii=False)
+    return "'" + value.replace("'", "''") + "'"
