@@ -152,6 +152,7 @@ def test_photos_get_values_for_photos(tmp_path: Path, photos: Path) -> None:
     assert params.extract.augment.horizontal_flip
     assert "saw: 9 images of 3 classes, in colour, the middle one 300 x 200 pixels" in said
     assert "/photos" in (tmp_path / ".gitignore").read_text().splitlines()
+    assert "`dvc add photos` lets queued experiments and colleagues have it" in said
     comments = re.compile(r"#.*")
     original = (REPOSITORY / "params.yaml").read_text()
     assert comments.findall((tmp_path / "params.yaml").read_text()) == comments.findall(original)
@@ -339,7 +340,7 @@ def test_from_nothing_to_a_result(installed: Installed, tmp_path: Path) -> None:
     assert "next: dvc repro" in said.splitlines()
     assert "site-packages" in installed.run("python", "-c", "import graft; print(graft.__file__)").stdout
     assert installed.executed(installed.run("dvc", "repro").stdout) == list(layout.STAGES)
-    run = installed.runs()[0]
+    (run,) = installed.runs()
     assert run.info.status == "FINISHED"
     assert "test_accuracy" in run.data.metrics
     installed.commit()

@@ -53,7 +53,10 @@ def write(folder: Path, data: Path | None = None) -> Iterator[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield from _write(folder, texts)
-        yield from _ignore(folder, _not_for_git(values, data))
+        aside = _not_for_git(values, data)
+        yield from _ignore(folder, aside)
+        for line in aside:
+            yield f"note: git ignores {line[1:]}; `dvc add {line[1:]}` lets queued experiments and colleagues have it"
     except OSError as error:
         raise GraftError(f"{error.filename or folder}: must be writable. Got: {error.strerror}.") from None
     yield from _version_control(folder)
