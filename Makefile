@@ -7,7 +7,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro clothing test test-all stress portable check format bench pretrain table cuts portable-table lock clean
+.PHONY: help install repro clothing test test-all stress portable check format bench pretrain table cuts portable-table wheel lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ cuts: $(INSTALLED)  ## Derive src/graft/backbones/cuts.json from the networks
 
 portable-table: $(INSTALLED)  ## Derive src/graft/backbones/portable.json (needs AVX-512; an hour)
 	python -m graft.cli.derive portable
+
+wheel: $(INSTALLED)  ## Build dist/graft_transfer-*.whl, which `graft init` starts projects from
+	python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 lock: $(INSTALLED)  ## Resolve requirements.lock anew from pyproject.toml
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \

@@ -21,24 +21,16 @@ PIPELINE = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())
 STAGES = layout.STAGES
 
 
-def modules(stage: str) -> set[str]:
-    return code.closure([f"graft.stages.{stage}"], code.CHANGE_NO_OUTPUT)
-
-
 def has_code(file: Path) -> bool:
     """Whether a module is more than a docstring."""
     return file.suffix != ".py" or len(ast.parse(file.read_text()).body) > 1
 
 
-def data_files(module: Path) -> set[Path]:
-    """Files beside a module that it names: the tables that it reads. Weights are pinned by their sha256 in the code."""
-    names = {node.value for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Constant)}
-    return {file for file in module.parent.iterdir() if file.name in names and file.suffix in (".json", ".csv", ".j2")}
-
-
 def read_by(stage: str) -> set[str]:
-    files = {file for name in modules(stage) if (file := code.file(name))}
-    return {path.relative_to(REPOSITORY).as_posix() for file in files for path in (file, *data_files(file))}
+    names = code.of_stage(stage)
+    files = {file for name in names if (file := code.file(name))}
+    tables = {table for name in names for table in code.data_files(name)}
+    return {path.relative_to(REPOSITORY).as_posix() for path in files | tables}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -162,7 +154,7 @@ def test_a_new_split_seed_does_not_reach_extract() -> None:
 
 def test_no_stage_depends_on_the_tracker_or_the_command_line() -> None:
     for stage in STAGES:
-        assert not [name for name in modules(stage) if name.split(".")[1] in ("tracking", "cli", "config")]
+        assert not [name for name in code.of_stage(stage) if name.split(".")[1] in ("tracking", "cli", "config")]
 
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -181,12 +173,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "backbones", "evaluation", "examples", "features", "inputs", "models", "runtime", "training"
     },
     "serving": {"errors", "inputs", "training"},
+    "project": {"errors", "config", "examples", "inputs", "pipeline"},
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
     "cli": {
-        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "runtime", "stages",
-        "tracking", "training",
+        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "project", "runtime",
+        "stages", "tracking", "training",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

@@ -4,6 +4,7 @@ Parses, calls, prints. What steers a run stands in params.yaml, where it reads a
 TensorFlow is imported where it is used.
 
 stages      the five stages
+init        a project of one's own
 runs        what a pass has given: `graft result`, `graft log`
 data params backbones cache  groups of commands, each with the tables that it prints
 """
@@ -18,7 +19,7 @@ from typing import NoReturn
 
 import typer
 
-from graft.cli import backbones, cache, data, params, runs, stages
+from graft.cli import backbones, cache, data, init, params, runs, stages
 from graft.errors import GraftError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -44,7 +45,7 @@ for stage in stages.COMMANDS:
     app.command(rich_help_panel=STAGE)(stage)
 for group, name in ((cache.app, "cache"), (data.app, "data"), (params.app, "params"), (backbones.app, "backbones")):
     app.add_typer(group, name=name, rich_help_panel=ACTION)
-for action in (runs.log, runs.result):
+for action in (init.init, runs.log, runs.result):
     app.command(rich_help_panel=ACTION)(action)
 
 

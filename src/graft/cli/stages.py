@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from graft.cli import runs
 from graft.config.load import load
 from graft.pipeline import layout, session
+from graft.project import lock
 from graft.runtime import numerics
 from graft.runtime.tensorflow import start_tensorflow
 
@@ -15,27 +16,28 @@ if TYPE_CHECKING:
     from graft.pipeline.layout import Paths
 
 
-def _ready(tensorflow: bool = True) -> tuple[Params, Paths]:
+def _ready(stage: str, tensorflow: bool = True) -> tuple[Params, Paths]:
     """Parameters and paths, checked, and libraries started as the parameters say."""
     params, paths = load(), layout.read()
+    lock.require_current(stage)
     numerics.apply(params.numerics)
     if tensorflow:
         start_tensorflow()
     return params, paths
 
 
-def _ready_for_features() -> tuple[Params, Paths]:
+def _ready_for_features(stage: str) -> tuple[Params, Paths]:
     """The same, where the features must belong to the parameters: said before TensorFlow takes its time."""
     from graft.features import staleness
 
     params, paths = load(), layout.read()
     staleness.require_current(params, paths)
-    return _ready()
+    return _ready(stage)
 
 
 def prepare() -> None:
     """Account for every file of the source, and split the images into train, validation and test."""
-    params, paths = _ready(tensorflow=False)
+    params, paths = _ready("prepare", tensorflow=False)
     from graft.stages import prepare as stage
 
     session.note_execution("prepare")
@@ -44,7 +46,7 @@ def prepare() -> None:
 
 def extract() -> None:
     """Compute each image's features with the frozen backbone."""
-    params, paths = _ready()
+    params, paths = _ready("extract")
     from graft.stages import extract as stage
 
     session.note_execution("extract")
@@ -53,7 +55,7 @@ def extract() -> None:
 
 def train() -> None:
     """Train a new head on the cached features."""
-    params, paths = _ready_for_features()
+    params, paths = _ready_for_features("train")
     from graft.stages import train as stage
     from graft.tracking import run as tracking
 
@@ -63,7 +65,7 @@ def train() -> None:
 
 def finetune() -> None:
     """Train the backbone's upper layers together with the head; writes the model."""
-    params, paths = _ready_for_features()
+    params, paths = _ready_for_features("finetune")
     from graft.stages import finetune as stage
     from graft.tracking import run as tracking
 
@@ -73,7 +75,7 @@ def finetune() -> None:
 
 def evaluate() -> None:
     """Judge head-only and fine-tuned model on validation and test; completes the MLflow run."""
-    params, paths = _ready_for_features()
+    params, paths = _ready_for_features("evaluate")
     from graft.stages import evaluate as stage
     from graft.tracking import run as tracking
 

@@ -1,7 +1,8 @@
 """Which of graft's modules a computation runs through, and one hash of their code.
 
 What is cached is keyed by the code that computed it, so that yesterday's bug is not today's output. The hash is of the
-syntax without comments and docstrings, so that wording costs nothing.
+syntax without comments and docstrings, so that wording costs nothing; and the same whichever Python reads it, so that a
+team's projects agree.
 """
 
 from __future__ import annotations
@@ -71,25 +72,72 @@ def closure(modules: Iterable[str], leave_out: Collection[str] = ()) -> set[str]
         if name not in seen and found is not None:
             seen.add(name)
             pending += imports(found) - seen - set(leave_out)
-    return {name for name in seen if len(_without_wording(name).body)}
+    return {name for name in seen if (found := tree(name)) and not all(map(_is_wording, found.body))}
 
 
 def digest(modules: Iterable[str], leave_out: Collection[str] = CHANGE_NO_OUTPUT | TABLES) -> str:
     """sha256 over the code of the closure of `modules`."""
+    return _sha256(sorted(closure(modules, leave_out)))
+
+
+def of_stage(stage: str) -> set[str]:
+    """The modules that a stage runs through, the tables among them too: what its outputs may depend on."""
+    return closure([f"{PACKAGE}.stages.{stage}"], CHANGE_NO_OUTPUT)
+
+
+def data_files(module: str) -> set[Path]:
+    """Files beside a module that it names: the tables that it reads. Weights are pinned by their sha256 in the code."""
+    found, source = tree(module), file(module)
+    if found is None or source is None:
+        return set()
+    names = {node.value for node in ast.walk(found) if isinstance(node, ast.Constant)}
+    return {one for one in source.parent.iterdir() if one.name in names and one.suffix in (".json", ".csv", ".j2")}
+
+
+def stage_digest(stage: str) -> str:
+    """sha256 over the code of a stage and the tables that it reads."""
+    modules = sorted(of_stage(stage))
+    return _sha256(modules, sorted({one for name in modules for one in data_files(name)}))
+
+
+def _sha256(modules: Iterable[str], tables: Iterable[Path] = ()) -> str:
     state = hashlib.sha256()
-    for name in sorted(closure(modules, leave_out)):
-        state.update(f"{name}\n{ast.unparse(_without_wording(name))}\n".encode())
+    for name in modules:
+        state.update(f"{name}\n{_canonical(tree(name))}\n".encode())
+    for table in tables:
+        state.update(f"{table.relative_to(ROOT).as_posix()}\n".encode() + table.read_bytes())
     return state.hexdigest()
 
 
-@cache
-def _without_wording(module: str) -> ast.Module:
-    """Without docstrings, of attributes too: strings that stand alone do nothing."""
-    found = tree(module) or ast.Module([], [])
-    stripped = ast.parse(ast.unparse(found))  # a copy
-    for node in ast.walk(stripped):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            kept = [one for one in body if not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))]
-            node.body = kept or ([] if isinstance(node, ast.Module) else [ast.Pass()])  # type: ignore[attr-defined]
-    return stripped
+def _canonical(node: object) -> str:
+    """A syntax tree as text; `ast.unparse` and `ast.dump` write the same tree otherwise in every Python.
+
+    Wording and empty fields are left out; newer Pythons have more of these.
+    """
+    if isinstance(node, list):
+        return f"[{','.join(_canonical(one) for one in node if not _is_wording(one))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    if isinstance(node, ast.Constant):
+        return f"Constant({node.value!r})"
+    fields = dict(ast.iter_fields(node))
+    if isinstance(node, ast.JoinedStr):
+        fields["values"] = _whole_texts(node.values)
+    inside = (f"{name}={_canonical(value)}" for name, value in fields.items() if value is not None and value != [])
+    return f"{type(node).__name__}({','.join(inside)})"
+
+
+def _whole_texts(values: Iterable[ast.expr]) -> list[ast.expr]:
+    """The parts of an f-string, neighbouring texts as one: Pythons cut them in different places."""
+    whole: list[ast.expr] = []
+    for value in values:
+        if whole and isinstance(before := whole[-1], ast.Constant) and isinstance(value, ast.Constant):
+            whole[-1] = ast.Constant(str(before.value) + str(value.value))
+        else:
+            whole.append(value)
+    return whole
+
+
+def _is_wording(node: object) -> bool:
+    """A docstring, of an attribute too, or another constant that stands alone: it does nothing."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
