@@ -170,7 +170,13 @@ def prepare(
 
         folder = out or tmp_path_factory.mktemp("prepared")
         paths = paths_in(folder)
-        data = {"source": source, "path": str(root), "max_bad_fraction": 1.0, **(changes or {})}
+        data = {
+            "source": source,
+            "path": str(root),
+            "max_bad_fraction": 1.0,
+            "max_missing_fraction": 1.0,
+            **(changes or {}),
+        }
         params = params_of({f"data.{key}": value for key, value in data.items()} | {"seed": seed})
         capsys.readouterr()
         stage.run(params, paths)

@@ -153,6 +153,7 @@ class DataParams(Section):
     split: SplitParams
     on_bad: Literal["quarantine", "fail"]
     max_bad_fraction: Probability
+    max_missing_fraction: Probability
     min_side: Count
     max_pixels: Count
     duplicates: DuplicatesParams
