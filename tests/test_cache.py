@@ -152,11 +152,13 @@ def test_where_fine_tuning_is_off_no_activations_are_stored(extraction: Extracti
     without = extraction.run(finetune__cut="block_13_expand", finetune__enabled=False)
     assert without[0] == 0
     assert set(without[1]) == {"features/array.npy", "features/meta.json", "activations/meta.json"}
-    assert json.loads(without[1]["activations/meta.json"]) == {"stored": False, "reason": "finetune.enabled is false"}
+    meta = json.loads(without[1]["activations/meta.json"])
+    assert (meta["stored"], meta["reason"], meta["output"]["cut"]) == (False, "finetune.enabled is false", None)
     assert without[1]["features/array.npy"] == first[1]["features/array.npy"]
-    assert store.load(extraction.paths.activations, []) is None
+    used = catalogue.read(extraction.paths.catalogue).used["sha256"]
+    assert store.load(extraction.paths.activations, used) is None
     with pytest.raises(StaleError, match="holds nothing, as its meta"):
-        store.require(extraction.paths.activations, [])
+        store.require(extraction.paths.activations, used)
 
 
 def test_features_do_not_depend_on_the_activations_beside_them(extraction: Extraction, tmp_path: Path) -> None:
@@ -224,12 +226,13 @@ def test_what_is_stored_is_what_the_network_gives(extraction: Extraction) -> Non
 
 def test_each_epoch_draws_one_view_of_each_image() -> None:
     array = np.stack([np.full((50, 2), view) for view in range(4)], axis=1)
+    stored = store.Stored(array, store.Meta({}, {}, array.shape, "int64", ""))
     rows = np.arange(50)
-    first, second = (store.drawn(array, rows, 7, epoch) for epoch in (0, 1))
+    first, second = (stored.drawn(rows, 7, epoch) for epoch in (0, 1))
     assert not np.array_equal(first, second)
     assert set(first[:, 0]) == {0, 1, 2, 3}
-    assert np.array_equal(store.drawn(array, rows[::-5], 7, 0), first[::-5]), "whatever batch an image is in"
-    assert not store.plain(array, rows).any()
+    assert np.array_equal(stored.drawn(rows[::-5], 7, 0), first[::-5]), "whatever batch an image is in"
+    assert not stored.plain(rows).any()
 
 
 def test_features_that_do_not_fit_the_params_are_refused_by_name(extraction: Extraction) -> None:

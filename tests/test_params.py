@@ -99,8 +99,8 @@ def test_every_key_of_the_default_file_is_explained() -> None:
         (
             {"train.learning_rte": 0.1},
             "train.learning_rte: unknown key; must be one of optimizer, learning_rate, momentum, weight_decay, "
-            "schedule, warmup_steps, decay_to, batch_size, epochs, steps, label_smoothing, class_weights, "
-            "… (17 in all). Got 'learning_rte'. Did you mean 'learning_rate'?",
+            "schedule, warmup_steps, decay_to, batch_size, epochs, steps, steps_per_epoch, label_smoothing, "
+            "… (19 in all). Got 'learning_rte'. Did you mean 'learning_rate'?",
         ),
         (
             {"train.heads.linear.dropot": 0.1},
@@ -155,7 +155,7 @@ def test_every_key_of_the_default_file_is_explained() -> None:
         (
             {"backbone.name": "MobilNetV2"},
             "backbone.name: must be one of MobileNet, MobileNetV2, MobileNetV3Small, MobileNetV3Large, ResNet50, "
-            "ResNet101, ResNet152, ResNet50V2, ResNet101V2, ResNet152V2, EfficientNetB0, EfficientNetB1, … (40 in all)."
+            "ResNet101, ResNet152, ResNet50V2, ResNet101V2, ResNet152V2, EfficientNetB0, EfficientNetB1, … (42 in all)."
             " Got 'MobilNetV2'. Did you mean 'MobileNetV2'?",
         ),
         ({"backbone.input_size": 16}, "backbone.input_size: must be at least 32 pixels for MobileNetV2. Got 16."),

@@ -237,6 +237,7 @@ class MlpHead(Section):
 class ConvHead(Section):
     filters: Count
     kernel_size: Count
+    padding: Literal["same", "valid"]
     pool_size: Count
     hidden_units: Count
     dropout: Fraction
@@ -261,6 +262,7 @@ class Optimization(Section):
     batch_size: Count
     epochs: Count | None
     steps: Count | None
+    steps_per_epoch: Count | None
     label_smoothing: Fraction
     class_weights: Literal["none", "balanced"]
     monitor: Monitor
@@ -269,6 +271,7 @@ class Optimization(Section):
 
 
 class TrainParams(Optimization):
+    enabled: bool
     head: HeadName
     heads: Heads
 
@@ -276,6 +279,7 @@ class TrainParams(Optimization):
 class FinetuneParams(Optimization):
     enabled: bool
     cut: str | int | float | None
+    batch_norm: Literal["frozen", "learning"]
 
 
 class EvaluateParams(Section):
