@@ -271,7 +271,7 @@ def test_the_ten_commonest_reasons() -> None:
     items = [("p", "", 0, 0, 0, "a", "quarantined", f"reason {i:02d}", "") for i in range(12) for _ in range(20 - i)]
     table = pd.DataFrame(items, columns=list(quarantine.COLUMNS))
     with pytest.raises(DataError) as caught:
-        quarantine.require_good(table, table.iloc[:0].assign(copies=0), data_params())
+        quarantine.require_good(table, table.iloc[:0].assign(copies=0, conflict=""), data_params())
     assert "reason 00 (20), reason 01 (19)" in str(caught.value)
     assert "reason 09 (11)." in str(caught.value)
     assert "reason 10" not in str(caught.value)

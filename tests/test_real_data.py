@@ -59,7 +59,7 @@ def test_the_photos_on_their_official_sides(photos: Path, prepare: Prepare) -> N
     }
     assert found.metrics["split"] == {"train": 3066, "validation": 341, "test": 372, "unused": 0}
     assert found.metrics["classes"] == 10
-    kept = prepare(photos, {"duplicates.conflicting_labels": "keep"})
+    kept = prepare(photos, {"duplicates.conflicting_labels.near": "keep"})
     assert kept.metrics["split"] == {"train": 3068, "validation": 341, "test": 372, "unused": 0}
     assert "3781 images have not changed since they were examined: not read again" in kept.said
 

@@ -16,7 +16,7 @@ from graft.examples.catalogue import COLUMNS, USED
 from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, Item, plain
 
 if TYPE_CHECKING:
-    from graft.config.schema import DataParams
+    from graft.config.schema import ConflictingLabels, DataParams
     from graft.examples.checks.examination import Examined
     from graft.inputs.image.examine import Verdict
 
@@ -36,7 +36,7 @@ Judgement = tuple[str, str, str]
 
 
 def judged(items: Sequence[Item], examined: Mapping[int, Examined], min_side: int, max_pixels: int) -> pd.DataFrame:
-    """The catalogue's columns and official, group, weight, perceptual_hash, a row per item.
+    """The catalogue's columns and official, group, weight, perceptual_hash, colours, a row per item.
 
     examined: of items by their number.
     """
@@ -64,9 +64,10 @@ def judged(items: Sequence[Item], examined: Mapping[int, Examined], min_side: in
                 item.group,
                 item.weight,
                 shown.perceptual_hash if shown else b"",
+                shown.colours if shown else b"",
             )
         )
-    return pd.DataFrame(rows, columns=[*COLUMNS, "official", "group", "weight", "perceptual_hash"])
+    return pd.DataFrame(rows, columns=[*COLUMNS, "official", "group", "weight", "perceptual_hash", "colours"])
 
 
 def _judge(path: str, verdict: Verdict, min_side: int, max_pixels: int) -> Judgement:
@@ -86,12 +87,15 @@ def _judge(path: str, verdict: Verdict, min_side: int, max_pixels: int) -> Judge
     return USED, "", ""
 
 
-def set_conflicting_aside(table: pd.DataFrame, conflicting: pd.DataFrame) -> None:
-    """conflicting: rows of `table`, with the number of their copies."""
+def set_conflicting_aside(table: pd.DataFrame, conflicting: pd.DataFrame, what: ConflictingLabels) -> None:
+    """conflicting: rows of `table`, with the number of their copies and their conflict. what: is done with which."""
     details = {}
+    aside = set(conflicting.index[conflicting["conflict"].map(what.model_dump()) == "quarantine"])
     for _, rows in conflicting.groupby("copies"):
         entries = list(zip(rows.index, rows["path"], rows["label"], rows["sha256"], strict=True))
         for index, _, label, sha256 in entries:
+            if index not in aside:
+                continue
             others = [entry for entry in entries if entry[2] != label]
             _, path, wrong, same = next((entry for entry in others if entry[3] == sha256), others[0])
             kind = "identical" if same == sha256 else "nearly identical"
@@ -126,12 +130,14 @@ def read(path: Path) -> pd.DataFrame:
 
 def require_good(table: pd.DataFrame, conflicting: pd.DataFrame, data: DataParams) -> None:
     """Raises DataError where more is wrong than `data` allows."""
-    if data.duplicates.conflicting_labels == "fail" and len(conflicting):
-        shown = [f"{row.path} ({row.label})" for row in conflicting.sort_values("copies", kind="stable").itertuples()]
-        raise DataError(
-            f"data.duplicates.conflicting_labels: fail, and {len(shown)} images have a copy with another label: "
-            f"{listing(shown, 5)}. Correct the labels, or set it to quarantine or keep."
-        )
+    for conflict, what in data.duplicates.conflicting_labels.model_dump().items():
+        rows = conflicting[conflicting["conflict"] == conflict].sort_values("copies", kind="stable")
+        if what == "fail" and len(rows):
+            shown = [f"{row.path} ({row.label})" for row in rows.itertuples()]
+            raise DataError(
+                f"data.duplicates.conflicting_labels.{conflict}: fail, and {len(shown)} images have such a copy with "
+                f"another label: {listing(shown, 5)}. Correct the labels, or set it to quarantine or keep."
+            )
     bad = table[table["state"] == QUARANTINED]
     reasons = _commonest(counts(table, QUARANTINED))
     where = "quarantine.csv beside the catalogue lists all."

@@ -34,6 +34,9 @@ HASH_SIDE = 16
 SIDE = 2 * HASH_SIDE
 """The side of what the perceptual hash is computed from, in pixels."""
 
+COLOUR_SIDE = 8
+"""The side of what colours are compared by, in pixels."""
+
 FLAT = 2.0
 """Standard deviation of grey levels below which an image has no structure to be compared."""
 
@@ -42,8 +45,9 @@ FLAT = 2.0
 class Verdict:
     """width, height: of the upright image, pixels, 0 if unknown. format: Pillow's name for it, "" if unknown.
 
-    perceptual_hash: 32 bytes, or none where there is no structure to compare. reason, detail: as in
-    UndecodableError, "" for an image. decoded: False where it was too large to be.
+    perceptual_hash: 32 bytes, or none where there is no structure to compare. colours: (COLOUR_SIDE, COLOUR_SIDE, 3)
+    uint8 YCbCr, or none likewise. reason, detail: as in UndecodableError, "" for an image. decoded: False where it was
+    too large to be.
     """
 
     width: int
@@ -51,6 +55,7 @@ class Verdict:
     format: str
     frames: int = 1
     perceptual_hash: bytes = b""
+    colours: bytes = b""
     reason: str = ""
     detail: str = ""
     decoded: bool = True
@@ -63,10 +68,11 @@ def examine(data: bytes, max_pixels: int) -> Verdict:
 
 @dataclass(frozen=True)
 class Seen:
-    """thumbnail: (SIDE, SIDE) uint8 grey, upright; None where there is nothing to compare."""
+    """grey: (SIDE, SIDE) uint8, colours: as in Verdict, both upright; None where there is nothing to compare."""
 
     verdict: Verdict
-    thumbnail: np.ndarray | None = None
+    grey: np.ndarray | None = None
+    colours: np.ndarray | None = None
 
 
 def look(data: bytes, max_pixels: int) -> Seen:
@@ -80,50 +86,52 @@ def look(data: bytes, max_pixels: int) -> Seen:
             if width * height > max_pixels:
                 return Seen(Verdict(width, height, kind, decoded=False))
             frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
-            grey, orientation = _grey(image, data)
+            stored, orientation = _stored(image, data)
             if orientation in (5, 6, 7, 8):
                 width, height = height, width
             # Coarser steps than these would make a copy in another size look different.
-            small = grey.reduce(max(1, min(grey.size) // (4 * SIDE))).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+            small = stored.reduce(max(1, min(stored.size) // (4 * SIDE)))
             upright = small.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else small
-            return Seen(Verdict(width, height, kind, frames), np.asarray(upright))
+            grey = upright.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+            colours = upright.resize((COLOUR_SIDE, COLOUR_SIDE), Image.Resampling.BOX).convert("RGB").convert("YCbCr")
+            return Seen(Verdict(width, height, kind, frames), np.asarray(grey), np.asarray(colours))
     except UndecodableError as error:
         return Seen(Verdict(width, height, kind, frames, reason=error.reason, detail=error.detail))
 
 
 def with_hashes(seen: Sequence[Seen]) -> list[Verdict]:
-    """Verdicts with the perceptual hash of 256 bits: signs about the median of the 16x16 lowest frequencies.
+    """Verdicts with colours and a perceptual hash of 256 bits: signs about the median of the 16x16 lowest frequencies.
 
     pHash (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010), bit for bit that of
     ImageHash's `phash(hash_size=16, highfreq_factor=2)`; many at once, since its calls cost as much as decoding does.
     """
     found = [one.verdict for one in seen]
-    compared = [i for i, one in enumerate(seen) if one.thumbnail is not None]
+    compared = [i for i, one in enumerate(seen) if one.grey is not None]
     if compared:
-        grey = np.stack([seen[i].thumbnail for i in compared]).astype(np.float64)  # type: ignore[misc]
+        grey = np.stack([seen[i].grey for i in compared]).astype(np.float64)  # type: ignore[misc]
         low = dctn(grey, axes=(1, 2))[:, :HASH_SIDE, :HASH_SIDE].reshape(-1, HASH_SIDE**2)
         hashes = np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1)
         for i, bits, spread in zip(compared, hashes, grey.std(axis=(1, 2)), strict=True):
             if spread >= FLAT:
-                found[i] = replace(found[i], perceptual_hash=bits.tobytes())
+                found[i] = replace(found[i], perceptual_hash=bits.tobytes(), colours=seen[i].colours.tobytes())  # type: ignore[union-attr]
     return found
 
 
-def _grey(image: Image.Image, data: bytes) -> tuple[Image.Image, int]:
-    """Luminance, from all bytes, as it is stored, and its orientation.
+def _stored(image: Image.Image, data: bytes) -> tuple[Image.Image, int]:
+    """The picture, grey or RGB, from all bytes, as it is stored, and its orientation.
 
-    A JPEG's bytes are all decompressed, but into as few pixels as will do, without colours. Others are opened anew and
+    A JPEG's bytes are all decompressed, but into as few pixels as will do. Others are opened anew and
     decoded just as `decode` does it, since counting frames changes what Pillow makes of damaged ones.
     """
     if image.format in ("JPEG", "MPO"):
-        colours = "CMYK" if image.mode == "CMYK" else "GRAY"
+        colours = {"CMYK": "CMYK", "L": "GRAY"}.get(image.mode, "RGB")
         decoded = _strictly(data, colours)
-        if decoded is not None and colours == "GRAY":
-            return Image.fromarray(decoded[..., 0]), exif_orientation(image)
+        if decoded is not None and colours != "CMYK":
+            return Image.fromarray(decoded[..., 0] if colours == "GRAY" else decoded), exif_orientation(image)
     elif image.format == "PNG" and PNG_END not in data[-MOST_BEHIND_PNG:]:
         raise UndecodableError("truncated", "no end marker")
     stored, orientation = load(open_lazily(data))
-    return (stored if stored.mode == "L" else rgb(stored).convert("L")), orientation
+    return (stored if stored.mode == "L" else rgb(stored)), orientation
 
 
 def _strictly(data: bytes, colours: str) -> np.ndarray | None:
