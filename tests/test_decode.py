@@ -171,6 +171,16 @@ def test_a_jpeg_decoded_small_looks_like_one_decoded_in_full(size: tuple[int, in
         assert abs(got - expected).mean() < 4
 
 
+def test_junk_between_headers_changes_no_pixel() -> None:
+    whole = encoded(photo(300, 200), "JPEG", quality=90)
+    before = whole.index(b"\xff\xc4")
+    data = whole[:before] + b"junk" + whole[before:]
+    assert np.array_equal(np.asarray(open_rgb(data)), np.asarray(open_rgb(whole)))
+    found, expected = examine(data, 10**6), examine(whole, 10**6)
+    assert found.remarks == (("junk between headers", "4 bytes that decoders pass over"),)
+    assert (found.perceptual_hash, found.colours) == (expected.perceptual_hash, expected.colours)
+
+
 def test_a_grey_or_disordered_jpeg_is_pillows() -> None:
     grey = encoded(photo(300, 200)[..., 0], "JPEG")
     assert (decode(grey, Resizing(64, "stretch", "bilinear")).std(axis=-1) == 0).all()
@@ -195,6 +205,9 @@ def _files() -> dict[str, bytes]:
         out = io.BytesIO()
         image.save(out, **{"format": name} | options)
         files[name] = out.getvalue()
+    for name in ("JPEG", "progressive"):
+        before = files[name].index(b"\xff\xc4")
+        files[f"{name} with junk"] = files[name][:before] + b"junk\xff\x00" + files[name][before:]
     return files
 
 

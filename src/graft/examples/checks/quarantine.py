@@ -1,6 +1,7 @@
 """What is wrong with files, and when that is too much: a CSV with the columns path, reason, detail, state.
 
-It lists what is set aside and, with the state `used`, what is only worth a word: animations, wrong extensions.
+It lists what is set aside and, with the state `used`, what is only worth a word: animations, wrong
+extensions. Where there are several such words on a file, its reason is the first, and its detail all of them.
 """
 
 from __future__ import annotations
@@ -79,12 +80,11 @@ def _judge(path: str, verdict: Verdict, min_side: int, max_pixels: int) -> Judge
     if min(verdict.width, verdict.height) < min_side:
         size = f"{verdict.width} x {verdict.height}"
         return QUARANTINED, "too small", f"{size}, smaller than data.min_side {min_side}"
-    if verdict.frames > 1:
-        return USED, "animation", f"the first of {verdict.frames} frames is used"
+    remarks = list(verdict.remarks)
     extension = "." + path.rpartition(".")[2].lower()
     if extension not in EXTENSIONS[verdict.format]:
-        return USED, "wrong extension", f"{verdict.format} in a {extension} file"
-    return USED, "", ""
+        remarks.append(("wrong extension", f"{verdict.format} in a {extension} file"))
+    return USED, remarks[0][0] if remarks else "", "; ".join(detail for _, detail in remarks)
 
 
 def set_conflicting_aside(table: pd.DataFrame, conflicting: pd.DataFrame, what: ConflictingLabels) -> None:

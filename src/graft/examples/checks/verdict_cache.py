@@ -70,7 +70,8 @@ class VerdictCache:
 def _verdict(value: bytes, max_pixels: int) -> Verdict | None:
     try:
         fields = json.loads(value)
-        verdict = Verdict(**fields | {name: bytes.fromhex(fields[name]) for name in AS_HEX})
+        as_bytes = {name: bytes.fromhex(fields[name]) for name in AS_HEX}
+        verdict = Verdict(**fields | as_bytes | {"remarks": tuple(map(tuple, fields["remarks"]))})
     except (ValueError, TypeError, KeyError):  # damaged, or of another time
         return None
     return verdict if verdict.decoded or verdict.width * verdict.height > max_pixels else None

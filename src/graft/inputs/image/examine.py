@@ -5,12 +5,10 @@ A verdict depends on the bytes, and on `max_pixels` where that kept it from bein
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import simplejpeg
 from PIL import Image
 from scipy.fft import dctn
 
@@ -23,12 +21,11 @@ from graft.inputs.image.decode import (
     open_lazily,
     rgb,
 )
+from graft.inputs.image.jpeg import strictly
 
 PNG_END = b"IEND\xaeB`\x82"
 MOST_BEHIND_PNG = 2**16
 """Bytes in which a PNG's end is looked for, since some have more behind it."""
-
-JFIF_VERSION = b"\x01\x01"
 
 HASH_SIDE = 16
 SIDE = 2 * HASH_SIDE
@@ -41,24 +38,28 @@ FLAT = 2.0
 """Standard deviation of grey levels below which an image has no structure to be compared."""
 
 
+Remark = tuple[str, str]
+"""reason, detail"""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """width, height: of the upright image, pixels, 0 if unknown. format: Pillow's name for it, "" if unknown.
 
     perceptual_hash: 32 bytes, or none where there is no structure to compare. colours: (COLOUR_SIDE, COLOUR_SIDE, 3)
     uint8 YCbCr, or none likewise. reason, detail: as in UndecodableError, "" for an image. decoded: False where it was
-    too large to be.
+    too large to be. remarks: on an image that can be used.
     """
 
     width: int
     height: int
     format: str
-    frames: int = 1
     perceptual_hash: bytes = b""
     colours: bytes = b""
     reason: str = ""
     detail: str = ""
     decoded: bool = True
+    remarks: tuple[Remark, ...] = ()
 
 
 def examine(data: bytes, max_pixels: int) -> Verdict:
@@ -77,7 +78,7 @@ class Seen:
 
 def look(data: bytes, max_pixels: int) -> Seen:
     width = height = 0
-    kind, frames = "", 1
+    kind = ""
     try:
         with only_undecodable():
             image = open_lazily(data)
@@ -85,8 +86,10 @@ def look(data: bytes, max_pixels: int) -> Seen:
             kind = "JPEG" if image.format == "MPO" else str(image.format)
             if width * height > max_pixels:
                 return Seen(Verdict(width, height, kind, decoded=False))
-            frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
-            stored, orientation = _stored(image, data)
+            remarks = _frames(image)
+            stored, orientation, junk = _stored(image, data)
+            if junk:
+                remarks.append(("junk between headers", f"{junk} bytes that decoders pass over"))
             if orientation in (5, 6, 7, 8):
                 width, height = height, width
             # Coarser steps than these would make a copy in another size look different.
@@ -94,9 +97,10 @@ def look(data: bytes, max_pixels: int) -> Seen:
             upright = small.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else small
             grey = upright.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
             colours = upright.resize((COLOUR_SIDE, COLOUR_SIDE), Image.Resampling.BOX).convert("RGB").convert("YCbCr")
-            return Seen(Verdict(width, height, kind, frames), np.asarray(grey), np.asarray(colours))
+            verdict = Verdict(width, height, kind, remarks=tuple(remarks))
+            return Seen(verdict, np.asarray(grey), np.asarray(colours))
     except UndecodableError as error:
-        return Seen(Verdict(width, height, kind, frames, reason=error.reason, detail=error.detail))
+        return Seen(Verdict(width, height, kind, reason=error.reason, detail=error.detail))
 
 
 def with_hashes(seen: Sequence[Seen]) -> list[Verdict]:
@@ -117,48 +121,26 @@ def with_hashes(seen: Sequence[Seen]) -> list[Verdict]:
     return found
 
 
-def _stored(image: Image.Image, data: bytes) -> tuple[Image.Image, int]:
-    """The picture, grey or RGB, from all bytes, as it is stored, and its orientation.
+def _frames(image: Image.Image) -> list[Remark]:
+    """Whether there are more pictures than the one that is used. Those behind a JPEG are not worth a word."""
+    n = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+    return [("animation", f"the first of {n} frames is used")] if n > 1 else []
+
+
+def _stored(image: Image.Image, data: bytes) -> tuple[Image.Image, int, int]:
+    """The picture, grey or RGB, from all bytes, as it is stored, its orientation, and bytes of junk between headers.
 
     A JPEG's bytes are all decompressed, but into as few pixels as will do. Others are opened anew and
     decoded just as `decode` does it, since counting frames changes what Pillow makes of damaged ones.
     """
+    junk = 0
     if image.format in ("JPEG", "MPO"):
         colours = {"CMYK": "CMYK", "L": "GRAY"}.get(image.mode, "RGB")
-        decoded = _strictly(data, colours)
+        decoded, junk = strictly(data, colours, 2 * SIDE)
         if decoded is not None and colours != "CMYK":
-            return Image.fromarray(decoded[..., 0] if colours == "GRAY" else decoded), exif_orientation(image)
+            picture = Image.fromarray(decoded[..., 0] if colours == "GRAY" else decoded)
+            return picture, exif_orientation(image), junk
     elif image.format == "PNG" and PNG_END not in data[-MOST_BEHIND_PNG:]:
         raise UndecodableError("truncated", "no end marker")
     stored, orientation = load(open_lazily(data))
-    return (stored if stored.mode == "L" else rgb(stored)), orientation
-
-
-def _strictly(data: bytes, colours: str) -> np.ndarray | None:
-    """A JPEG's pixels, or None where Pillow is to decide.
-
-    libjpeg mends damage and only warns, so that Pillow shows grey bands and says nothing; strict makes it tell.
-    Raises UndecodableError for what it tells, but for padding before an end marker, which is harmless. Other bytes
-    there are what was left over when damage made the picture end early. Only the first warning is told, so one about
-    the header's version is got out of the way.
-    """
-    try:
-        return np.asarray(simplejpeg.decode_jpeg(data, colours, min_height=2 * SIDE, min_width=2 * SIDE, strict=True))
-    except ValueError as error:
-        message = str(error)
-    if "JFIF revision" in message and data[6:11] == b"JFIF\0" and data[11:13] != JFIF_VERSION:
-        return _strictly(data[:11] + JFIF_VERSION + data[13:], colours)
-    if message.startswith("Premature end of JPEG file"):
-        raise UndecodableError("truncated", message)
-    if message.startswith("Corrupt JPEG data: "):
-        detail = message.removeprefix("Corrupt JPEG data: ")
-        left_over = re.fullmatch(r"(\d+) extraneous bytes before marker 0xd9", detail)
-        if not left_over or not _padded(data, int(left_over[1])):
-            raise UndecodableError("corrupt", detail)
-    return None
-
-
-def _padded(data: bytes, n: int) -> bool:
-    """Whether n bytes before an end marker are all padding."""
-    ends = (match.start() for match in re.finditer(rb"\xff\xd9", data))
-    return any(end >= n and not data[end - n : end].strip(b"\x00\xff") for end in ends)
+    return (stored if stored.mode == "L" else rgb(stored)), orientation, junk
