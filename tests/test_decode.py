@@ -199,6 +199,13 @@ def _files() -> dict[str, bytes]:
         "JPEG": (frames[0], {"quality": 90}), "progressive": (frames[0], {"format": "JPEG", "progressive": True}),
         "CMYK": (frames[0].convert("CMYK"), {"format": "JPEG"}), "grey": (frames[0].convert("L"), {"format": "JPEG"}),
         "palette": (frames[0].convert("P"), {"format": "PNG"}), "BMP": (frames[0], {}), "PPM": (frames[0], {}),
+        "TIFF": (frames[0], {}), "packed TIFF": (frames[0], {"format": "TIFF", "compression": "tiff_lzw"}),
+        "pages": (frames[0], {"format": "TIFF", **many}), "DIB": (frames[0], {}),
+        "16-bit TIFF": (frames[0].convert("I;16"), {"format": "TIFF"}),
+        "CMYK TIFF": (frames[0].convert("CMYK"), {"format": "TIFF"}),
+        "JPEG in TIFF": (frames[0], {"format": "TIFF", "compression": "jpeg"}),
+        "16-bit PNG": (frames[0].convert("I;16"), {"format": "PNG"}),
+        "AVIF": (frames[0], {}), "moving AVIF": (frames[0], {"format": "AVIF", **many}),
     }  # fmt: skip
     files = {}
     for name, (image, options) in ways.items():

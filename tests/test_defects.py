@@ -87,8 +87,16 @@ DEFECTS: dict[str, tuple[str, bytes, str, str]] = {
     "one pixel wide": (
         "a.png", encoded(np.zeros((90, 1, 3), np.uint8)), "too small", "1 x 90, smaller than data.min_side 8"
     ),
-    "TIFF": ("a.tif", saved(Image.new("RGB", (40, 40)), "TIFF"), "format not read", ".tif; convert it to PNG or JPEG"),
-    "TIFF as JPEG": ("a.jpg", saved(Image.new("RGB", (40, 40)), "TIFF"), "not an image", "of no format that is read"),
+    "JPEG 2000": (
+        "a.jp2", saved(Image.new("RGB", (40, 40)), "JPEG2000"), "format not read", ".jp2; convert it to PNG or JPEG"
+    ),
+    "JPEG 2000 as JPEG": (
+        "a.jpg", saved(Image.new("RGB", (40, 40)), "JPEG2000"), "not an image", "of no format that is read"
+    ),
+    "floats": (
+        "a.tif", saved(Image.new("F", (40, 40)), "TIFF"), "unsupported",
+        "values of 32 bits, whose black and white are not known; convert to 8 bits",
+    ),
 }  # fmt: skip
 
 

@@ -198,7 +198,7 @@ def test_folder_accounts_for_every_file(tmp_path: Path, prepare: Prepare) -> Non
     (tmp_path / "circle" / "deeper" / "x.JPG").write_bytes(encoded(drawing("circle", 10), "JPEG"))
     (tmp_path / "circle" / ".DS_Store").write_bytes(b"x")
     (tmp_path / "circle" / "notes.txt").write_text("x")
-    (tmp_path / "circle" / "scan.tiff").write_bytes(b"II*")
+    (tmp_path / "circle" / "scan.heic").write_bytes(b"II*")
     (tmp_path / "loose.png").write_bytes(extra)
     (tmp_path / ".git" / "objects").mkdir(parents=True)
     (tmp_path / ".git" / "objects" / "x.png").write_bytes(extra)
@@ -217,7 +217,7 @@ def test_folder_accounts_for_every_file(tmp_path: Path, prepare: Prepare) -> Non
     assert found.aside == {
         "'circle/odd\\nname.png'": names,
         "'circle/caf\\udce9.png'": names,
-        "circle/scan.tiff": ("format not read", ".tiff; convert it to PNG or JPEG"),
+        "circle/scan.heic": ("format not read", ".heic; convert it to PNG or JPEG"),
         "loose.png": ("no label", "not in a class directory"),
         "square": ("link to a directory", "DVC does not see what changes below it; copy it here"),
     }

@@ -15,6 +15,7 @@ import pandas as pd
 from graft.errors import DataError, listing
 from graft.examples.catalogue import COLUMNS, USED
 from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, Item, plain
+from graft.inputs.image.formats import FORMATS
 
 if TYPE_CHECKING:
     from graft.config.schema import ConflictingLabels, DataParams
@@ -22,15 +23,6 @@ if TYPE_CHECKING:
     from graft.inputs.image.examine import Verdict
 
 LISTED = ("path", "reason", "detail", "state")
-
-EXTENSIONS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png",),
-    "BMP": (".bmp",),
-    "GIF": (".gif",),
-    "WEBP": (".webp",),
-    "PPM": (".ppm", ".pgm", ".pbm"),
-}
 
 Judgement = tuple[str, str, str]
 """state, reason, detail"""
@@ -82,7 +74,7 @@ def _judge(path: str, verdict: Verdict, min_side: int, max_pixels: int) -> Judge
         return QUARANTINED, "too small", f"{size}, smaller than data.min_side {min_side}"
     remarks = list(verdict.remarks)
     extension = "." + path.rpartition(".")[2].lower()
-    if extension not in EXTENSIONS[verdict.format]:
+    if extension not in FORMATS[verdict.format].suffixes:
         remarks.append(("wrong extension", f"{verdict.format} in a {extension} file"))
     return USED, remarks[0][0] if remarks else "", "; ".join(detail for _, detail in remarks)
 

@@ -24,6 +24,7 @@ from typing import IO, Any, Protocol
 
 from graft.errors import DataError
 from graft.examples.sources.base import IGNORED, QUARANTINED, Problem, Reader, plain
+from graft.inputs.image.formats import SUFFIXES
 from graft.runtime.cache import ARCHIVES, file_stamp, folder_for
 from graft.runtime.progress import say
 
@@ -36,9 +37,8 @@ DVC_CACHED = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
 OF_SYSTEMS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
 """Folders that archivers, network disks and systems make; what is in them is nobody's image."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm")
 TABLES = (".csv", ".tsv", ".parquet", ".txt", ".json", ".jsonl")
-UNPACKED = (*IMAGE_SUFFIXES, *TABLES)
+UNPACKED = (*SUFFIXES, *TABLES)
 """Names of members that are taken out of an archive."""
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,11 +18,15 @@ from graft.inputs.image.decode import (
     UndecodableError,
     exif_orientation,
     load,
+    name_of,
     only_undecodable,
     open_lazily,
     rgb,
 )
 from graft.inputs.image.jpeg import strictly
+
+DARK_BITS = 14
+"""An image of 16 bits that needs no more is at most a quarter as bright as white."""
 
 PNG_END = b"IEND\xaeB`\x82"
 MOST_BEHIND_PNG = 2**16
@@ -44,7 +49,7 @@ Remark = tuple[str, str]
 
 @dataclass(frozen=True)
 class Verdict:
-    """width, height: of the upright image, pixels, 0 if unknown. format: Pillow's name for it, "" if unknown.
+    """width, height: of the upright image, pixels, 0 if unknown. format: a key of FORMATS, "" if unknown.
 
     perceptual_hash: 32 bytes, or none where there is no structure to compare. colours: (COLOUR_SIDE, COLOUR_SIDE, 3)
     uint8 YCbCr, or none likewise. reason, detail: as in UndecodableError, "" for an image. decoded: False where it was
@@ -83,13 +88,12 @@ def look(data: bytes, max_pixels: int) -> Seen:
         with only_undecodable():
             image = open_lazily(data)
             width, height = image.size
-            kind = "JPEG" if image.format == "MPO" else str(image.format)
+            kind = name_of(image)
             if width * height > max_pixels:
                 return Seen(Verdict(width, height, kind, decoded=False))
             remarks = _frames(image)
-            stored, orientation, junk = _stored(image, data)
-            if junk:
-                remarks.append(("junk between headers", f"{junk} bytes that decoders pass over"))
+            stored, orientation, more = _stored(image, data)
+            remarks += more
             if orientation in (5, 6, 7, 8):
                 width, height = height, width
             # Coarser steps than these would make a copy in another size look different.
@@ -124,23 +128,56 @@ def with_hashes(seen: Sequence[Seen]) -> list[Verdict]:
 def _frames(image: Image.Image) -> list[Remark]:
     """Whether there are more pictures than the one that is used. Those behind a JPEG are not worth a word."""
     n = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
-    return [("animation", f"the first of {n} frames is used")] if n > 1 else []
+    if n == 1:
+        return []
+    if image.format == "TIFF":
+        return [("several pages", f"the first of {n} pages is used")]
+    return [("animation", f"the first of {n} frames is used")]
 
 
-def _stored(image: Image.Image, data: bytes) -> tuple[Image.Image, int, int]:
-    """The picture, grey or RGB, from all bytes, as it is stored, its orientation, and bytes of junk between headers.
+def _dark(tiles: Sequence[Any], stored: Image.Image) -> list[Remark]:
+    """Whether an image of 16 bits uses only the lower ones, as cameras and scanners of 10 or 12 bits leave them.
+
+    It is used as it is: a picture that is dark looks the same, and a guess for each would change the brightness
+    between the images of a data set. tiles: Pillow's, before it decoded them.
+    """
+    if not any(map(_holds_16_bits, tiles)):
+        return []
+    if stored.mode.startswith("I"):
+        most = int(np.asarray(stored).max())
+    else:  # Pillow has left the lower bits out
+        colours = np.asarray(stored)
+        most = 256 * int(colours[..., :3].max() if stored.mode.startswith("RGB") else colours[..., 0].max()) + 255
+    if not most or most.bit_length() > DARK_BITS:
+        return []
+    detail = f"no value needs more than {most.bit_length()} of the 16 bits; stretch them, or convert to 8 bits"
+    return [("dark 16-bit values", detail)]
+
+
+def _holds_16_bits(tile: Any) -> bool:
+    """Whether the values of a part of a file are of 16 bits; a PNM that says what its white is has less."""
+    kind, *more = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+    return ";16" in str(kind) or more[:1] == [65535]
+
+
+def _stored(image: Image.Image, data: bytes) -> tuple[Image.Image, int, list[Remark]]:
+    """The picture, grey or RGB, from all bytes, as it is stored, its orientation, and what is remarkable about it.
 
     A JPEG's bytes are all decompressed, but into as few pixels as will do. Others are opened anew and
     decoded just as `decode` does it, since counting frames changes what Pillow makes of damaged ones.
     """
-    junk = 0
+    remarks: list[Remark] = []
     if image.format in ("JPEG", "MPO"):
         colours = {"CMYK": "CMYK", "L": "GRAY"}.get(image.mode, "RGB")
         decoded, junk = strictly(data, colours, 2 * SIDE)
+        if junk:
+            remarks.append(("junk between headers", f"{junk} bytes that decoders pass over"))
         if decoded is not None and colours != "CMYK":
             picture = Image.fromarray(decoded[..., 0] if colours == "GRAY" else decoded)
-            return picture, exif_orientation(image), junk
+            return picture, exif_orientation(image), remarks
     elif image.format == "PNG" and PNG_END not in data[-MOST_BEHIND_PNG:]:
         raise UndecodableError("truncated", "no end marker")
-    stored, orientation = load(open_lazily(data))
-    return (stored if stored.mode == "L" else rgb(stored)), orientation, junk
+    opened = open_lazily(data)
+    tiles = list(getattr(opened, "tile", ()))
+    stored, orientation = load(opened)
+    return (stored if stored.mode == "L" else rgb(stored)), orientation, remarks + _dark(tiles, stored)
