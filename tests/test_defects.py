@@ -312,7 +312,9 @@ def test_one_class_is_refused(tmp_path: Path, prepare: Prepare) -> None:
     (tmp_path / "only" / "a.png").write_bytes(encoded(drawing("cross", 1)))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "b.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"at least two classes. Got 1 images of \['only'\]; 1 files are not used"):
+    with pytest.raises(
+        DataError, match=r"at least two classes. Got 1 images of \['only'\]; 1 files are not used: empty"
+    ):
         prepare(tmp_path)
 
 

@@ -47,6 +47,8 @@ def run(params: Params, paths: Paths) -> None:
 
     _leave_out(table, data)
     images = catalogue.Catalogue(table)
+    for line in labels.look_alike(images.classes):  # before all that may fail for it
+        say(f"note: {line}")
     catalogue.require_trainable(images)
     used = usable.loc[table.index[table["state"] == catalogue.USED]].reset_index(drop=True)
     sides, notes = split.make(used, used["copies"].to_numpy(), data.split, seed)

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from graft.errors import DataError
+from graft.errors import DataError, listing
 from graft.examples.sources.base import IGNORED, QUARANTINED, Problem, Reader, plain
 from graft.inputs.image.formats import SUFFIXES
 from graft.runtime.cache import ARCHIVES, file_stamp, folder_for
@@ -215,15 +215,31 @@ class Archive:
         return self._stamp and f"{self._stamp} {path} {info.CRC} {info.file_size}"
 
 
+PACKED = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|7z|rar|tar\.\w+)$", re.IGNORECASE)
+"""Names of archives."""
+
+
+def _not_of_archives(archive: Archive, path: Path) -> Archive:
+    """The archive. Raises DataError where it holds other archives in the place of images."""
+    names = [entry.path for entry in archive.entries() if entry.problem is None]
+    inside = [name for name in names if PACKED.search(name)]
+    if inside and not any(name.lower().endswith(SUFFIXES) for name in names):
+        raise DataError(
+            f"data.path: {path} must be an archive of images. It holds archives instead: {listing(inside, 4)}. Unpack "
+            "it once, and name what comes out (pack it again where it is several)."
+        )
+    return archive
+
+
 OVERRIDDEN = Problem(IGNORED, "overridden by a later member of the same name")
 
 
 def _archive(path: Path) -> Archive:
     try:
         if zipfile.is_zipfile(path):
-            return Archive(path, file_stamp(os.path.realpath(path)))
+            return _not_of_archives(Archive(path, file_stamp(os.path.realpath(path))), path)
         if tarfile.is_tarfile(path):
-            return _packed(path)
+            return _not_of_archives(_packed(path), path)
     except DataError:
         raise
     except Exception as error:  # BadZipFile, TarError, zlib.error, LZMAError, UnicodeError have no common base
