@@ -141,7 +141,7 @@ def _dark(tiles: Sequence[Any], stored: Image.Image) -> list[Remark]:
     It is used as it is: a picture that is dark looks the same, and a guess for each would change the brightness
     between the images of a data set. tiles: Pillow's, before it decoded them.
     """
-    if not any(map(_holds_16_bits, tiles)):
+    if stored.mode == "CMYK" or not any(map(_holds_16_bits, tiles)):
         return []
     if stored.mode.startswith("I"):
         most = int(np.asarray(stored).max())
