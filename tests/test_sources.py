@@ -198,7 +198,7 @@ def test_folder_accounts_for_every_file(tmp_path: Path, prepare: Prepare) -> Non
     (tmp_path / "circle" / "deeper" / "x.JPG").write_bytes(encoded(drawing("circle", 10), "JPEG"))
     (tmp_path / "circle" / ".DS_Store").write_bytes(b"x")
     (tmp_path / "circle" / "notes.txt").write_text("x")
-    (tmp_path / "circle" / "scan.tiff").write_bytes(b"II*")
+    (tmp_path / "circle" / "scan.heic").write_bytes(b"II*")
     (tmp_path / "loose.png").write_bytes(extra)
     (tmp_path / ".git" / "objects").mkdir(parents=True)
     (tmp_path / ".git" / "objects" / "x.png").write_bytes(extra)
@@ -217,7 +217,7 @@ def test_folder_accounts_for_every_file(tmp_path: Path, prepare: Prepare) -> Non
     assert found.aside == {
         "'circle/odd\\nname.png'": names,
         "'circle/caf\\udce9.png'": names,
-        "circle/scan.tiff": ("format not read", ".tiff; convert it to PNG or JPEG"),
+        "circle/scan.heic": ("format not read", ".heic; convert it to PNG or JPEG"),
         "loose.png": ("no label", "not in a class directory"),
         "square": ("link to a directory", "DVC does not see what changes below it; copy it here"),
     }
@@ -508,7 +508,7 @@ def test_deep_directories_and_a_class_called_train(tmp_path: Path, prepare: Prep
 
 def test_what_was_found_instead_of_images(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "x.tiff").write_bytes(b"II*")
+    (tmp_path / "a" / "x.heic").write_bytes(b"II*")
     (tmp_path / "a" / "y.txt").write_bytes(b"")
     with pytest.raises(DataError, match=r"but: format not read \(1\), not the name of an image file \(1\)\."):
         scan(tmp_path)
@@ -686,7 +686,7 @@ def test_numbers_in_parquet_stay_what_they_are(tmp_path: Path, prepare: Prepare)
 def test_labels_with_control_characters_do_not_reach_a_table(tmp_path: Path, prepare: Prepare) -> None:
     for i in range(9):
         (tmp_path / f"{i}.png").write_bytes(encoded(drawing(CLASSES[i % 3], i)))
-    (tmp_path / "strange.tiff").write_bytes(b"")
+    (tmp_path / "strange.heic").write_bytes(b"")
     lines = [f"{i}.png,{CLASSES[i % 3]}" for i in range(8)] + ['8.png,"a\rb"', "7.png,circle"]
     (tmp_path / "images.csv").write_text("path,label\n" + "\n".join(lines) + "\n", newline="")
     found = prepare(tmp_path, source="manifest")
@@ -728,6 +728,25 @@ def test_what_a_newcomer_points_at_gets_the_sentence_that_helps(tmp_path: Path, 
     (tmp_path / "nested" / "notes.txt").touch()
     with pytest.raises(DataError, match=r"If circle, cross, stripes below it are the classes, let data.path end"):
         prepare(tmp_path / "nested")
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+def test_an_archive_of_archives_is_told_from_one_of_images(tmp_path: Path, suffix: str, prepare: Prepare) -> None:
+    """Packed once too often, or a competition's download: its parts as archives beside a table."""
+    write_drawings(tmp_path / "set", 3)
+    (tmp_path / "outer").mkdir()
+    archived(tmp_path / "set", tmp_path / "outer" / "set.zip")
+    (tmp_path / "outer" / "sample.csv").write_text("id,label\n")
+    path = archived(tmp_path / "outer", tmp_path / f"twice{suffix}")
+    with pytest.raises(DataError) as caught:
+        scan(path)
+    assert str(caught.value) == (
+        f"data.path: {path} must be an archive of images. It holds archives instead: set.zip. Unpack it once, and name "
+        "what comes out (pack it again where it is several)."
+    )
+    write_drawings(tmp_path / "outer", 3)
+    both = archived(tmp_path / "outer", tmp_path / f"both{suffix}")
+    assert prepare(both).catalogue["state"].value_counts()["used"] == 9
 
 
 def test_whole_numbers_are_one_class_however_they_are_written(tmp_path: Path, prepare: Prepare) -> None:

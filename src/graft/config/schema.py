@@ -21,6 +21,7 @@ OptimizerName = Literal["sgd", "rmsprop", "adam", "adamw", "nadam", "lion"]
 ScheduleName = Literal["constant", "cosine", "linear", "exponential"]
 Numerics = Literal["portable", "native"]
 Monitor = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
+Conflict = Literal["keep", "quarantine", "fail"]
 FillMode = Literal["nearest", "reflect", "constant"]
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -136,10 +137,15 @@ class SplitParams(Section):
         return self
 
 
+class ConflictingLabels(Section):
+    identical: Conflict
+    near: Conflict
+
+
 class DuplicatesParams(Section):
     near_distance: Annotated[int, Field(ge=0, le=15)]
     across_splits: Literal["keep_together", "fail"]
-    conflicting_labels: Literal["keep", "quarantine", "fail"]
+    conflicting_labels: ConflictingLabels
 
 
 class DataParams(Section):

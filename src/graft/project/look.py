@@ -18,8 +18,9 @@ from graft.config import schema, yaml_file
 from graft.errors import DataError, listing
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import SPLIT_NAMES, SPLITS, Item, Reader
-from graft.examples.sources.tree import IMAGE_SUFFIXES, Tree, open_tree
+from graft.examples.sources.tree import Tree, open_tree
 from graft.inputs.image.decode import UndecodableError, only_undecodable, open_lazily, open_rgb
+from graft.inputs.image.formats import SUFFIXES
 from graft.project import template
 
 SAMPLE = 100
@@ -220,7 +221,7 @@ def _column(table: pd.DataFrame, names: Sequence[str]) -> str | None:
 
 def _place(first: str, files: Sequence[str]) -> tuple[str, str]:
     """Where the listed paths start, and what is to be appended to each, by the first one; as it is where none fits."""
-    for suffix in ("", *IMAGE_SUFFIXES):
+    for suffix in ("", *SUFFIXES):
         wanted = f"{first}{suffix}"
         for file in files:
             if file == wanted:

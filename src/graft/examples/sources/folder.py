@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from graft.errors import DataError, listing
 from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName
-from graft.examples.sources.tree import IMAGE_SUFFIXES, LINKED, Entry, open_tree
+from graft.examples.sources.tree import LINKED, Entry, open_tree
+from graft.inputs.image.formats import SUFFIXES
 
 if TYPE_CHECKING:
     from graft.config.schema import DataParams
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 SPLIT_LIKE = {*SPLIT_NAMES, "training", "testing"}
 
 OTHER_IMAGE_SUFFIXES = (
-    ".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".raw", ".cr2", ".nef", ".dng", ".ico",
-    ".tga", ".exr", ".hdr", ".eps", ".pcx",
+    ".heic", ".heif", ".jxl", ".jp2", ".svg", ".psd", ".raw", ".cr2", ".nef", ".dng", ".ico",
+    ".tga", ".exr", ".hdr", ".eps", ".pcx", ".pfm", ".pam",
 )  # fmt: skip
 """Names of images that graft does not read; they are not taken for strays."""
 
@@ -54,7 +55,7 @@ def require_images(items: list[Item], root: Path) -> None:
     reasons = Counter(item.problem.reason for item in items if item.problem)
     found = listing(f"{reason} ({n})" for reason, n in reasons.most_common()) or "no file at all"
     raise DataError(
-        f"data.path: must hold directories of {', '.join(s[1:] for s in IMAGE_SUFFIXES)} images, one per class. "
+        f"data.path: must hold directories of {', '.join(s[1:] for s in SUFFIXES)} images, one per class. "
         f"Found none in {str(root)!r}, but: {found}."
     )
 
@@ -101,7 +102,7 @@ def _against(entry: Entry) -> Problem | None:
 def named_as_image(path: str) -> Problem | None:
     """What a file's name says against it."""
     name = path.lower()
-    if name.endswith(IMAGE_SUFFIXES):
+    if name.endswith(SUFFIXES):
         return None
     if name.endswith(OTHER_IMAGE_SUFFIXES):
         return Problem(QUARANTINED, "format not read", f"{Path(name).suffix}; convert it to PNG or JPEG")

@@ -22,8 +22,9 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from graft.errors import DataError
+from graft.errors import DataError, listing
 from graft.examples.sources.base import IGNORED, QUARANTINED, Problem, Reader, plain
+from graft.inputs.image.formats import SUFFIXES
 from graft.runtime.cache import ARCHIVES, file_stamp, folder_for
 from graft.runtime.progress import say
 
@@ -36,9 +37,8 @@ DVC_CACHED = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
 OF_SYSTEMS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
 """Folders that archivers, network disks and systems make; what is in them is nobody's image."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm")
 TABLES = (".csv", ".tsv", ".parquet", ".txt", ".json", ".jsonl")
-UNPACKED = (*IMAGE_SUFFIXES, *TABLES)
+UNPACKED = (*SUFFIXES, *TABLES)
 """Names of members that are taken out of an archive."""
 
 
@@ -215,15 +215,31 @@ class Archive:
         return self._stamp and f"{self._stamp} {path} {info.CRC} {info.file_size}"
 
 
+PACKED = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|7z|rar|tar\.\w+)$", re.IGNORECASE)
+"""Names of archives."""
+
+
+def _not_of_archives(archive: Archive, path: Path) -> Archive:
+    """The archive. Raises DataError where it holds other archives in the place of images."""
+    names = [entry.path for entry in archive.entries() if entry.problem is None]
+    inside = [name for name in names if PACKED.search(name)]
+    if inside and not any(name.lower().endswith(SUFFIXES) for name in names):
+        raise DataError(
+            f"data.path: {path} must be an archive of images. It holds archives instead: {listing(inside, 4)}. Unpack "
+            "it once, and name what comes out (pack it again where it is several)."
+        )
+    return archive
+
+
 OVERRIDDEN = Problem(IGNORED, "overridden by a later member of the same name")
 
 
 def _archive(path: Path) -> Archive:
     try:
         if zipfile.is_zipfile(path):
-            return Archive(path, file_stamp(os.path.realpath(path)))
+            return _not_of_archives(Archive(path, file_stamp(os.path.realpath(path))), path)
         if tarfile.is_tarfile(path):
-            return _packed(path)
+            return _not_of_archives(_packed(path), path)
     except DataError:
         raise
     except Exception as error:  # BadZipFile, TarError, zlib.error, LZMAError, UnicodeError have no common base
