@@ -146,6 +146,20 @@ def test_every_key_of_the_default_file_is_explained() -> None:
             {"data.manifest.columns.label": "path"},
             "data.manifest.columns: must be different columns. Got path, path.",
         ),
+        (
+            {"data.manifest.columns.path": -1},
+            "data.manifest.columns.path: must be the name of a column, its number from 0, or a list of at least two "
+            "columns. Got -1.",
+        ),
+        (
+            {"data.manifest.columns.label": ["cat"]},
+            "data.manifest.columns.label: must be the name of a column, its number from 0, or a list of at least two "
+            "columns. Got ['cat'].",
+        ),
+        (
+            {"data.manifest.columns.split": ["a", "b"]},
+            "data.manifest.columns.split: must be the name of a column, its number from 0, or null. Got ['a', 'b'].",
+        ),
         ({"data.on_bad": "skip"}, "data.on_bad: must be one of quarantine, fail. Got 'skip'."),
         ({"data.max_bad_fraction": 5}, "data.max_bad_fraction: must be less than or equal to 1. Got 5."),
         (

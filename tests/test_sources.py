@@ -581,20 +581,21 @@ def test_split_lists(listed: Path, prepare: Prepare) -> None:
         lines = [form.format(f"photos/{i:02d}.png", CLASSES[i % 3]) for i in range(start, stop)]
         (listed / f"{name}.txt").write_text("# path, label\n" + "\n".join(lines) + "\n\n")
     lists = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
-    found = prepare(listed, {"manifest.file": None, "manifest.lists": lists}, source="manifest")
+    changes = {"manifest.file": None, "manifest.lists": lists, "manifest.columns.path": 0, "manifest.columns.label": 1}
+    found = prepare(listed, changes, source="manifest")
     assert found.metrics["split"] == {"train": 12, "validation": 6, "test": 6, "unused": 0}
     assert found.metrics["found"] == 24
     # as some editors save it
     for text in ("\ufeffphotos/12.png, circle\n", "\ufeff\n# nothing\nphotos/12.png circle\n"):
         (listed / "val.txt").write_text(text)
-        items = scan(listed, {"manifest.file": None, "manifest.lists": lists}, "manifest")
+        items = scan(listed, changes, "manifest")
         assert [item.path for item in items if item.split == "validation"] == ["photos/12.png"]
     (listed / "val.txt").write_bytes(b"photos/caf\xe9.png, circle\n")
     with pytest.raises(DataError, match=r"val\.txt must be UTF-8 text\. Got: 'utf-8' codec can't decode"):
-        scan(listed, {"manifest.file": None, "manifest.lists": lists}, "manifest")
+        scan(listed, changes, "manifest")
     (listed / "val.txt").write_text("photos/12.png\n")
-    with pytest.raises(DataError, match=r"val\.txt, line 1: must be `path, label`. Got 'photos/12\.png'"):
-        scan(listed, {"manifest.file": None, "manifest.lists": lists}, "manifest")
+    with pytest.raises(DataError, match=r"columns\.label: must be below 1, the number of columns of val\.txt"):
+        scan(listed, changes, "manifest")
 
 
 def test_a_manifest_accounts_for_every_row_and_file(listed: Path, prepare: Prepare) -> None:
@@ -622,7 +623,7 @@ def test_a_manifest_accounts_for_every_row_and_file(listed: Path, prepare: Prepa
     ("changes", "message"),
     [
         ({"manifest.file": "none.csv"}, r"none\.csv must be a file below data\.path. Got: No such file"),
-        ({"manifest.file": "photos/00.png"}, r"must end in \.csv, \.tsv or \.parquet"),
+        ({"manifest.file": "photos/00.png"}, r"must end in \.csv, \.tsv, \.txt, \.parquet"),
         ({"manifest.file": "bad.parquet"}, r"bad\.parquet must be a parquet table"),
         (
             {"manifest.columns": {"path": "image", "label": "article", "split": None, "group": None, "weight": None}},
@@ -631,13 +632,13 @@ def test_a_manifest_accounts_for_every_row_and_file(listed: Path, prepare: Prepa
         (
             {"manifest.columns": {"path": "image id", "label": "article", "split": "shopper", "group": None,
                                   "weight": None}},
-            r"images\.csv, row 2: shopper must be one of train, validation, val, valid, dev, eval, test. "
+            r"images\.csv, line 2: shopper must be one of train, validation, val, valid, dev, eval, test. "
             r"Got 's0' for '00' \(24 such rows\)",
         ),
         (
             {"manifest.columns": {"path": "image id", "label": "part", "split": None, "group": None,
                                   "weight": "article"}},
-            r"images\.csv, row 2: article must be a number of at least 0. Got 'circle'",
+            r"images\.csv, line 2: article must be a number of at least 0. Got 'circle'",
         ),
         ({"manifest.suffix": ".jpg"}, r"None of its 24 paths is one; the first is 'photos/00\.jpg'. Look at data\."),
     ],
@@ -653,13 +654,19 @@ def test_manifests_that_are_refused(listed: Path, changes: dict[str, Any], messa
     ("content", "message"),
     [
         (b"path,label\n\xff,a\n", r"images\.csv must be UTF-8 text\. Got: 'utf-8' codec can't decode"),
-        (b"path,label\na.png,x\nb.png,y,\n", r"images\.csv, line 3: must have 2 fields, as the header has\. Got 3: b"),
+        (
+            b"path,label\na.png,x\nb.png,y,\n",
+            r"images\.csv, line 3: must have 2 fields, as the first line has\. Got 3: b",
+        ),
         (b"path,label,label\na.png,x,y\n", r"columns\.label: must be in images\.csv once\. Got it 2 times"),
         (b'path,label\n"a.png,x\nb.png,y\n', r"images\.csv, line 3: must be a table\. Got: unexpected end of data"),
-        (b"path;label\na.png;x\n", r"columns\.path: must be one of path;label\. Got 'path'"),
+        (
+            b"file;label\na.png;x\n",
+            r"columns\.path: must be one of file, label\. Got 'path'.* give the columns' numbers",
+        ),
         (b"", r"data\.manifest\.columns\.path: must be one of "),
     ],
-    ids=["not UTF-8", "a field too many", "a column twice", "an open quote", "semicolons", "nothing"],
+    ids=["not UTF-8", "a field too many", "a column twice", "an open quote", "another name", "nothing"],
 )
 def test_tables_that_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "images.csv").write_bytes(content)

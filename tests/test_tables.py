@@ -1,0 +1,154 @@
+"""Tables of labels as people publish them, read as they mean them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import data_params, drawing, encoded
+from graft.errors import DataError
+from graft.examples.sources import SOURCES
+from graft.examples.sources.base import Item
+from graft.examples.sources.tables import class_names, read
+
+NUMBERS = {"manifest.columns.path": 0, "manifest.columns.label": 1}
+CATS = [("a.png", "cat"), ("b.png", "dog"), ("c.png", "cat")]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """a.png to d.png, and the same four in each of one/ and two/."""
+    for folder in (tmp_path, tmp_path / "one", tmp_path / "two"):
+        folder.mkdir(exist_ok=True)
+        for k, name in enumerate("abcd"):
+            (folder / f"{name}.png").write_bytes(encoded(drawing("circle", k)))
+    return tmp_path
+
+
+def scan(root: Path, changes: dict[str, Any]) -> list[Item]:
+    return SOURCES["manifest"].scan(data_params({"source": "manifest", "path": str(root), **changes}))
+
+
+def labelled(root: Path, changes: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(item.path, item.label) for item in scan(root, changes) if item.problem is None]
+
+
+def test_delimiters_are_found(root: Path) -> None:
+    """Commas, semicolons with decimal commas, tabs; quoted or not; marks, line ends and empty lines of any editor."""
+    for name, content in {
+        "commas.csv": b'path,label\na.png,cat\n"b.png",dog\nc.png, "cat"\n',
+        "semicolons.csv": b"path;label;area\na.png;cat;1,5\nb.png;dog;2,5\nc.png;cat;10,0\n",
+        "tabs.csv": b"path\tlabel\na.png\tcat\nb.png\tdog\nc.png\tcat\n",
+        "tabs.tsv": b'path\tlabel\tnote\na.png\tcat\tx, y\nb.png\tdog\t"tab\there, too"\nc.png\tcat\t\n',
+        "commas.tsv": b"path,label\na.png,cat\nb.png,dog\nc.png,cat",
+        "excel.csv": b"\xef\xbb\xbfpath;label\r\na.png;cat\r\nb.png;dog\r\nc.png;cat\r\n;\r\n\r\n",
+        "inside.csv": b'path,label,note\na.png,cat,"one, two; three"\nb.png,dog,"a\nline"\nc.png,cat,"a ""word"""\n',
+        "blanks.txt": b"# of a list\npath  label\n\na.png cat \n b.png   dog\nc.png cat\n",
+    }.items():
+        (root / name).write_bytes(content)
+        assert labelled(root, {"manifest.file": name}) == CATS, name
+    table = read((root / "inside.csv").read_bytes(), "inside.csv", True)
+    assert [row[2] for row in table.rows] == ["one, two; three", "a\nline", 'a "word"']
+    assert table.numbers == [2, 4, 5]
+
+
+def test_columns_by_number(root: Path) -> None:
+    """Without a header, the first line is an image; beside a name, a number counts the header's columns."""
+    for name, content in {
+        "pets.txt": b"#Image CLASS-ID SPECIES\na.png cat 1\nb.png dog 2\nc.png cat 1\n",
+        "list.csv": b"a.png;cat;1,5\nb.png;dog;0,5\nc.png;cat;2,5\n",
+        "own blanks.txt": b"a.png cat\nb.png dog\nc.png cat\nmy own photo.png cat\n",
+    }.items():
+        (root / name).write_bytes(content)
+        assert labelled(root, NUMBERS | {"manifest.file": name}) == CATS, name
+    assert "my own photo.png" in {item.path for item in scan(root, NUMBERS | {"manifest.file": "own blanks.txt"})}
+    (root / "named.csv").write_text("id,path,what\n1,a.png,cat\n2,b.png,dog\n3,c.png,cat\n")
+    columns = {"manifest.columns.path": 1, "manifest.columns.label": "what"}
+    assert labelled(root, {"manifest.file": "named.csv", **columns}) == CATS
+    with pytest.raises(DataError, match=r"columns\.label: must be below 3, the number of columns of named\.csv.*Got 7"):
+        scan(root, {"manifest.file": "named.csv", "manifest.columns.path": 1, "manifest.columns.label": 7})
+
+
+def test_a_path_of_several_columns(root: Path) -> None:
+    """A directory for each class, whose name is the label too."""
+    (root / "images.csv").write_text("class,file\none,a.png\ntwo,a.png\ntwo,b.png\n")
+    columns = {"manifest.columns.path": ["class", "file"], "manifest.columns.label": "class"}
+    assert labelled(root, columns) == [("one/a.png", "one"), ("two/a.png", "two"), ("two/b.png", "two")]
+
+
+def test_a_column_for_each_class(root: Path) -> None:
+    table = "path,cat,dog,other\na.png,1.0,0.0,x\nb.png,0,1,\nc.png,true,False,\nd.png,0,,\n"
+    (root / "images.csv").write_text(table)
+    columns = {"manifest.columns.label": ["cat", "dog"]}
+    assert labelled(root, columns) == CATS
+    unset = next(item for item in scan(root, columns) if item.path == "d.png")
+    assert unset.problem is not None
+    assert unset.problem.reason == "no label"
+    (root / "images.csv").write_text(table.replace("b.png,0,1", "b.png,1,1").replace("d.png,0,", "d.png,1,1"))
+    with pytest.raises(DataError, match=r"images\.csv, line 3: must have one label.*Got cat, dog; 2 of 4.*multi-label"):
+        scan(root, columns)
+    (root / "images.csv").write_text(table.replace("1.0", "0.7"))
+    with pytest.raises(DataError, match=r"images\.csv, line 2: cat must be 0 or 1, .*Got '0\.7'"):
+        scan(root, columns)
+    (root / "images.csv").write_text("a.png,1,0\nb.png,0,1\nc.png,1,0\n")
+    columns = {"manifest.columns.path": 0, "manifest.columns.label": [1, 2]}
+    assert labelled(root, columns) == [("a.png", "0"), ("b.png", "1"), ("c.png", "0")]
+    (root / "names.txt").write_text("cat\ndog\n")
+    assert labelled(root, columns | {"manifest.classes": "names.txt"}) == CATS
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "names"),
+    [
+        ("names.txt", "red fox\nclass 2\n\n", {"0": "red fox", "1": "class 2"}),
+        ("names.txt", "01 red fox\n2 wolf, grey\n", {"1": "red fox", "2": "wolf, grey"}),
+        ("names.txt", "7: red fox\n2: wolf\n", {"7": "red fox", "2": "wolf"}),
+        ("names.csv", 'ClassId,SignName\r\n0,stop\r\n1,"turn, left"\r\n', {"0": "stop", "1": "turn, left"}),
+        ("names.csv", "class,number\nstop,1\nturn,0\n", {"1": "stop", "0": "turn"}),
+        ("names.json", '["stop", "turn"]', {"0": "stop", "1": "turn"}),
+        ("names.json", '{"0": "stop", "11": "turn"}', {"0": "stop", "11": "turn"}),
+        ("names.json", '{"stop": 1, "turn": 0}', {"1": "stop", "0": "turn"}),
+    ],
+)
+def test_names_of_classes(name: str, content: str, names: dict[str, str]) -> None:
+    assert class_names.read(content.encode(), name) == names
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("names.txt", "1 fox\n1 wolf\n", r"names\.txt must name each class once\. Got 'fox' and 'wolf' for 1"),
+        ("names.txt", "\n", r"names\.txt must name the classes\. Got nothing"),
+        ("names.json", '{"a": "b"}', r"names\.json must be a list of names, or an object of names and numbers"),
+        ("names.json", "{", r"names\.json must be JSON\. Got: Expecting property name"),
+    ],
+)
+def test_names_that_are_refused(name: str, content: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        class_names.read(content.encode(), name)
+
+
+def test_numbers_become_names(root: Path) -> None:
+    (root / "images.csv").write_text("path,label\na.png,0\nb.png,01\nc.png,0\n")
+    (root / "names.json").write_text(json.dumps(["cat", "dog"]))
+    assert labelled(root, {"manifest.classes": "names.json"}) == CATS
+    assert "names.json" not in {item.path for item in scan(root, {"manifest.classes": "names.json"})}
+    (root / "images.csv").write_text("path,label\na.png,1\nb.png,2\nc.png,1\n")
+    with pytest.raises(
+        DataError, match=r"images\.csv, line 3: the label must be a number of names\.json, which has 2 "
+    ):
+        scan(root, {"manifest.classes": "names.json"})
+
+
+def test_the_line_that_is_wrong_is_named(root: Path) -> None:
+    for name, content, message in (
+        ("a.csv", "path;label\na.png;cat\nb.png;dog;x\n", r"a\.csv, line 3: must have 2 fields, .*Got 3: b\.png, dog"),
+        ("b.txt", "# list\npath label\n\na.png\n", r"b\.txt, line 4: must have 2 fields, .*Got 1: a\.png"),
+        ("c.csv", 'path,label\n"a.png"x,cat\n', r"c\.csv, line 2: must be a table\. Got: ',' expected after"),
+    ):
+        (root / name).write_text(content)
+        with pytest.raises(DataError, match=message):
+            scan(root, {"manifest.file": name})
