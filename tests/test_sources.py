@@ -623,7 +623,7 @@ def test_a_manifest_accounts_for_every_row_and_file(listed: Path, prepare: Prepa
     ("changes", "message"),
     [
         ({"manifest.file": "none.csv"}, r"none\.csv must be a file below data\.path. Got: No such file"),
-        ({"manifest.file": "photos/00.png"}, r"must end in \.csv, \.tsv, \.txt, \.parquet"),
+        ({"manifest.file": "photos/00.png"}, r"must end in \.csv, \.tsv, \.txt, \.json, \.jsonl, \.parquet"),
         ({"manifest.file": "bad.parquet"}, r"bad\.parquet must be a parquet table"),
         (
             {"manifest.columns": {"path": "image", "label": "article", "split": None, "group": None, "weight": None}},

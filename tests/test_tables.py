@@ -152,3 +152,83 @@ def test_the_line_that_is_wrong_is_named(root: Path) -> None:
         (root / name).write_text(content)
         with pytest.raises(DataError, match=message):
             scan(root, {"manifest.file": name})
+
+
+# JSON
+
+
+def coco(*annotations: tuple[int, int]) -> dict[str, Any]:
+    """annotations: (image, category)."""
+    return {
+        "info": {},
+        "images": [{"id": k, "file_name": f"{name}.png"} for k, name in enumerate("abcd")],
+        "annotations": [{"image_id": image, "category_id": one, "bbox": [0, 0, 1, 1]} for image, one in annotations],
+        "categories": [{"id": 7, "name": "cat"}, {"id": 9, "name": "dog"}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "changes"),
+    [
+        ([{"path": path, "label": label, "box": [1, 2]} for path, label in CATS], {}),
+        ([{"file": path, "of": label} for path, label in CATS],
+         {"manifest.columns.path": "file", "manifest.columns.label": "of"}),
+        ([{"path": path, label: True} for path, label in CATS], {"manifest.columns.label": ["cat", "dog"]}),
+        ([list(pair) for pair in CATS], NUMBERS),
+        (dict(CATS), {}),
+        ({path: {"label": label} for path, label in CATS}, {}),
+        (coco((0, 7), (1, 9), (2, 7), (2, 7)), {}),
+    ],
+    ids=["objects", "other keys", "one-hot", "lists", "path: label", "path: object", "COCO"],
+)  # fmt: skip
+def test_json(root: Path, content: Any, changes: dict[str, Any]) -> None:
+    (root / "images.json").write_text(json.dumps(content))
+    assert labelled(root, {"manifest.file": "images.json", **changes}) == CATS
+
+
+def test_paths_under_their_label_and_json_lines(root: Path) -> None:
+    (root / "images.json").write_text(json.dumps({"cat": ["a", "c"], "dog": ["b"]}))
+    changes = {"manifest.file": "images.json", "manifest.suffix": ".png"}
+    assert labelled(root, changes) == [("a.png", "cat"), ("c.png", "cat"), ("b.png", "dog")]
+    lines = [json.dumps({"path": path, "label": label}) for path, label in CATS]
+    (root / "images.jsonl").write_text("\ufeff" + "\r\n".join([*lines, "", ""]), encoding="utf-8")
+    assert labelled(root, {"manifest.file": "images.jsonl"}) == CATS
+    numbers = [{"path": path, "label": len(label) % 2} for path, label in (*CATS[:2], ("d.png", "four"))]
+    (root / "images.jsonl").write_text("\n".join(json.dumps(one) for one in [*numbers, {"path": "c.png"}]))
+    items = {item.path: item for item in scan(root, {"manifest.file": "images.jsonl"})}
+    assert {path: items[path].label for path in ("a.png", "b.png", "d.png")} == {
+        "a.png": "1",
+        "b.png": "1",
+        "d.png": "0",
+    }
+    assert items["c.png"].problem is not None
+    assert items["c.png"].problem.reason == "no label"
+
+
+def test_images_of_several_categories_are_multi_label(root: Path) -> None:
+    (root / "images.json").write_text(json.dumps(coco((0, 7), (1, 9), (1, 7), (2, 7))))
+    message = r"images\.json, b\.png: must have one label.*Got dog, cat; 1 of 4 images.*multi-label data set"
+    with pytest.raises(DataError, match=message):
+        scan(root, {"manifest.file": "images.json"})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", '{"a.png": "cat",\n"b.png" "dog"}', r"a\.json: must be JSON\. Got: Expecting ':' delimiter: line 2"),
+        ("a.json", '{"a.png": "cat", "a.png": "dog"}', r"a\.json: must be JSON\. Got: 'a\.png' twice in one object"),
+        ("a.json", '"cat"', r'a\.json: must be a list of objects, an object of paths.*COCO.*Got "cat"'),
+        ("a.json", '{"labels": [["a.png", 1]], "n": 3}', r"a\.json: must be a list of objects"),
+        ("a.json", '[{"path": "a.png"}, 3]', r"a\.json, entry 2: must be an object, as the first is\. Got 3"),
+        ("a.json", '[["a.png", 1], ["b.png"]]', r"a\.json, entry 2: must be a list of 2, as the first is"),
+        ("a.json", '[["a.png", 1]]', r"columns\.path: must be a number from 0, since a\.json has no header"),
+        ("a.json", json.dumps(coco((0, 8))), r"a\.json, annotation 1: must be of category ids that .* Got 8"),
+        ("a.json", json.dumps(coco((9, 7))), r"a\.json, annotation 1: must be of image ids that .* Got 9"),
+        ("a.json", '{"images": [{"id": 1}], "annotations": []}', r"a file_name for each image.* Got KeyError"),
+        ("a.jsonl", '{"path": "a.png"}\n\n{"path": }', r"a\.jsonl, line 3: must be JSON\. Got: Expecting value"),
+    ],
+)  # fmt: skip
+def test_json_that_is_refused(root: Path, name: str, content: str, message: str) -> None:
+    (root / name).write_text(content)
+    with pytest.raises(DataError, match=message):
+        scan(root, {"manifest.file": name})

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from graft.errors import DataError, listing
-from graft.examples.sources.tables import delimited, parquet
+from graft.examples.sources.tables import delimited, parquet, records
 from graft.examples.sources.tables.table import Table
 
 READERS: dict[str, Callable[[bytes, str, bool], Table]] = {
     ".csv": delimited.read,
     ".tsv": delimited.read,
     ".txt": delimited.read,
+    ".json": records.read,
+    ".jsonl": records.read,
     ".parquet": parquet.read,
 }
 

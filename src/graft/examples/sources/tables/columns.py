@@ -49,7 +49,9 @@ def _place(table: Table, field: str, column: Column) -> int:
                 f"Got {column}."
             )
         return column
-    header = table.header or []
+    header = table.header
+    if header is None:
+        raise DataError(f"{where}: must be a number from 0, since {table.file} has no header. Got {column!r}.")
     if header.count(column) > 1:
         raise DataError(f"{where}: must be in {table.file} once. Got it {header.count(column)} times.")
     if column not in header:
