@@ -270,6 +270,40 @@ def test_nested_classes(tmp_path: Path, depth: int | None, labels: set[str]) -> 
         assert shallow.problem.detail == "fewer than 2 directories above it"
 
 
+@pytest.mark.parametrize(
+    ("pattern", "labels"),
+    [
+        ("{label}.*.jpg", {"cat.0.jpg": "cat", "sub/dog.12.JPG": "dog"}),
+        ("{label}_*.jpg", {"great_pyrenees_12.jpg": "great_pyrenees", "a_b.jpg": "a"}),
+        (r"(?P<label>[A-Z])\d+\.png", {"A10.png": "A", "sub/B2.png": "B"}),
+        ("*/{label}-?.png", {"sub/x-1.png": "x"}),
+    ],
+)
+def test_labels_in_the_names_of_files(tmp_path: Path, pattern: str, labels: dict[str, str]) -> None:
+    (tmp_path / "sub").mkdir()
+    names = ("cat.0.jpg", "sub/dog.12.JPG", "great_pyrenees_12.jpg", "a_b.jpg", "A10.png", "sub/B2.png", "sub/x-1.png")
+    for name in (*names, "x-1.png"):
+        (tmp_path / name).touch()
+    items = scan(tmp_path, {"folder.label": pattern})
+    assert {item.path: item.label for item in items if item.problem is None} == labels
+    assert {item.problem.reason for item in items if item.problem} == {"no label"}
+    assert len(items) == 8
+    with pytest.raises(DataError, match=r"data\.folder\.label: must be like names of images\. None of 8 is like"):
+        scan(tmp_path, {"folder.label": "{label}-*.bmp"})
+
+
+def test_labels_in_names_below_an_official_split(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        (tmp_path / part).mkdir()
+        for name in ("cat.0.png", "dog.1.png", "stray.png"):
+            (tmp_path / part / name).touch()
+    items = scan(tmp_path, {"folder.label": "{label}.*.png"})
+    assert [(item.split, item.label) for item in items if item.problem is None] == [
+        ("train", "cat"), ("train", "dog"), ("validation", "cat"), ("validation", "dog"),
+    ]  # fmt: skip
+    assert {item.problem.detail for item in items if item.problem} == {"its name is not like {label}.*.png"}
+
+
 @pytest.mark.parametrize("validation", ["validation", "val"])
 def test_an_official_split_is_used_as_it_is(tmp_path: Path, validation: str, prepare: Prepare) -> None:
     for i, name in enumerate(("train", validation, "test")):

@@ -32,7 +32,7 @@ Count = Annotated[int, Field(ge=1)]
 OTHERS_TAGS = ("graft.", "mlflow.", "dvc.")
 """How the tags begin that graft, MLflow and DVC set themselves."""
 
-OWN_FAULTS = ("sum", "fold", "columns", "files", "classes", "tags")
+OWN_FAULTS = ("sum", "fold", "columns", "files", "classes", "names", "tags")
 """Kinds of fault whose sentence is written here, not by pydantic."""
 
 NAMED_BY_USERS = ("data.classes", "tracking.tags")
@@ -60,6 +60,34 @@ class Fractions(Section):
 
 class FolderParams(Section):
     class_depth: Count | None
+    label: str | None
+
+    @property
+    def names(self) -> re.Pattern[str] | None:
+        """What `label` matches whole: a group `label`, in any text but / where it has wildcards. Raises re.error."""
+        if self.label is None:
+            return None
+        if "(?P<label>" in self.label:
+            return re.compile(self.label)
+        wild = {"{label}": "(?P<label>[^/]+)", "*": "[^/]*", "?": "[^/]"}
+        parts = re.split(r"(\{label\}|\*|\?)", self.label)
+        return re.compile("".join(wild.get(part, re.escape(part)) for part in parts), re.IGNORECASE)
+
+    @model_validator(mode="after")
+    def _label(self) -> FolderParams:
+        try:
+            one = self.names is None or list(self.names.groupindex) == ["label"]
+            fault = "" if one else " It has no label, or other names."
+        except re.error as error:
+            fault = f" It is not a pattern: {error}."
+        if fault:
+            raise PydanticCustomError(
+                "names",
+                "label must have {label} once among other text, or be a regular expression with the group "
+                "(?P<label>...). Got {got}.{fault}",
+                {"got": repr(self.label), "fault": fault},
+            )
+        return self
 
 
 class ListsParams(Section):

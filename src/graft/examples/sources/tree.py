@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import shutil
 import stat
 import tarfile
@@ -30,9 +29,6 @@ from graft.runtime.progress import say
 SPECIAL = "a pipe, socket or device"
 UNUSABLE = Problem(QUARANTINED, "unusable name", "control characters, or bytes that are not UTF-8")
 LINKED = Problem(QUARANTINED, "link to a directory", "DVC does not see what changes below it; copy it here")
-DVC_CACHED = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
-"""Where DVC keeps content; with `cache.type symlink` every file of a data set is a link there."""
-
 OF_SYSTEMS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
 """Folders that archivers, network disks and systems make; what is in them is nobody's image."""
 
@@ -126,13 +122,12 @@ class Directory:
         return None
 
     def _problem_of_link(self, entry: os.DirEntry[str]) -> Problem | None:
+        """A link to a file is followed wherever it leads: DVC hashes what is there."""
         if os.path.isdir(entry.path):
             return LINKED
         target = os.path.realpath(entry.path)
         if not os.path.exists(target):
             return Problem(QUARANTINED, "broken link", f"to {os.readlink(entry.path)}")
-        if not target.startswith(self._real + os.sep) and not DVC_CACHED.search(target):
-            return Problem(QUARANTINED, "link leaves the directory", f"to {target}")
         if not stat.S_ISREG(os.stat(target).st_mode):
             return Problem(QUARANTINED, "not a regular file", SPECIAL)
         return None
