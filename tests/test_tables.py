@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from conftest import data_params, drawing, encoded
+from conftest import CLASSES, PreparedData, data_params, drawing, encoded
 from graft.errors import DataError
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import Item
-from graft.examples.sources.tables import class_names, read
+from graft.examples.sources.tables import class_names, embedded, read
+from graft.examples.sources.tables.embedded import TablesReader
+from graft.examples.sources.tree import open_tree
 
 NUMBERS = {"manifest.columns.path": 0, "manifest.columns.label": 1}
 CATS = [("a.png", "cat"), ("b.png", "dog"), ("c.png", "cat")]
@@ -50,7 +57,7 @@ def test_delimiters_are_found(root: Path) -> None:
     }.items():
         (root / name).write_bytes(content)
         assert labelled(root, {"manifest.file": name}) == CATS, name
-    table = read((root / "inside.csv").read_bytes(), "inside.csv", True)
+    table = read(io.BytesIO((root / "inside.csv").read_bytes()), "inside.csv", True)
     assert [row[2] for row in table.rows] == ["one, two; three", "a\nline", 'a "word"']
     assert table.numbers == [2, 4, 5]
 
@@ -232,3 +239,102 @@ def test_json_that_is_refused(root: Path, name: str, content: str, message: str)
     (root / name).write_text(content)
     with pytest.raises(DataError, match=message):
         scan(root, {"manifest.file": name})
+
+
+# images in a table
+
+
+IMAGES = {"manifest.columns.path": "image", "manifest.file": "data/*.parquet"}
+
+
+def picture(number: int) -> bytes:
+    return encoded(drawing(CLASSES[number % 3], number))
+
+
+def write_images(file: Path, numbers: Sequence[int], label: Callable[[int], int | None] = lambda i: i % 3) -> None:
+    """As Hugging Face's datasets write them: cells of {bytes, path}, names of classes in the metadata."""
+    file.parent.mkdir(exist_ok=True)
+    cells = [{"bytes": picture(i), "path": f"{i}.png" if i % 2 else None} for i in numbers]
+    features = {"image": {"_type": "Image"}, "label": {"names": list(CLASSES), "_type": "ClassLabel"}}
+    table = pa.table({"image": cells, "label": pa.array([label(i) for i in numbers], pa.int64())})
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(table.replace_schema_metadata(metadata), file, row_group_size=4)
+
+
+def test_images_in_the_tables_of_hugging_face(tmp_path: Path, prepare: Callable[..., PreparedData]) -> None:
+    write_images(tmp_path / "data" / "train-00000-of-00002.parquet", range(9))
+    write_images(tmp_path / "data" / "train-00001-of-00002.parquet", range(9, 18))
+    write_images(tmp_path / "data" / "validation-00000-of-00001.parquet", range(20, 26))
+    write_images(tmp_path / "data" / "test-00000-of-00001.parquet", range(30, 36))
+    found = prepare(tmp_path, IMAGES, source="manifest")
+    assert found.metrics["split"] == {"train": 18, "validation": 6, "test": 6, "unused": 0}
+    assert found.metrics["found"] == 30
+    assert found.aside == {}
+    assert len(found.quarantine) == 0
+    labels = dict(zip(found.split["path"], found.split["label"], strict=True))
+    assert labels["data/train-00001-of-00002.parquet/image/row-000004.png"] == CLASSES[13 % 3]
+    reader = SOURCES["manifest"].open(tmp_path)
+    assert reader.read("data/train-00001-of-00002.parquet/image/row-000004.png") == picture(13)
+    assert reader.read("data/test-00000-of-00001.parquet/image/row-000000") == picture(30)
+    assert reader.size("data/test-00000-of-00001.parquet/image/row-000005.png") == len(picture(35))
+
+
+def test_of_large_tables_some_row_groups_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "MOST_BYTES", 9 * len(picture(0)))
+    write_images(tmp_path / "set" / "all.parquet", range(40))
+    reader = TablesReader(open_tree(tmp_path / "set"))
+    for i in (39, 0, *range(40)):
+        suffix = ".png" if i % 2 else ""
+        assert reader.read(f"all.parquet/image/row-{i:06d}{suffix}") == picture(i)
+        assert 1 <= len(reader._groups) <= 3
+    with pytest.raises(OSError, match="damaged in the table: no row 40"):
+        reader.read("all.parquet/image/row-000040")
+    with pytest.raises(OSError, match="damaged in the table: "):
+        reader.read("all.parquet/other/row-000001")
+    with pytest.raises(FileNotFoundError):
+        reader.read("none.parquet/image/row-000001")
+
+
+def test_images_in_a_table_in_an_archive(tmp_path: Path) -> None:
+    """And those of a table without metadata: bytes alone, labels as text."""
+    table = pa.table({"picture": [picture(0), picture(1), None], "label": ["cat", "dog", "cat"]})
+    pq.write_table(table, tmp_path / "all.parquet")
+    with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_DEFLATED) as out:
+        out.write(tmp_path / "all.parquet", "all.parquet")
+    changes = {"manifest.columns.path": "picture", "manifest.file": "all.parquet"}
+    items = scan(tmp_path / "set.zip", changes)
+    assert [(item.path, item.label, item.split) for item in items] == [
+        ("all.parquet/picture/row-000000", "cat", None),
+        ("all.parquet/picture/row-000001", "dog", None),
+        ("all.parquet/picture/row-000002", "cat", None),
+    ]
+    reader = SOURCES["manifest"].open(tmp_path / "set.zip")
+    assert reader.read(items[1].path) == picture(1)
+    with pytest.raises(OSError, match="no image in this row of the table"):
+        reader.read(items[2].path)
+
+
+def test_class_labels_of_hugging_face(tmp_path: Path) -> None:
+    """-1 and null are no label; a number without a name is refused."""
+    write_images(tmp_path / "data" / "a.parquet", range(4), lambda i: {0: -1, 1: None}.get(i, i - 2))
+    items = scan(tmp_path, IMAGES)
+    assert [(item.label, item.problem and item.problem.reason) for item in items] == [
+        ("", "no label"), ("", "no label"), ("circle", None), ("cross", None),
+    ]  # fmt: skip
+    write_images(tmp_path / "data" / "a.parquet", range(4))
+    write_images(tmp_path / "data" / "b.parquet", range(4), lambda i: i)
+    with pytest.raises(DataError, match=r"data/b\.parquet, row 4: label must be below 3, the number of class names"):
+        scan(tmp_path, IMAGES)
+    with pytest.raises(DataError, match=r"file: must be a file below .* Got '\*\.csv', which none of 2 files is like"):
+        scan(tmp_path, IMAGES | {"manifest.file": "*.csv"})
+
+
+def test_tables_whose_names_are_parts_of_the_split(root: Path) -> None:
+    (root / "train.csv").write_text("path,label\na.png,cat\nb.png,dog\n")
+    (root / "test.csv").write_text("path,label\nc.png,cat\n")
+    items = scan(root, {"manifest.file": "*.csv"})
+    assert [(item.path, item.split) for item in items if item.label] == [
+        ("c.png", "test"), ("a.png", "train"), ("b.png", "train"),
+    ]  # fmt: skip
+    (root / "more.csv").write_text("path,label\nd.png,dog\n")
+    assert {item.split for item in scan(root, {"manifest.file": "*.csv"})} == {None}

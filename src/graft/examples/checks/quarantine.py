@@ -80,8 +80,8 @@ def _judge(path: str, verdict: Verdict, min_side: int, max_pixels: int) -> Judge
         return QUARANTINED, "too small", f"{size}, smaller than data.min_side {min_side}"
     if verdict.frames > 1:
         return USED, "animation", f"the first of {verdict.frames} frames is used"
-    extension = "." + path.rpartition(".")[2].lower()
-    if extension not in EXTENSIONS[verdict.format]:
+    extension = Path(path).suffix.lower()
+    if extension and extension not in EXTENSIONS[verdict.format]:
         return USED, "wrong extension", f"{verdict.format} in a {extension} file"
     return USED, "", ""
 

@@ -5,20 +5,22 @@ Images that the manifest does not name are listed as ignored; paths that lead to
 
 from __future__ import annotations
 
+import fnmatch
 import posixpath
 import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from graft.errors import DataError
 from graft.examples.sources import tables
 from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName, plain
 from graft.examples.sources.folder import named_as_image
-from graft.examples.sources.tables import class_names
+from graft.examples.sources.tables import class_names, embedded
 from graft.examples.sources.tables.columns import Row, rows_of
+from graft.examples.sources.tables.embedded import TablesReader
 from graft.examples.sources.tree import Entry, Tree, open_tree
 from graft.runtime.progress import say
 
@@ -29,13 +31,16 @@ if TYPE_CHECKING:
 def scan(data: DataParams) -> list[Item]:
     """Items in the manifest's order, then the files that it does not name."""
     tree, p = open_tree(Path(data.path)), data.manifest
-    rows = _whole_numbers(_rows(tree, p))
+    entries = {entry.path: entry for entry in tree.entries()}
+    files = _files(p, list(entries))
+    rows = _whole_numbers([row for file, split in files for row in _rows(tree, file, split, p.columns)])
     if p.classes is not None:
-        rows = class_names.apply(class_names.read(_read(tree, p.classes), p.classes), rows, p.classes)
+        with _open(tree, p.classes) as stream:
+            names = class_names.read(stream.read(), p.classes)
+        rows = class_names.apply(names, rows, p.classes)
     by_path: dict[str, list[Row]] = {}
     for row in rows:
         by_path.setdefault(_file_path(Path(data.path), p.root, row.path, p.suffix), []).append(row)
-    entries = {entry.path: entry for entry in tree.entries()}
     by_path = _as_files_are_called(by_path, entries)
     items = [_item(path, same, entries.get(path)) for path, same in by_path.items()]
     if not any(item.problem is None for item in items):
@@ -44,26 +49,44 @@ def scan(data: DataParams) -> list[Item]:
             f"data.manifest: must name image files below data.path, {data.path}. None of its {len(rows)} paths is "
             f"one; the first is {first}. Look at data.manifest.root and data.manifest.suffix."
         )
-    named = {p.file, p.classes, *p.lists.given.values(), *by_path}
+    named = {p.classes, *(file for file, _ in files), *by_path}
     for path in entries:
         if path not in named:
             items.append(Item(path, "", None, Problem(IGNORED, "not in the manifest")))
     return items
 
 
-def _rows(tree: Tree, p: ManifestParams) -> list[Row]:
-    """Of the table, or of the lists, which are tables that hold a part of the split each."""
-    if p.file is not None:
-        return _of_table(tree, p.file, p.columns)
-    return [
-        replace(row, split=row.split or split)
-        for split, file in p.lists.given.items()
-        for row in _of_table(tree, file, p.columns)
-    ]
+def _files(p: ManifestParams, paths: list[str]) -> list[tuple[str, str]]:
+    """Tables, and the part of the split that each of them is, "" for none. paths: of all files below data.path.
+
+    Of several that one pattern names, their own names tell it: `train-00000-of-00002.parquet`. Raises DataError where
+    a pattern names none.
+    """
+    if p.file is None:
+        return [(file, split) for split, file in p.lists.given.items()]
+    if not re.search(r"[*?]", p.file):
+        return [(p.file, "")]
+    files = [path for path in paths if fnmatch.fnmatchcase(path, p.file)]
+    if not files:
+        raise DataError(
+            f"data.manifest.file: must be a file below data.path, or a pattern of some. Got {p.file!r}, which none of "
+            f"{len(paths)} files is like."
+        )
+    splits = [_part_in(path) for path in files]
+    return list(zip(files, splits if all(splits) else [""] * len(files), strict=True))
 
 
-def _of_table(tree: Tree, file: str, columns: ColumnsParams) -> list[Row]:
-    return rows_of(tables.read(_read(tree, file), file, columns.named), columns)
+def _part_in(path: str) -> str:
+    """The part of a split that a file is called like, by the first word of its name or of a directory; "" for none."""
+    words = [re.split(r"[\W_]", part, maxsplit=1)[0] for part in reversed(path.split("/"))]
+    return next((word for word in words if word in SPLIT_NAMES), "")
+
+
+def _rows(tree: Tree, file: str, split: str, columns: ColumnsParams) -> list[Row]:
+    """split: of rows that have none of their own."""
+    with _open(tree, file) as stream:
+        rows = rows_of(tables.read(stream, file, columns.named), columns)
+    return [replace(row, split=row.split or split) for row in rows]
 
 
 def _whole_numbers(rows: list[Row]) -> list[Row]:
@@ -75,9 +98,9 @@ def _whole_numbers(rows: list[Row]) -> list[Row]:
     return [replace(row, label=row.label.partition(".")[0]) for row in rows]
 
 
-def _read(tree: Tree, file: str) -> bytes:
+def _open(tree: Tree, file: str) -> IO[bytes]:
     try:
-        return tree.read(file)
+        return tree.open(file)
     except OSError as error:
         raise DataError(
             f"data.manifest: {file} must be a file below data.path. Got: {error.strerror}. "
@@ -87,6 +110,8 @@ def _read(tree: Tree, file: str) -> bytes:
 
 def _file_path(data: Path, root: str, path: str, suffix: str) -> str:
     """Below data.path; an absolute path that leads there too, as the machine that wrote the manifest had it."""
+    if embedded.is_one(path):
+        return path
     path = path.replace("\\", "/") + suffix
     for above in (data.absolute(), data.resolve()):
         if path.startswith(f"{above.as_posix()}/"):
@@ -111,7 +136,10 @@ def _item(path: str, same: list[Row], entry: Entry | None) -> Item:
     row = same[0]
     split: SplitName | None = SPLIT_NAMES.get(row.split)
     labels = sorted({other.label for other in same})
-    problem = entry.problem or named_as_image(path) if entry is not None else Problem(QUARANTINED, "missing file")
+    if entry is not None:
+        problem = entry.problem or named_as_image(path)
+    else:
+        problem = None if embedded.is_one(path) else Problem(QUARANTINED, "missing file")
     if path.startswith(("/", "../")):
         problem = Problem(QUARANTINED, "path leaves the directory")
     elif problem is not None:  # it was asked for by name
@@ -129,4 +157,9 @@ def _item(path: str, same: list[Row], entry: Entry | None) -> Item:
     return Item(plain(path), plain(row.label), split, problem, plain(row.group), float(row.weight or 1))
 
 
-SOURCE = Source(scan, open_tree)
+def open_reader(path: Path) -> TablesReader:
+    """Of files, and of images that lie in tables. Raises DataError where `path` is no directory or archive."""
+    return TablesReader(open_tree(path))
+
+
+SOURCE = Source(scan, open_reader)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import shutil
 import stat
@@ -51,6 +52,9 @@ class Tree(Reader, Protocol):
 
     def entries(self) -> list[Entry]:
         """In the order of the paths' parts, those with a problem too; a hidden directory or a link is one entry."""
+
+    def open(self, path: str) -> IO[bytes]:
+        """A file to be read at any place. Raises OSError."""
 
 
 def open_tree(path: Path) -> Tree:
@@ -135,8 +139,11 @@ class Directory:
     def size(self, path: str) -> int:
         return os.stat(f"{self.root}/{path}").st_size
 
+    def open(self, path: str) -> IO[bytes]:
+        return open(f"{self.root}/{path}", "rb")
+
     def read(self, path: str) -> bytes:
-        with open(f"{self.root}/{path}", "rb") as file:
+        with self.open(path) as file:
             return file.read()
 
     def stamp(self, path: str) -> str | None:
@@ -197,6 +204,10 @@ class Archive:
 
     def size(self, path: str) -> int:
         return self._info(path).file_size
+
+    def open(self, path: str) -> IO[bytes]:
+        """All of it in memory: a compressed member cannot be read at any place."""
+        return io.BytesIO(self.read(path))
 
     def read(self, path: str) -> bytes:
         info = self._info(path)

@@ -9,7 +9,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from graft.errors import DataError, listing
 from graft.examples.sources.tables.table import Table, decoded
@@ -25,13 +25,13 @@ COMMENT = "#"
 """How a line of a .txt begins that is none of the table."""
 
 
-def read(content: bytes, file: str, with_header: bool) -> Table:
+def read(stream: IO[bytes], file: str, with_header: bool) -> Table:
     """with_header: whether the first line names the columns.
 
     Raises DataError for text that is not UTF-8, and for a line with more or fewer fields than the first.
     """
     suffix = Path(file).suffix.lower()
-    lines = list(io.StringIO(decoded(content, file), newline=""))
+    lines = list(io.StringIO(decoded(stream.read(), file), newline=""))
     if suffix == ".txt":
         lines = [_without_comment(line) for line in lines]
     rows, numbers = _split(lines, file, suffix)

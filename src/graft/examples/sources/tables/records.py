@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from graft.errors import DataError
 from graft.examples.sources.tables import coco
@@ -18,9 +18,9 @@ UNIT = "entry"
 """What rows are counted in; in JSON Lines they are lines."""
 
 
-def read(content: bytes, file: str, with_header: bool) -> Table:
+def read(stream: IO[bytes], file: str, with_header: bool) -> Table:
     """Raises DataError for what is no JSON, or none of these. A header there is, unless the rows are lists."""
-    text = decoded(content, file)
+    text = decoded(stream.read(), file)
     if Path(file).suffix.lower() == ".jsonl":
         lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
         entries = [_parsed(line, f"{file}, line {number}") for number, line in lines]
