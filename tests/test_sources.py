@@ -674,7 +674,7 @@ def test_a_manifest_accounts_for_every_row_and_file(listed: Path, prepare: Prepa
                                   "weight": "article"}},
             r"images\.csv, line 2: article must be a number of at least 0. Got 'circle'",
         ),
-        ({"manifest.suffix": ".jpg"}, r"None of its 24 paths is one; the first is 'photos/00\.jpg'. Look at data\."),
+        ({"manifest.suffix": ".jpg"}, r"None of its 24 rows does; the first is 'photos/00\.jpg': missing file\."),
     ],
 )  # fmt: skip
 def test_manifests_that_are_refused(listed: Path, changes: dict[str, Any], message: str) -> None:
@@ -720,7 +720,7 @@ def test_numbers_in_parquet_stay_what_they_are(tmp_path: Path, prepare: Prepare)
     assert set(found.split["label"]) == {"0", "1", "2"}
     assert found.aside == {"8.png": ("no label", "nothing in the label column")}
     columns = {"path": "path", "label": "tags", "split": None, "group": None, "weight": None}
-    with pytest.raises(DataError, match="must name image files"):
+    with pytest.raises(DataError, match=r"'tags' of images\.parquet has lists: that is a multi-label data set"):
         scan(tmp_path, {**changes, "manifest.columns": columns}, "manifest")
 
 

@@ -229,6 +229,7 @@ def test_images_of_several_categories_are_multi_label(root: Path) -> None:
         ("a.json", '[{"path": "a.png"}, 3]', r"a\.json, entry 2: must be an object, as the first is\. Got 3"),
         ("a.json", '[["a.png", 1], ["b.png"]]', r"a\.json, entry 2: must be a list of 2, as the first is"),
         ("a.json", '[["a.png", 1]]', r"columns\.path: must be a number from 0, since a\.json has no header"),
+        ("a.json", '[{"path": "a.png", "label": ["cat"]}]', r"label.*'label' of a\.json has lists: .* multi-label"),
         ("a.json", json.dumps(coco((0, 8))), r"a\.json, annotation 1: must be of category ids that .* Got 8"),
         ("a.json", json.dumps(coco((9, 7))), r"a\.json, annotation 1: must be of image ids that .* Got 9"),
         ("a.json", '{"images": [{"id": 1}], "annotations": []}', r"a file_name for each image.* Got KeyError"),

@@ -44,10 +44,10 @@ def scan(data: DataParams) -> list[Item]:
     by_path = _as_files_are_called(by_path, entries)
     items = [_item(path, same, entries.get(path)) for path, same in by_path.items()]
     if not any(item.problem is None for item in items):
-        first = repr(next(iter(by_path))) if by_path else "none"
+        first = f"{items[0].path!r}: {items[0].problem.reason}" if items and items[0].problem else "none"
         raise DataError(
-            f"data.manifest: must name image files below data.path, {data.path}. None of its {len(rows)} paths is "
-            f"one; the first is {first}. Look at data.manifest.root and data.manifest.suffix."
+            f"data.manifest: must name image files below data.path, {data.path}, and their labels. None of its "
+            f"{len(rows)} rows does; the first is {first}. Look at data.manifest.root, suffix and columns."
         )
     named = {p.classes, *(file for file, _ in files), *by_path}
     for path in entries:

@@ -83,6 +83,13 @@ def _labels(table: Table, column: Column | list[Column]) -> list[str]:
     Raises DataError where several are set in a row: such data are no classes.
     """
     if not isinstance(column, list):
+        name = table.header[_place(table, "label", column)] if table.header else None
+        if name in table.with_lists:
+            raise DataError(
+                f"data.manifest.columns.label: must be a column with one label in each row. {name!r} of {table.file} "
+                "has lists: that is a multi-label data set, and graft tells which one class an image is of. Choose "
+                "another column."
+            )
         return _cells(table, "label", column)
     names = [table.header[_place(table, "label", one)] if table.header else str(k) for k, one in enumerate(column)]
     columns = [_cells(table, "label", one) for one in column]

@@ -87,7 +87,8 @@ def _table(entries: Sequence[Any], file: str, numbers: list[int], unit: str) -> 
         return Table(file, None, [[_text(value) for value in entry] for entry in entries], numbers, unit)
     header = list(dict.fromkeys(key for entry in entries for key in entry))
     rows = [[_text(entry.get(key)) for key in header] for entry in entries]
-    return Table(file, header, rows, numbers, unit)
+    lists = frozenset(key for entry in entries for key, value in entry.items() if isinstance(value, list))
+    return Table(file, header, rows, numbers, unit, lists)
 
 
 def _text(value: Any) -> str:

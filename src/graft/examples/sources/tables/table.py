@@ -12,7 +12,7 @@ class Table:
     """file: as a message calls it. header: names of the columns; None where they have none.
 
     rows: cells as text, each row as long as the header; "" for nothing. numbers: where each row stands in the file,
-    counted in `unit` from 1.
+    counted in `unit` from 1. with_lists: columns whose cells are "" since they are lists in the file.
     """
 
     file: str
@@ -20,6 +20,7 @@ class Table:
     rows: list[list[str]]
     numbers: list[int]
     unit: str
+    with_lists: frozenset[str] = frozenset()
 
     @property
     def width(self) -> int:
