@@ -107,7 +107,7 @@ def changed(tree: dict[str, Any], changes: dict[str, Any] | None) -> dict[str, A
 
 def params_of(changes: dict[str, Any] | None = None, tree: dict[str, Any] | None = None) -> Any:
     """params.yaml as graft reads it, with changes, not checked as a whole; tree: another than the default one."""
-    from graft.config import automatic
+    from graft.backbones import automatic
     from graft.config.schema import Params
 
     params = Params.model_validate(changed(tree or default_params(), changes))
@@ -170,7 +170,13 @@ def prepare(
 
         folder = out or tmp_path_factory.mktemp("prepared")
         paths = paths_in(folder)
-        data = {"source": source, "path": str(root), "max_bad_fraction": 1.0, **(changes or {})}
+        data = {
+            "source": source,
+            "path": str(root),
+            "max_bad_fraction": 1.0,
+            "max_missing_fraction": 1.0,
+            **(changes or {}),
+        }
         params = params_of({f"data.{key}": value for key, value in data.items()} | {"seed": seed})
         capsys.readouterr()
         stage.run(params, paths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import pytest
 
 from graft.backbones import build, cuts, known_cuts
 from graft.backbones.table import BACKBONES, Backbone, get
+from graft.cli.backbones import table
 from graft.errors import BackboneError
+from graft.features import speed
 from graft.features.engines import ENGINES
+from graft.runtime import cores
 
 SLOW = {
     "EfficientNetB5",
@@ -278,3 +282,35 @@ def _graph(model: Any) -> Any:
 
     spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
     return tf.function(lambda x: model(x, training=False)).get_concrete_function(spec).graph
+
+
+def test_the_table_fits_100_columns_and_shows_what_networks_cost(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Parameters and multiply-adds as published for the networks without their top (keras.io/api/applications)."""
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("COLUMNS", "80")
+    (tmp_path / "keras" / "models").mkdir(parents=True)
+    (tmp_path / "keras" / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5").touch()
+    table()
+    lines = [line for line in capsys.readouterr().out.splitlines() if "models" not in line]
+    assert max(map(len, lines)) <= 100
+    assert not [line for line in lines if "…" in line]
+    rows = {line.split()[0]: line.rstrip().split(maxsplit=8) for line in lines if line}
+    assert rows["ResNet50"][1:] == ["23.6", "M", "7.7", "2048", "224", "-", "401", "-"]
+    # 14 x 14 x 96 float16 values an image at block_13_expand
+    assert rows["MobileNetV2"][1:] == ["2.3", "M", "0.6", "1280", "224", "-", "38", "bundled (0.35), imagenet (1)"]
+
+
+def test_a_measured_speed_is_kept_for_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(speed, "SECONDS", 0.2)
+    row = replace(BACKBONES["MobileNetV3Small"], default_input_size=32)
+    assert speed.known(row) is None
+    rate = speed.measure(row)
+    assert speed.known(row) == pytest.approx(rate, rel=0.01)
+    assert rate > 10
+    assert speed.known(BACKBONES["MobileNetV3Small"]) is None  # of another size
+    monkeypatch.setenv("GRAFT_THREADS", "1" if cores.available() != 1 else "2")
+    assert speed.known(row) is None

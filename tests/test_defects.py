@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from graft.examples.checks import examination, quarantine, verdict_cache
 from graft.examples.sources.tree import Directory
 from graft.inputs.image import examine
 from graft.inputs.image.decode import open_rgb
+from graft.pipeline import hashable
 
 Prepare = Callable[..., PreparedData]
 LIMIT = 89_478_485
@@ -257,9 +259,57 @@ def test_bad_data_can_fail_the_stage(tmp_path: Path, prepare: Prepare) -> None:
         prepare(tmp_path, {"max_bad_fraction": 0.2})
     assert str(caught.value) == (
         "data.max_bad_fraction: at most 0.2 of the images may be set aside. Got 0.25 (5 of 20): empty file (4), "
-        "not an image (1). Mend the data, or raise the fraction. quarantine.csv beside the catalogue lists all."
+        "not an image (1). First: circle/empty0.png, circle/empty1.png, circle/empty2.png and 2 more. Mend the data, "
+        "or raise the fraction. quarantine.csv beside the catalogue lists all."
     )
     assert prepare(tmp_path, {"max_bad_fraction": 0.25}).metrics["used"] == 15
+
+
+def test_missing_files_have_a_limit_of_their_own(tmp_path: Path, prepare: Prepare) -> None:
+    """A list often names more than was fetched; nothing is wrong with the images that are there."""
+    write_drawings(tmp_path, 9)
+    (tmp_path / "circle" / "gone.png").symlink_to("nowhere.png")
+    (tmp_path / "cross" / "empty.png").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        prepare(tmp_path, {"max_bad_fraction": 0.04, "max_missing_fraction": 0.03})
+    assert str(caught.value).startswith(
+        "data.max_missing_fraction: at most 0.03 of the files may be missing. Got 0.0345 (1 of 29): broken link (1). "
+        "First: circle/gone.png."
+    )
+    with pytest.raises(DataError, match=r"data\.max_bad_fraction: at most 0\.03 .* Got 0\.0345 \(1 of 29\): empty"):
+        prepare(tmp_path, {"max_bad_fraction": 0.03, "max_missing_fraction": 0.04})
+    assert prepare(tmp_path, {"max_bad_fraction": 0.04, "max_missing_fraction": 0.04}).metrics["used"] == 27
+
+
+def test_what_dvc_cannot_hash_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each kind was tried with DVC: it waits for ever at a pipe, and stops at the others, before a stage starts."""
+    project = tmp_path / "project"
+    root = project / "photos"
+    (root / "cat").mkdir(parents=True)
+    (root / "cat" / "one.jpg").write_bytes(b"x")
+    (root / "loop").symlink_to(root)  # DVC follows no link to a directory
+    assert hashable.faults(root, project) == []
+    (root / "cat" / "gone.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo(root / "cat" / "pipe")
+    os.mkfifo(root / "Thumbs.db")
+    (root / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
+    with socket.socket(socket.AF_UNIX) as server:
+        monkeypatch.chdir(root)
+        server.bind("socket")
+    subprocess.run(["git", "init", "--quiet", str(project)], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=project, check=True)
+    expected = {
+        "Thumbs.db": "waits for ever: a pipe",
+        "cat/gone.jpg": "stops: a link to nowhere.jpg (No such file or directory)",
+        "cat/pipe": "waits for ever: a pipe",
+        "socket": "stops: a socket",
+        "'caf\\udce9.jpg'": "stops: the name is not UTF-8",
+    }
+    assert dict(hashable.faults(root, project)) == expected
+    (project / ".dvcignore").write_text("Thumbs.db\npipe\n")
+    left = dict(hashable.faults(root, project))
+    assert set(expected) - set(left) == {"Thumbs.db", "cat/pipe"}
+    assert dict(hashable.faults(root, tmp_path / "elsewhere")) == expected
 
 
 def test_the_ten_commonest_reasons() -> None:

@@ -192,11 +192,28 @@ def test_random_weights_under_frozen_batch_norm_are_doubted(name: str, said: boo
 def test_an_ignored_width_is_said() -> None:
     default = yaml_file.read(REPOSITORY / "params.yaml")
     assert doubts.of(of_tree(default, "params.yaml"), default) == []
-    tree = changed(default, {"backbone.name": "ResNet50"})
+    assert doubts.of(of_tree(tree := changed(default, {"backbone.name": "ResNet50"}), "params.yaml"), tree) == []
+    tree = changed(default, {"backbone.name": "ResNet50", "backbone.alpha": 0.35})
     params = of_tree(tree, "params.yaml")
     assert doubts.of(params, tree) == ["backbone.alpha: 0.35 is ignored, since ResNet50 has no width multiplier."]
     assert (params.backbone.alpha, params.backbone.weights) == (None, "imagenet")
     assert params.finetune.cut == "conv4_block5_out"
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha", "weights", "meant"),
+    [
+        ("MobileNetV2", "auto", "auto", (0.35, "bundled")),
+        ("MobileNetV2", "auto", "imagenet", (1.0, "imagenet")),
+        ("MobileNetV2", 1.0, "auto", (1.0, "imagenet")),
+        ("MobileNet", "auto", "auto", (1.0, "imagenet")),
+        ("MobileNetV3Large", "auto", "random", (1.0, "random")),
+        ("ResNet50", "auto", "auto", (None, "imagenet")),
+    ],
+)
+def test_what_auto_means(name: str, alpha: float | str, weights: str, meant: tuple[float | None, str]) -> None:
+    backbone = params_of({"backbone.name": name, "backbone.alpha": alpha, "backbone.weights": weights}).backbone
+    assert (backbone.alpha, backbone.weights) == meant
 
 
 @pytest.fixture

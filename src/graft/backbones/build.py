@@ -67,7 +67,7 @@ def build(name: str, alpha: float | None, input_size: int, weights: str, random_
 
 def of(backbone: BackboneParams) -> Loaded:
     """Build the network of params.yaml `backbone`."""
-    return build(backbone.name, backbone.alpha, backbone.input_size, backbone.weights, backbone.random_seed)
+    return build(backbone.name, backbone.width, backbone.input_size, backbone.weights, backbone.random_seed)
 
 
 def _build(row: Backbone, alpha: float | None, input_size: int, weights: str | None) -> keras.Model:

@@ -27,10 +27,15 @@ class Cut:
 
 @dataclass(frozen=True)
 class CutPoints:
-    """layers: number of layers of the backbone. points: cut layer -> what is cut there, from the input on."""
+    """layers: number of layers of the backbone. points: cut layer -> what is cut there, from the input on.
+
+    parameters: of the whole backbone. multiply_adds: of one image through all of it.
+    """
 
     layers: int
     points: dict[str, Cut]
+    parameters: int
+    multiply_adds: int
 
 
 def resolve(cut_points: CutPoints, cut: str | int | float | None) -> str:
@@ -137,4 +142,4 @@ def derive(backbone: keras.Model) -> CutPoints:
         for i, layer in enumerate(layers[: last_weighted + 1])
         if layer.name in crossing
     }
-    return CutPoints(len(layers), points)
+    return CutPoints(len(layers), points, backbone.count_params(), sum(costs))

@@ -1,7 +1,8 @@
-"""The cut points of every row of the table, so that a wrong `finetune.cut` is refused without importing TensorFlow.
+"""The size and cut points of every row of the table, so that a wrong `finetune.cut` is refused, and `auto` means the
+same, without importing TensorFlow.
 
 `cuts.json` holds what `cuts.derive` found; `make cuts` writes it anew and `tests/test_backbones.py` compares it with
-the networks. No stage reads it: `extract` derives the cut points of the very network that it has built.
+the networks.
 """
 
 from __future__ import annotations
@@ -28,4 +29,6 @@ def known(backbone: str) -> CutPoints:
     return CutPoints(
         entry["layers"],
         {name: Cut(layers, tuple(shape), below) for name, (layers, shape, below) in entry["points"].items()},
+        entry["parameters"],
+        entry["multiply_adds"],
     )

@@ -1,4 +1,4 @@
-"""`graft backbones`: what networks there are, what weights are here, where a network can be cut."""
+"""`graft backbones`: what networks there are, what they cost, what weights are here, where a network can be cut."""
 
 from __future__ import annotations
 
@@ -10,25 +10,40 @@ from rich.console import Console
 from rich.table import Table
 
 from graft.backbones import cuts, known_cuts, portable
+from graft.backbones.automatic import FULL_WIDTH
 from graft.backbones.table import BACKBONES, Backbone, get, keras_models
+from graft.features import speed
 from graft.runtime import numerics
+from graft.runtime.progress import say
 from graft.runtime.tensorflow import start_tensorflow
 
 BOUNDARY_BYTES = 2
 """The bytes of a float16, which activations are."""
 
-WIDTH = 140
-"""Columns the table needs; a narrower terminal wraps lines rather than words."""
+WIDTH = 100
+"""Columns the tables need; a narrower terminal wraps lines rather than words."""
 
 
-app = typer.Typer(help="List the backbones and what weights are available here.", invoke_without_command=True)
+app = typer.Typer(help="List the backbones, what they cost and what weights are here.", invoke_without_command=True)
 
 
 @app.callback()
 def backbones(context: typer.Context) -> None:
-    """List the backbones and what weights are available here; `show NAME` lists where one can be cut."""
+    """List the backbones, what they cost and what weights are here; `show NAME` lists where one can be cut."""
     if context.invoked_subcommand is None:
         table()
+
+
+@app.command()
+def measure(
+    names: Annotated[list[str] | None, typer.Argument(help="Names of the table; all where none is given.")] = None,
+) -> None:
+    """Measure how many images a second networks take here, once; the table shows it from then on."""
+    rows = [get(name) for name in names or BACKBONES]
+    numerics.apply("portable")
+    start_tensorflow()
+    for row in rows:
+        say(f"{row.name} at {row.default_input_size} px: {speed.measure(row):.3g} images/s")
 
 
 @app.command()
@@ -57,33 +72,43 @@ def weights_here(row: Backbone) -> str:
     """Which pretrained weights can be loaded on this machine without a network; random ones always can."""
     bundled = [f"bundled ({row.bundled.alpha:g})"] if row.bundled else []
     cached = len(list(keras_models().glob(row.weights_glob)))
-    imagenet = [f"imagenet ({cached} files)" if row.alphas else "imagenet"] if cached else []
+    imagenet = [f"imagenet ({cached})" if row.alphas else "imagenet"] if cached else []
     return ", ".join([*bundled, *imagenet]) or "-"
 
 
 def table() -> None:
     """Every row of the table of backbones."""
-    shown = Table(box=None, header_style="bold")
-    for column in ("backbone", "features", "min", "usual", "preprocessing", "alpha", "same bytes", "weights here"):
-        shown.add_column(column, no_wrap=True, justify="right" if column in ("features", "min", "usual") else "left")
+    shown = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    numbers = ("parameters", "GFLOPs", "features", "pixels", "images/s", "MB/1,000")
+    for column in ("backbone", *numbers, "weights here"):
+        shown.add_column(column, no_wrap=True, justify="right" if column in numbers else "left", min_width=len(column))
     for row in BACKBONES.values():
+        network, rate = known_cuts.known(row.name), speed.known(row)
         shown.add_row(
             row.name,
+            f"{network.parameters / 1e6:.1f} M",
+            f"{2 * network.multiply_adds / 1e9:.1f}",
             str(row.feature_dim),
-            str(row.min_input_size),
             str(row.default_input_size),
-            row.preprocessing,
-            " ".join(f"{alpha:g}" for alpha in row.alphas) or "-",
-            _same_bytes(row),
+            "-" if rate is None else f"{rate:,.3g}",
+            f"{_stored_bytes(network.points[cuts.default(network)]) / 1e3:.0f}",
             weights_here(row),
         )
     console = Console(width=max(WIDTH, Console().width))
-    console.print(shown)
+    console.print(shown, highlight=False)
     console.print(
-        "same bytes: what numerics: portable takes for the same features on every x86-64 processor with AVX2. "
-        "Held to AVX2, extraction is up to half as fast; with tensorflow likewise."
+        "At the usual size in pixels and full width, without the top. GFLOPs: two for each multiply-add.\n"
+        "images/s: of the frozen network, here, as `graft backbones measure [NAME...]` finds and keeps.\n"
+        "MB/1,000: what 1,000 images take at finetune.cut: auto; each view takes as much again.\n"
+        "weights here: of bundled ones the width, of ImageNet's how many widths.",
+        highlight=False,
     )
-    console.print(f"ImageNet weights are looked for in {keras_models()} and downloaded there by Keras.")
+    console.print(f"Keras looks for ImageNet's in {keras_models()}, and downloads them there.", highlight=False)
+
+
+def _stored_bytes(cut: cuts.Cut) -> int:
+    """Of the activations of one image."""
+    return math.prod(cut.shape) * BOUNDARY_BYTES
 
 
 def cut_points(name: str, alpha: float | None, input_size: int | None) -> None:
@@ -99,18 +124,23 @@ def cut_points(name: str, alpha: float | None, input_size: int | None) -> None:
         start_tensorflow()
         from graft.backbones import build
 
-        points = cuts.derive(build.build(name, alpha or (1.0 if row.alphas else None), side, "random", 0).model)
+        points = cuts.derive(build.build(name, alpha or (FULL_WIDTH if row.alphas else None), side, "random", 0).model)
     shown = Table(box=None, header_style="bold")
     shown.add_column("finetune.cut")
     for column in ("layers from it on", "activations", "bytes per image", "compute below"):
         shown.add_column(column, justify="right")
     for layer, point in points.points.items():
-        stored = math.prod(point.shape) * BOUNDARY_BYTES
         shape = "x".join(map(str, point.shape))
-        shown.add_row(layer, str(point.layers), shape, f"{stored:,}", f"{point.below:.1%}")
-    width = f", alpha {alpha or 1:g}" if row.alphas else ""
+        shown.add_row(layer, str(point.layers), shape, f"{_stored_bytes(point):,}", f"{point.below:.1%}")
+    width = f", alpha {alpha or FULL_WIDTH:g}" if row.alphas else ""
     console = Console(width=max(WIDTH, Console().width))
+    widths = f"widths with ImageNet weights: {', '.join(f'{one:g}' for one in row.alphas)}\n" if row.alphas else ""
     console.print(
-        f"{name} at {side} px{width}: {points.layers} layers, {len(points.points)} cut points", highlight=False
+        f"{name} at {side} px{width}: {points.layers} layers, {points.parameters:,} parameters, "
+        f"{2 * points.multiply_adds / 1e9:.2f} GFLOPs\n{len(points.points)} cut points, auto: {cuts.default(points)}\n"
+        f"pixels: at least {row.min_input_size} x {row.min_input_size}, preprocessed as {row.preprocessing}\n{widths}"
+        f"same bytes on every x86-64 processor with AVX2: {_same_bytes(row)} (numerics: portable; held to AVX2 or with "
+        "tensorflow, extraction is up to half as fast)",
+        highlight=False,
     )
     console.print(shown)

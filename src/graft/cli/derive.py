@@ -50,6 +50,8 @@ def derive_cuts() -> None:
         points = cuts.derive(model)
         table[name] = {
             "layers": points.layers,
+            "parameters": points.parameters,
+            "multiply_adds": points.multiply_adds,
             "points": {cut: [point.layers, point.shape, point.below] for cut, point in points.points.items()},
         }
     _write(known_cuts.FILE, table)

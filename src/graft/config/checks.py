@@ -77,7 +77,7 @@ def _check_backbone(p: BackboneParams) -> list[str]:
             f"backbone.input_size: must be at least {row.min_input_size} pixels for {p.name}. Got {p.input_size}."
         )
     if row.alphas and p.alpha is None:
-        faults.append(f"backbone.alpha: must be a number for {p.name} (1.0 is the full width). Got null.")
+        faults.append(f"backbone.alpha: must be auto, or a number, for {p.name} (1.0 is the full width). Got null.")
     known = ["auto", "bundled", "imagenet", "random"]
     if p.weights == "bundled":
         if row.bundled is None:
@@ -86,15 +86,15 @@ def _check_backbone(p: BackboneParams) -> list[str]:
                 f"backbone.weights: must be imagenet, random or a file for {p.name}; "
                 f"bundled weights exist for {having}. Got 'bundled'."
             )
-        elif p.alpha is not None and p.alpha != row.bundled.alpha:
+        elif p.width is not None and p.width != row.bundled.alpha:
             faults.append(
-                f"backbone.alpha: must be {row.bundled.alpha:g} for the bundled weights of {p.name}. Got {p.alpha:g}."
+                f"backbone.alpha: must be {row.bundled.alpha:g} for the bundled weights of {p.name}. Got {p.width:g}."
             )
     elif p.weights == "imagenet":
-        if row.alphas and p.alpha is not None and p.alpha not in row.alphas:
+        if row.alphas and p.width is not None and p.width not in row.alphas:
             allowed = ", ".join(f"{a:g}" for a in row.alphas)
             faults.append(
-                f"backbone.alpha: must be one of {allowed} for ImageNet weights of {p.name}. Got {p.alpha:g}."
+                f"backbone.alpha: must be one of {allowed} for ImageNet weights of {p.name}. Got {p.width:g}."
             )
     elif p.weights != "random":
         return [*faults, *_check_weights_file(p, known)]

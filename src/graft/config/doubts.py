@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from graft.backbones.automatic import AUTO
 from graft.backbones.table import has_batch_norm
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ def of(params: Params, given: Mapping[str, Any]) -> list[str]:
     """A sentence for each doubt. given: the tree of params.yaml, before `auto` was decided."""
     told = []
     alpha = given["backbone"]["alpha"]
-    if alpha is not None and params.backbone.alpha is None:
+    if alpha not in (None, AUTO) and params.backbone.alpha is None:
         told.append(f"backbone.alpha: {alpha:g} is ignored, since {params.backbone.name} has no width multiplier.")
     if params.backbone.weights == "random" and has_batch_norm(params.backbone.name):
         told.append(

@@ -12,7 +12,8 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from graft.config import automatic, checks, yaml_file
+from graft.backbones import automatic
+from graft.config import checks, yaml_file
 from graft.config.schema import OWN_FAULTS, Params
 from graft.errors import ParamsError, unknown
 

@@ -220,6 +220,7 @@ class DataParams(Section):
     split: SplitParams
     on_bad: Literal["quarantine", "fail"]
     max_bad_fraction: Probability
+    max_missing_fraction: Probability
     min_side: Count
     max_pixels: Count
     duplicates: DuplicatesParams
@@ -247,13 +248,18 @@ class DataParams(Section):
 
 class BackboneParams(Section):
     name: str
-    alpha: Positive | None
+    alpha: Positive | Literal["auto"] | None
     input_size: Annotated[int, Field(ge=1, le=4096)]
     resize: Resize
     interpolation: Interpolation
     weights: str
     weights_sha256: str | None
     random_seed: Annotated[int, Field(ge=0, lt=2**31)]
+
+    @property
+    def width(self) -> float | None:
+        """The width multiplier that is meant; None where the network has none, or `auto` is not yet resolved."""
+        return None if self.alpha == "auto" else self.alpha
 
 
 class Augmentation(Section):

@@ -99,7 +99,7 @@ def _ambiguous(text: str) -> list[str]:
     from ruamel.yaml import YAML
 
     faults = []
-    for keys, node in _scalars(YAML(typ="safe").compose(text), ()):
+    for keys, node in _scalars(YAML(typ="safe").compose(text), (), set()):
         if node.style is None and AMBIGUOUS.fullmatch(node.value):
             where, line = ".".join(keys), node.start_mark.line + 1
             faults.append(
@@ -109,15 +109,18 @@ def _ambiguous(text: str) -> list[str]:
     return faults
 
 
-def _scalars(node: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(keys down to it, node) of every scalar, keys themselves too. The tree is small and shallow: it was checked."""
+def _scalars(node: Any, keys: tuple[str, ...], seen: set[int]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(keys down to it, node) of every scalar, keys themselves too; what aliases repeat, once."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
     if node.id == "scalar":
         yield keys, node
     elif node.id == "sequence":
         for inner in node.value:
-            yield from _scalars(inner, keys)
+            yield from _scalars(inner, keys, seen)
     else:
         for key, inner in node.value:
             name = str(key.value)
             yield (*keys, name), key
-            yield from _scalars(inner, (*keys, name))
+            yield from _scalars(inner, (*keys, name), seen)

@@ -49,7 +49,7 @@ class Spec:
     @property
     def uncapped_is_equal(self) -> bool:
         """Whether this network gives the same bytes with every instruction set, so that none must be held back."""
-        return portable.uncapped_is_equal(self.backbone.name, self.backbone.alpha, self.engine, self.precision)
+        return portable.uncapped_is_equal(self.backbone.name, self.backbone.width, self.engine, self.precision)
 
 
 def device(engine: str) -> str:

@@ -72,7 +72,7 @@ def declared(params: Params, output: str) -> dict[str, Any] | None:
     backbone, extract, spec = params.backbone, params.extract, inputs.of(params)
     values = {
         "backbone": backbone.name,
-        "alpha": backbone.alpha,
+        "alpha": backbone.width,
         "weights": backbone.weights,
         "input": spec.to_dict(),
         "views": extract.views,
@@ -130,7 +130,7 @@ def _keys(spec: compute.Spec, loaded: Loaded, meta: store.Meta) -> tuple[dict[st
     modules = (compute.__name__, f"{code.PACKAGE}.features.engines.{spec.engine}", type(spec.inputs).__module__)
     common = {
         "backbone": asdict(loaded.row),
-        "alpha": spec.backbone.alpha,
+        "alpha": spec.backbone.width,
         "weights_sha256": loaded.weights_sha256,
         "engine": spec.engine,
         "precision": spec.precision,

@@ -80,9 +80,14 @@ def digest(modules: Iterable[str], leave_out: Collection[str] = CHANGE_NO_OUTPUT
     return _sha256(sorted(closure(modules, leave_out)))
 
 
+DECIDED = dict.fromkeys(("extract", "finetune"), f"{PACKAGE}.backbones.automatic")
+"""What decides values that a stage gets, where params.yaml says `auto`: what it decides is the stage's output too."""
+
+
 def of_stage(stage: str) -> set[str]:
     """The modules that a stage runs through, the tables among them too: what its outputs may depend on."""
-    return closure([f"{PACKAGE}.stages.{stage}"], CHANGE_NO_OUTPUT)
+    deciding = [DECIDED[stage]] if stage in DECIDED else []
+    return closure([f"{PACKAGE}.stages.{stage}", *deciding], CHANGE_NO_OUTPUT)
 
 
 def data_files(module: str) -> set[Path]:

@@ -30,7 +30,7 @@ def run(params: Params, paths: Paths) -> None:
     loaded = build.of(params.backbone)
     say(f"{params.backbone.name}, weights {params.backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
     cut = _cut(params, paths, loaded)
-    same = portable.depends_on(params.backbone.name, params.backbone.alpha) != portable.NONE
+    same = portable.depends_on(params.backbone.name, params.backbone.width) != portable.NONE
     engine = engines.resolve(params.extract.engine, params.numerics, same)
     while True:
         try:

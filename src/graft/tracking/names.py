@@ -69,5 +69,5 @@ def _text(value: Any, most: int = 40) -> str:
 def _described(params: Params) -> str:
     """The head, where fine-tuning starts, the backbone."""
     tuned = f"from {params.finetune.cut}" if params.finetune.enabled else "frozen"
-    alpha = f" {params.backbone.alpha:g}" if params.backbone.alpha is not None else ""
+    alpha = f" {params.backbone.width:g}" if params.backbone.width is not None else ""
     return f"{params.train.head}, {tuned}, {params.backbone.name}{alpha} {Path(params.backbone.weights).name}"

@@ -31,6 +31,9 @@ EXTENSIONS = {
     "PPM": (".ppm", ".pgm", ".pbm"),
 }
 
+MISSING = ("missing file", "broken link")
+"""Reasons of files that are not there, which have a limit of their own: nothing is wrong with what is there."""
+
 Judgement = tuple[str, str, str]
 """state, reason, detail"""
 
@@ -141,12 +144,18 @@ def require_good(table: pd.DataFrame, conflicting: pd.DataFrame, data: DataParam
             f"Mend or remove them, or set data.on_bad: quarantine. {where}"
         )
     considered = int((~table["state"].isin([IGNORED, LEFT_OUT])).sum())
-    if len(bad) > data.max_bad_fraction * considered:
-        raise DataError(
-            f"data.max_bad_fraction: at most {data.max_bad_fraction:g} of the images may be set aside. Got "
-            f"{len(bad) / considered:.3g} ({len(bad)} of {considered}): {reasons}. "
-            f"Mend the data, or raise the fraction. {where}"
-        )
+    missing = bad["reason"].isin(MISSING)
+    for name, some, what in (
+        ("max_missing_fraction", bad[missing], "files may be missing"),
+        ("max_bad_fraction", bad[~missing], "images may be set aside"),
+    ):
+        most = getattr(data, name)
+        if len(some) > most * considered:
+            raise DataError(
+                f"data.{name}: at most {most:g} of the {what}. Got {len(some) / considered:.3g} ({len(some)} of "
+                f"{considered}): {_commonest(counts(some, QUARANTINED))}. First: {listing(some['path'], 3)}. "
+                f"Mend the data, or raise the fraction. {where}"
+            )
 
 
 def lines(table: pd.DataFrame, path: Path) -> list[str]:

@@ -5,7 +5,7 @@ Stages, runs and caches see the values that are meant, so that `auto` and what i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from graft.backbones import cuts, known_cuts
 from graft.backbones.table import BACKBONES
@@ -14,19 +14,21 @@ if TYPE_CHECKING:
     from graft.config.schema import BackboneParams, FinetuneParams
 
 AUTO = "auto"
+FULL_WIDTH = 1.0
 
 
 def backbone(given: BackboneParams) -> BackboneParams:
-    """weights: the bundled ones where they fit, else ImageNet's. alpha: null where the network has no width."""
+    """weights: the bundled ones where they fit, else ImageNet's. alpha: that of the bundled weights where they may be
+    meant, else full width; null where the network has no width."""
     row = BACKBONES.get(given.name)
     if row is None:
         return given
-    alpha = given.alpha if row.alphas else None
-    changes: dict[str, Any] = {"alpha": alpha}
-    if given.weights == AUTO:
-        bundled = row.bundled is not None and row.bundled.alpha == alpha
-        changes["weights"] = "bundled" if bundled else "imagenet"
-    return given.model_copy(update=changes)
+    alpha, weights = given.alpha if row.alphas else None, given.weights
+    if alpha == AUTO:
+        alpha = row.bundled.alpha if row.bundled and weights in (AUTO, "bundled") else FULL_WIDTH
+    if weights == AUTO:
+        weights = "bundled" if row.bundled and row.bundled.alpha == alpha else "imagenet"
+    return given.model_copy(update={"alpha": alpha, "weights": weights})
 
 
 def finetune(given: FinetuneParams, network: str) -> FinetuneParams:
