@@ -137,6 +137,16 @@ def test_every_key_of_the_default_file_is_explained() -> None:
             "data: classes must name each label once. Got 'x' for 'a' and for 'b'.",
         ),
         ({"data.classes": {"a": 3}}, "data.classes.a: must be a valid string. Got 3. Or: must be a valid list. Got 3."),
+        (
+            {"data.folder.label": "*.jpg"},
+            "data.folder: label must have {label} once among other text, or be a regular expression with the group "
+            "(?P<label>...). Got '*.jpg'. It has no label, or other names.",
+        ),
+        (
+            {"data.folder.label": "(?P<label>["},
+            "data.folder: label must have {label} once among other text, or be a regular expression with the group "
+            "(?P<label>...). Got '(?P<label>['. It is not a pattern: unterminated character set at position 10.",
+        ),
         ({"data.manifest.file": None}, "data.manifest: must have either file or lists, the other null. Got neither."),
         (
             {"data.manifest.lists.train": "train.txt"},
@@ -145,6 +155,20 @@ def test_every_key_of_the_default_file_is_explained() -> None:
         (
             {"data.manifest.columns.label": "path"},
             "data.manifest.columns: must be different columns. Got path, path.",
+        ),
+        (
+            {"data.manifest.columns.path": -1},
+            "data.manifest.columns.path: must be the name of a column, its number from 0, or a list of at least two "
+            "columns. Got -1.",
+        ),
+        (
+            {"data.manifest.columns.label": ["cat"]},
+            "data.manifest.columns.label: must be the name of a column, its number from 0, or a list of at least two "
+            "columns. Got ['cat'].",
+        ),
+        (
+            {"data.manifest.columns.split": ["a", "b"]},
+            "data.manifest.columns.split: must be the name of a column, its number from 0, or null. Got ['a', 'b'].",
         ),
         ({"data.on_bad": "skip"}, "data.on_bad: must be one of quarantine, fail. Got 'skip'."),
         ({"data.max_bad_fraction": 5}, "data.max_bad_fraction: must be less than or equal to 1. Got 5."),

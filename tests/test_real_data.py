@@ -132,7 +132,7 @@ def plant(root: Path) -> dict[str, str]:
     add("too small", "tiny{}.png", encoded(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)), 3)
     add("too many pixels", "bomb{}.png", png_of_size(50_000, 50_000), 4)
     add("format not read", "scan{}.heic", b"II*\0" + bytes(100), 4)
-    add("link leaves the directory", "link{}.jpg", Path("/etc/hostname"), 3)
+    add("not an image", "link{}.jpg", Path("/etc/hostname"), 3)
     add("broken link", "gone{}.jpg", Path("nowhere.jpg"), 3)
     add("not a regular file", "pipe{}.jpg", None, 2)
     for i in range(2):

@@ -270,6 +270,40 @@ def test_nested_classes(tmp_path: Path, depth: int | None, labels: set[str]) -> 
         assert shallow.problem.detail == "fewer than 2 directories above it"
 
 
+@pytest.mark.parametrize(
+    ("pattern", "labels"),
+    [
+        ("{label}.*.jpg", {"cat.0.jpg": "cat", "sub/dog.12.JPG": "dog"}),
+        ("{label}_*.jpg", {"great_pyrenees_12.jpg": "great_pyrenees", "a_b.jpg": "a"}),
+        (r"(?P<label>[A-Z])\d+\.png", {"A10.png": "A", "sub/B2.png": "B"}),
+        ("*/{label}-?.png", {"sub/x-1.png": "x"}),
+    ],
+)
+def test_labels_in_the_names_of_files(tmp_path: Path, pattern: str, labels: dict[str, str]) -> None:
+    (tmp_path / "sub").mkdir()
+    names = ("cat.0.jpg", "sub/dog.12.JPG", "great_pyrenees_12.jpg", "a_b.jpg", "A10.png", "sub/B2.png", "sub/x-1.png")
+    for name in (*names, "x-1.png"):
+        (tmp_path / name).touch()
+    items = scan(tmp_path, {"folder.label": pattern})
+    assert {item.path: item.label for item in items if item.problem is None} == labels
+    assert {item.problem.reason for item in items if item.problem} == {"no label"}
+    assert len(items) == 8
+    with pytest.raises(DataError, match=r"data\.folder\.label: must be like names of images\. None of 8 is like"):
+        scan(tmp_path, {"folder.label": "{label}-*.bmp"})
+
+
+def test_labels_in_names_below_an_official_split(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        (tmp_path / part).mkdir()
+        for name in ("cat.0.png", "dog.1.png", "stray.png"):
+            (tmp_path / part / name).touch()
+    items = scan(tmp_path, {"folder.label": "{label}.*.png"})
+    assert [(item.split, item.label) for item in items if item.problem is None] == [
+        ("train", "cat"), ("train", "dog"), ("validation", "cat"), ("validation", "dog"),
+    ]  # fmt: skip
+    assert {item.problem.detail for item in items if item.problem} == {"its name is not like {label}.*.png"}
+
+
 @pytest.mark.parametrize("validation", ["validation", "val"])
 def test_an_official_split_is_used_as_it_is(tmp_path: Path, validation: str, prepare: Prepare) -> None:
     for i, name in enumerate(("train", validation, "test")):
@@ -581,20 +615,21 @@ def test_split_lists(listed: Path, prepare: Prepare) -> None:
         lines = [form.format(f"photos/{i:02d}.png", CLASSES[i % 3]) for i in range(start, stop)]
         (listed / f"{name}.txt").write_text("# path, label\n" + "\n".join(lines) + "\n\n")
     lists = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
-    found = prepare(listed, {"manifest.file": None, "manifest.lists": lists}, source="manifest")
+    changes = {"manifest.file": None, "manifest.lists": lists, "manifest.columns.path": 0, "manifest.columns.label": 1}
+    found = prepare(listed, changes, source="manifest")
     assert found.metrics["split"] == {"train": 12, "validation": 6, "test": 6, "unused": 0}
     assert found.metrics["found"] == 24
     # as some editors save it
     for text in ("\ufeffphotos/12.png, circle\n", "\ufeff\n# nothing\nphotos/12.png circle\n"):
         (listed / "val.txt").write_text(text)
-        items = scan(listed, {"manifest.file": None, "manifest.lists": lists}, "manifest")
+        items = scan(listed, changes, "manifest")
         assert [item.path for item in items if item.split == "validation"] == ["photos/12.png"]
     (listed / "val.txt").write_bytes(b"photos/caf\xe9.png, circle\n")
     with pytest.raises(DataError, match=r"val\.txt must be UTF-8 text\. Got: 'utf-8' codec can't decode"):
-        scan(listed, {"manifest.file": None, "manifest.lists": lists}, "manifest")
+        scan(listed, changes, "manifest")
     (listed / "val.txt").write_text("photos/12.png\n")
-    with pytest.raises(DataError, match=r"val\.txt, line 1: must be `path, label`. Got 'photos/12\.png'"):
-        scan(listed, {"manifest.file": None, "manifest.lists": lists}, "manifest")
+    with pytest.raises(DataError, match=r"columns\.label: must be below 1, the number of columns of val\.txt"):
+        scan(listed, changes, "manifest")
 
 
 def test_a_manifest_accounts_for_every_row_and_file(listed: Path, prepare: Prepare) -> None:
@@ -622,7 +657,7 @@ def test_a_manifest_accounts_for_every_row_and_file(listed: Path, prepare: Prepa
     ("changes", "message"),
     [
         ({"manifest.file": "none.csv"}, r"none\.csv must be a file below data\.path. Got: No such file"),
-        ({"manifest.file": "photos/00.png"}, r"must end in \.csv, \.tsv or \.parquet"),
+        ({"manifest.file": "photos/00.png"}, r"must end in \.csv, \.tsv, \.txt, \.json, \.jsonl, \.parquet"),
         ({"manifest.file": "bad.parquet"}, r"bad\.parquet must be a parquet table"),
         (
             {"manifest.columns": {"path": "image", "label": "article", "split": None, "group": None, "weight": None}},
@@ -631,15 +666,15 @@ def test_a_manifest_accounts_for_every_row_and_file(listed: Path, prepare: Prepa
         (
             {"manifest.columns": {"path": "image id", "label": "article", "split": "shopper", "group": None,
                                   "weight": None}},
-            r"images\.csv, row 2: shopper must be one of train, validation, val, valid, dev, eval, test. "
+            r"images\.csv, line 2: shopper must be one of train, validation, val, valid, dev, eval, test. "
             r"Got 's0' for '00' \(24 such rows\)",
         ),
         (
             {"manifest.columns": {"path": "image id", "label": "part", "split": None, "group": None,
                                   "weight": "article"}},
-            r"images\.csv, row 2: article must be a number of at least 0. Got 'circle'",
+            r"images\.csv, line 2: article must be a number of at least 0. Got 'circle'",
         ),
-        ({"manifest.suffix": ".jpg"}, r"None of its 24 paths is one; the first is 'photos/00\.jpg'. Look at data\."),
+        ({"manifest.suffix": ".jpg"}, r"None of its 24 rows does; the first is 'photos/00\.jpg': missing file\."),
     ],
 )  # fmt: skip
 def test_manifests_that_are_refused(listed: Path, changes: dict[str, Any], message: str) -> None:
@@ -653,13 +688,19 @@ def test_manifests_that_are_refused(listed: Path, changes: dict[str, Any], messa
     ("content", "message"),
     [
         (b"path,label\n\xff,a\n", r"images\.csv must be UTF-8 text\. Got: 'utf-8' codec can't decode"),
-        (b"path,label\na.png,x\nb.png,y,\n", r"images\.csv, line 3: must have 2 fields, as the header has\. Got 3: b"),
+        (
+            b"path,label\na.png,x\nb.png,y,\n",
+            r"images\.csv, line 3: must have 2 fields, as the first line has\. Got 3: b",
+        ),
         (b"path,label,label\na.png,x,y\n", r"columns\.label: must be in images\.csv once\. Got it 2 times"),
         (b'path,label\n"a.png,x\nb.png,y\n', r"images\.csv, line 3: must be a table\. Got: unexpected end of data"),
-        (b"path;label\na.png;x\n", r"columns\.path: must be one of path;label\. Got 'path'"),
+        (
+            b"file;label\na.png;x\n",
+            r"columns\.path: must be one of file, label\. Got 'path'.* give the columns' numbers",
+        ),
         (b"", r"data\.manifest\.columns\.path: must be one of "),
     ],
-    ids=["not UTF-8", "a field too many", "a column twice", "an open quote", "semicolons", "nothing"],
+    ids=["not UTF-8", "a field too many", "a column twice", "an open quote", "another name", "nothing"],
 )
 def test_tables_that_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "images.csv").write_bytes(content)
@@ -679,7 +720,7 @@ def test_numbers_in_parquet_stay_what_they_are(tmp_path: Path, prepare: Prepare)
     assert set(found.split["label"]) == {"0", "1", "2"}
     assert found.aside == {"8.png": ("no label", "nothing in the label column")}
     columns = {"path": "path", "label": "tags", "split": None, "group": None, "weight": None}
-    with pytest.raises(DataError, match="must name image files"):
+    with pytest.raises(DataError, match=r"'tags' of images\.parquet has lists: that is a multi-label data set"):
         scan(tmp_path, {**changes, "manifest.columns": columns}, "manifest")
 
 

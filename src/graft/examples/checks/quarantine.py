@@ -76,8 +76,8 @@ def _judge(path: str, verdict: Verdict, min_side: int, max_pixels: int) -> Judge
         size = f"{verdict.width} x {verdict.height}"
         return QUARANTINED, "too small", f"{size}, smaller than data.min_side {min_side}"
     remarks = list(verdict.remarks)
-    extension = "." + path.rpartition(".")[2].lower()
-    if extension not in FORMATS[verdict.format].suffixes:
+    extension = Path(path).suffix.lower()
+    if extension and extension not in FORMATS[verdict.format].suffixes:
         remarks.append(("wrong extension", f"{verdict.format} in a {extension} file"))
     return USED, remarks[0][0] if remarks else "", "; ".join(detail for _, detail in remarks)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -31,9 +32,6 @@ from graft.runtime.progress import say
 SPECIAL = "a pipe, socket or device"
 UNUSABLE = Problem(QUARANTINED, "unusable name", "control characters, or bytes that are not UTF-8")
 LINKED = Problem(QUARANTINED, "link to a directory", "DVC does not see what changes below it; copy it here")
-DVC_CACHED = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
-"""Where DVC keeps content; with `cache.type symlink` every file of a data set is a link there."""
-
 OF_SYSTEMS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
 """Folders that archivers, network disks and systems make; what is in them is nobody's image."""
 
@@ -55,6 +53,9 @@ class Tree(Reader, Protocol):
 
     def entries(self) -> list[Entry]:
         """In the order of the paths' parts, those with a problem too; a hidden directory or a link is one entry."""
+
+    def open(self, path: str) -> IO[bytes]:
+        """A file to be read at any place. Raises OSError."""
 
 
 def open_tree(path: Path) -> Tree:
@@ -126,13 +127,12 @@ class Directory:
         return None
 
     def _problem_of_link(self, entry: os.DirEntry[str]) -> Problem | None:
+        """A link to a file is followed wherever it leads: DVC hashes what is there."""
         if os.path.isdir(entry.path):
             return LINKED
         target = os.path.realpath(entry.path)
         if not os.path.exists(target):
             return Problem(QUARANTINED, "broken link", f"to {os.readlink(entry.path)}")
-        if not target.startswith(self._real + os.sep) and not DVC_CACHED.search(target):
-            return Problem(QUARANTINED, "link leaves the directory", f"to {target}")
         if not stat.S_ISREG(os.stat(target).st_mode):
             return Problem(QUARANTINED, "not a regular file", SPECIAL)
         return None
@@ -140,8 +140,11 @@ class Directory:
     def size(self, path: str) -> int:
         return os.stat(f"{self.root}/{path}").st_size
 
+    def open(self, path: str) -> IO[bytes]:
+        return open(f"{self.root}/{path}", "rb")
+
     def read(self, path: str) -> bytes:
-        with open(f"{self.root}/{path}", "rb") as file:
+        with self.open(path) as file:
             return file.read()
 
     def stamp(self, path: str) -> str | None:
@@ -202,6 +205,10 @@ class Archive:
 
     def size(self, path: str) -> int:
         return self._info(path).file_size
+
+    def open(self, path: str) -> IO[bytes]:
+        """All of it in memory: a compressed member cannot be read at any place."""
+        return io.BytesIO(self.read(path))
 
     def read(self, path: str) -> bytes:
         info = self._info(path)
