@@ -24,7 +24,7 @@ from conftest import CLASSES, PreparedData, data_params, drawing, encoded, write
 from graft.cli import cache as cache_commands
 from graft.errors import DataError, StaleError
 from graft.examples import catalogue
-from graft.examples.sources import SOURCES, keras_datasets, tree
+from graft.examples.sources import SOURCES, keras_datasets, packed, tree
 from graft.examples.sources.base import QUARANTINED, Item, Problem
 from graft.inputs.image.decode import open_rgb
 
@@ -391,11 +391,11 @@ def test_a_tar_that_claims_a_terabyte(tmp_path: Path, monkeypatch: pytest.Monkey
     problems = {item.path: item.problem for item in scan(tmp_path / "images.tar")}
     assert problems["circle/huge.png"] == Problem(QUARANTINED, "too large", "more than 512 MB unpacked")
     assert problems["circle/large.png"] is None
-    (packed,) = (tmp_path / "cache" / "archives").glob("*.zip")
-    assert packed.stat().st_size < 2**21
-    monkeypatch.setattr(tree, "LEAST_LIMIT", 2**19)
-    monkeypatch.setattr(tree, "MOST_RATIO", 1)
-    packed.unlink()
+    (copy,) = (tmp_path / "cache" / "archives").iterdir()
+    assert copy.stat().st_size < 2**21
+    monkeypatch.setattr(packed, "LEAST_LIMIT", 2**19)
+    monkeypatch.setattr(packed, "MOST_RATIO", 1)
+    copy.unlink()
     with pytest.raises(DataError, match=r"must be an archive of images. Its members take more than 0\.\d GB unpacked"):
         scan(tmp_path / "images.tar")
     assert CliRunner().invoke(cache_commands.app, ["prune", "--max-gb", "0"]).exit_code == 0
@@ -472,18 +472,55 @@ def test_members_that_cannot_be_read_lose_no_others(tmp_path: Path, prepare: Pre
     assert found.metrics["found"] == 13
 
 
-def test_a_damaged_copy_of_a_tar_is_made_anew(
-    tmp_path: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["cut short", "a byte of an image", "another archive", "a link", "a pipe"])
+def test_a_copy_of_a_tar_that_is_not_its_copy_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
+    """With the rights that the umask leaves; what a link leads to stays as it is."""
     monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("graft.runtime.cache.SETTLED_SECONDS", -1.0)
     write_drawings(tmp_path / "set", 3)
     path = archived(tmp_path / "set", tmp_path / "set.tar")
-    first = prepare(path)
+    before = os.umask(0o002)
+    try:
+        tree.open_tree(path)
+    finally:
+        os.umask(before)
     (copy,) = (tmp_path / "cache" / "archives").iterdir()
-    copy.write_bytes(copy.read_bytes()[:2000])
-    second = prepare(path)
-    assert "is damaged; made anew" in second.said
-    pd.testing.assert_frame_equal(first.catalogue, second.catalogue)
+    whole = copy.read_bytes()
+    assert copy.stat().st_mode & 0o777 == 0o664
+    assert tree.open_tree(path).read("circle/000.png") == (tmp_path / "set" / "circle" / "000.png").read_bytes()
+    assert capsys.readouterr().err.count("copying into") == 1
+    if kind == "cut short":
+        copy.write_bytes(whole[:2000])
+    elif kind == "a byte of an image":
+        copy.write_bytes(whole[:90] + bytes([whole[90] ^ 1]) + whole[91:])
+    elif kind == "another archive":
+        archived(tmp_path / "set" / "circle", tmp_path / "other.zip").replace(copy)
+    elif kind == "a link":
+        copy.rename(tmp_path / "moved.zip")
+        copy.symlink_to(tmp_path / "moved.zip")
+    else:
+        copy.unlink()
+        os.mkfifo(copy)
+    tree.open_tree(path)
+    assert f"note: {copy} is damaged, or no file of graft's; not used" in capsys.readouterr().err
+    assert not copy.is_symlink()
+    assert copy.read_bytes() == whole
+    tree.open_tree(path)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_cache_that_takes_no_copy_of_a_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "archives").symlink_to(tmp_path)
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    write_drawings(tmp_path / "set", 3)
+    with pytest.raises(DataError, match=r"cache/archives: must be a folder of graft's cache\. Got a link\. Remove it"):
+        scan(archived(tmp_path / "set", tmp_path / "set.tar"))
+    monkeypatch.setenv("GRAFT_CACHE_DIR", "/proc/none")
+    with pytest.raises(DataError, match=r"GRAFT_CACHE_DIR: must be a folder that can be written\. Got '/proc/none'"):
+        scan(tmp_path / "set.tar")
 
 
 def test_a_file_that_no_image_can_be_is_not_read(tmp_path: Path, prepare: Prepare) -> None:
