@@ -7,11 +7,15 @@ import io
 import os
 import pickle
 import shutil
+import struct
 import subprocess
+import sys
 import tarfile
+import time
 import unicodedata
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,7 @@ from graft.examples import catalogue
 from graft.examples.sources import SOURCES, keras_datasets, packed, tree
 from graft.examples.sources.base import QUARANTINED, Item, Problem
 from graft.inputs.image.decode import open_rgb
+from graft.runtime.room import Room
 
 Prepare = Callable[..., PreparedData]
 ORDER = list(range(10)) * 4
@@ -408,6 +413,68 @@ def test_a_zip_that_becomes_large_is_not_unpacked(tmp_path: Path, monkeypatch: p
         out.writestr("b/fine.png", encoded(drawing("circle", 1)))
     problems = {item.path: item.problem and item.problem.reason for item in scan(tmp_path / "images.zip")}
     assert problems == {"a/bomb.png": "too large", "b/fine.png": None}
+
+
+PEAK = """
+import resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from graft.examples.sources import tree
+from graft.runtime.room import Room
+
+tree.UNPACKING, tree.LARGE_BYTES = Room(2**24), 2**22
+
+def size(archive, path):
+    try:
+        return str(len(archive.read(path)))
+    except OSError as error:
+        return error.strerror[:40]
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10
+
+for path in sys.argv[1:]:
+    archive, before = tree.open_tree(Path(path)), peak()
+    with ThreadPoolExecutor(8) as pool:
+        (found,) = set(pool.map(lambda entry: size(archive, entry.path), archive.entries()))
+    print(peak() - before, archive.cheap_to_open, found)
+"""
+
+
+def test_what_is_unpacked_at_once_has_a_limit(tmp_path: Path) -> None:
+    """Bombs; headers that say less; and eight threads on members of 8 MB, of which two have room."""
+    for name, method in (("bombs", zipfile.ZIP_BZIP2), ("honest", zipfile.ZIP_DEFLATED)):
+        with zipfile.ZipFile(tmp_path / name, "w", method) as out:
+            for i in range(8):
+                out.writestr(f"a/{i}.png", bytes(2**23))
+    content = (tmp_path / "honest").read_bytes()
+    (tmp_path / "lies").write_bytes(content.replace(struct.pack("<I", 2**23), struct.pack("<I", 1000)))
+    command = [sys.executable, "-c", PEAK, *(tmp_path / name for name in ("lies", "bombs", "honest"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lies, bombs, honest = (line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert bombs[1] == "False packed by another method than deflate; p"
+    assert lies[1] == "True damaged in the archive: Bad CRC-32 for f"
+    assert honest[1] == f"False {2**23}"
+    assert int(bombs[0]) < 8
+    assert int(lies[0]) < 8
+    assert int(honest[0]) < 40
+
+
+def test_room_is_shared_by_threads() -> None:
+    """What does not fit waits; what would never fit has it alone."""
+    room, inside, most = Room(10), [0], [0]
+
+    def work(n_bytes: int) -> None:
+        with room.taken(n_bytes):
+            inside[0] += n_bytes
+            most[0] = max(most[0], inside[0])
+            time.sleep(0.001)
+            inside[0] -= n_bytes
+
+    for sizes, expected in (([4] * 30, 8), ([4, 25] * 10, 25)):
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, sizes))
+        assert (inside[0], most[0]) == (0, expected)
 
 
 def test_a_damaged_archive(tmp_path: Path, prepare: Prepare) -> None:

@@ -19,7 +19,15 @@ ROOT = Path(__file__).parents[2]
 
 CHANGE_NO_OUTPUT = frozenset(
     f"{PACKAGE}.{name}"
-    for name in ("errors", "runtime.cache", "runtime.database", "runtime.cores", "runtime.progress", "pipeline.code")
+    for name in (
+        "errors",
+        "runtime.cache",
+        "runtime.database",
+        "runtime.cores",
+        "runtime.progress",
+        "runtime.room",
+        "pipeline.code",
+    )
 )
 """Modules that only word messages, look for cores or save time."""
 

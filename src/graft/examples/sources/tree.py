@@ -6,8 +6,10 @@ A .zip is read in place. A .tar, compressed or not, has no index: it is copied o
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -20,6 +22,7 @@ from graft.errors import FULL, DataError
 from graft.examples.sources.base import IGNORED, QUARANTINED, Problem, Reader, plain
 from graft.examples.sources.packed import CLAIMS_TOO_MUCH, MOST_BYTES, packed
 from graft.runtime.cache import file_stamp
+from graft.runtime.room import Room
 
 SPECIAL = "a pipe, socket or device"
 UNUSABLE = Problem(QUARANTINED, "unusable name", "control characters, or bytes that are not UTF-8")
@@ -142,10 +145,20 @@ class Directory:
         return file_stamp(f"{self._real}/{path}")
 
 
+LARGE_BYTES = 2**24
+"""Of a member: with larger ones an archive is read by threads of one process, which share the memory for them."""
+
+UNPACKING = Room(2**30)
+"""What is being unpacked at once, however many threads there are."""
+
+PIECE_BYTES = 2**20
+
+INFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Methods that are unpacked piece by piece; with others, zipfile makes gigabytes of a few bytes before it looks."""
+
+
 class Archive:
     """A .zip. If all its directories are in one, as in most archives, that one is not part of the paths."""
-
-    cheap_to_open = True
 
     def __init__(self, path: Path, stamp: str | None) -> None:
         self._zip = zipfile.ZipFile(path)
@@ -158,6 +171,7 @@ class Archive:
             top = ""  # a file beside the directory has the name of one in it
         self._members = {name.removeprefix(top): info for name, info in members}
         self._overridden = len(members) - len(self._members)
+        self.cheap_to_open = all(info.file_size <= LARGE_BYTES for info in self._members.values())
 
     def entries(self) -> list[Entry]:
         ordered = sorted(self._members, key=lambda path: path.split("/"))
@@ -192,8 +206,14 @@ class Archive:
 
     def read(self, path: str) -> bytes:
         info = self._info(path)
+        if info.compress_type not in INFLATED:
+            raise OSError(errno.EIO, "packed by another method than deflate; pack the archive again")
+        content = io.BytesIO()
         try:
-            return self._zip.read(info)
+            with UNPACKING.taken(info.file_size), self._zip.open(info) as member:
+                # In pieces: `ZipFile.read` unpacks all there is before it looks at the size that the archive claims.
+                shutil.copyfileobj(member, content, PIECE_BYTES)
+            return content.getvalue()
         except Exception as error:  # BadZipFile, zlib.error, LZMAError, NotImplementedError have no common base
             raise OSError(errno.EIO, f"damaged in the archive: {error}") from None
 
