@@ -94,7 +94,8 @@ def _note_use(kind: str, text: str) -> None:
             file.flush()
             os.replace(file.name, folder / WHAT)
     except (OSError, DataError) as error:
-        say_once(f"note: when features were used is not noted in graft's cache ({error}); going on without")
+        reason = error.strerror if isinstance(error, OSError) else error
+        say_once(f"note: when features were used is not noted in graft's cache ({reason}); going on without")
 
 
 def _key(key: Key) -> bytes:

@@ -24,6 +24,9 @@ MAP_BYTES = 2**38
 FILES = ("data.mdb", "lock.mdb")
 """What LMDB makes in a folder: the data, and the readers and the writer of the moment."""
 
+READERS_BYTES = 2**16
+"""More than LMDB's file of 512 readers takes."""
+
 CHECKSUM_BYTES = 4
 
 T = TypeVar("T")
@@ -84,8 +87,7 @@ class Database:
         try:
             return action(environment)
         except lmdb.Error as error:
-            if self._environment is not None:
-                say(f"note: graft's cache cannot be used ({error}); going on without")
+            say_once(f"note: graft's cache cannot be used ({error}); going on without")
             self._environment = None
             return None
 
@@ -112,6 +114,13 @@ def _open_whole(folder: Path) -> lmdb.Environment:
 
 
 def _for_writing(folder: Path) -> lmdb.Environment:
+    """Raises OSError where the disk is full: LMDB maps the file of its readers, and would be killed as it writes."""
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        file = os.open(folder / FILES[1], os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            os.posix_fallocate(file, 0, READERS_BYTES)
+        finally:
+            os.close(file)
     return lmdb.open(str(folder), map_size=MAP_BYTES, max_readers=512, mode=0o666)  # less what the umask takes
 
 
