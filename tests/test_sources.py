@@ -7,11 +7,15 @@ import io
 import os
 import pickle
 import shutil
+import struct
 import subprocess
+import sys
 import tarfile
+import time
 import unicodedata
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +28,10 @@ from conftest import CLASSES, PreparedData, data_params, drawing, encoded, write
 from graft.cli import cache as cache_commands
 from graft.errors import DataError, StaleError
 from graft.examples import catalogue
-from graft.examples.sources import SOURCES, keras_datasets, tree
+from graft.examples.sources import SOURCES, keras_datasets, packed, tree
 from graft.examples.sources.base import QUARANTINED, Item, Problem
 from graft.inputs.image.decode import open_rgb
+from graft.runtime.room import Room
 
 Prepare = Callable[..., PreparedData]
 ORDER = list(range(10)) * 4
@@ -425,11 +430,11 @@ def test_a_tar_that_claims_a_terabyte(tmp_path: Path, monkeypatch: pytest.Monkey
     problems = {item.path: item.problem for item in scan(tmp_path / "images.tar")}
     assert problems["circle/huge.png"] == Problem(QUARANTINED, "too large", "more than 512 MB unpacked")
     assert problems["circle/large.png"] is None
-    (packed,) = (tmp_path / "cache" / "archives").glob("*.zip")
-    assert packed.stat().st_size < 2**21
-    monkeypatch.setattr(tree, "LEAST_LIMIT", 2**19)
-    monkeypatch.setattr(tree, "MOST_RATIO", 1)
-    packed.unlink()
+    (copy,) = (tmp_path / "cache" / "archives").iterdir()
+    assert copy.stat().st_size < 2**21
+    monkeypatch.setattr(packed, "LEAST_LIMIT", 2**19)
+    monkeypatch.setattr(packed, "MOST_RATIO", 1)
+    copy.unlink()
     with pytest.raises(DataError, match=r"must be an archive of images. Its members take more than 0\.\d GB unpacked"):
         scan(tmp_path / "images.tar")
     assert CliRunner().invoke(cache_commands.app, ["prune", "--max-gb", "0"]).exit_code == 0
@@ -442,6 +447,68 @@ def test_a_zip_that_becomes_large_is_not_unpacked(tmp_path: Path, monkeypatch: p
         out.writestr("b/fine.png", encoded(drawing("circle", 1)))
     problems = {item.path: item.problem and item.problem.reason for item in scan(tmp_path / "images.zip")}
     assert problems == {"a/bomb.png": "too large", "b/fine.png": None}
+
+
+PEAK = """
+import resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from graft.examples.sources import tree
+from graft.runtime.room import Room
+
+tree.UNPACKING, tree.LARGE_BYTES = Room(2**24), 2**22
+
+def size(archive, path):
+    try:
+        return str(len(archive.read(path)))
+    except OSError as error:
+        return error.strerror[:40]
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10
+
+for path in sys.argv[1:]:
+    archive, before = tree.open_tree(Path(path)), peak()
+    with ThreadPoolExecutor(8) as pool:
+        (found,) = set(pool.map(lambda entry: size(archive, entry.path), archive.entries()))
+    print(peak() - before, archive.cheap_to_open, found)
+"""
+
+
+def test_what_is_unpacked_at_once_has_a_limit(tmp_path: Path) -> None:
+    """Bombs; headers that say less; and eight threads on members of 8 MB, of which two have room."""
+    for name, method in (("bombs", zipfile.ZIP_BZIP2), ("honest", zipfile.ZIP_DEFLATED)):
+        with zipfile.ZipFile(tmp_path / name, "w", method) as out:
+            for i in range(8):
+                out.writestr(f"a/{i}.png", bytes(2**23))
+    content = (tmp_path / "honest").read_bytes()
+    (tmp_path / "lies").write_bytes(content.replace(struct.pack("<I", 2**23), struct.pack("<I", 1000)))
+    command = [sys.executable, "-c", PEAK, *(tmp_path / name for name in ("lies", "bombs", "honest"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lies, bombs, honest = (line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert bombs[1] == "False packed by another method than deflate; p"
+    assert lies[1] == "True damaged in the archive: Bad CRC-32 for f"
+    assert honest[1] == f"False {2**23}"
+    assert int(bombs[0]) < 8
+    assert int(lies[0]) < 8
+    assert int(honest[0]) < 40
+
+
+def test_room_is_shared_by_threads() -> None:
+    """What does not fit waits; what would never fit has it alone."""
+    room, inside, most = Room(10), [0], [0]
+
+    def work(n_bytes: int) -> None:
+        with room.taken(n_bytes):
+            inside[0] += n_bytes
+            most[0] = max(most[0], inside[0])
+            time.sleep(0.001)
+            inside[0] -= n_bytes
+
+    for sizes, expected in (([4] * 30, 8), ([4, 25] * 10, 25)):
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, sizes))
+        assert (inside[0], most[0]) == (0, expected)
 
 
 def test_a_damaged_archive(tmp_path: Path, prepare: Prepare) -> None:
@@ -506,18 +573,55 @@ def test_members_that_cannot_be_read_lose_no_others(tmp_path: Path, prepare: Pre
     assert found.metrics["found"] == 13
 
 
-def test_a_damaged_copy_of_a_tar_is_made_anew(
-    tmp_path: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["cut short", "a byte of an image", "another archive", "a link", "a pipe"])
+def test_a_copy_of_a_tar_that_is_not_its_copy_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
+    """With the rights that the umask leaves; what a link leads to stays as it is."""
     monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("graft.runtime.cache.SETTLED_SECONDS", -1.0)
     write_drawings(tmp_path / "set", 3)
     path = archived(tmp_path / "set", tmp_path / "set.tar")
-    first = prepare(path)
+    before = os.umask(0o002)
+    try:
+        tree.open_tree(path)
+    finally:
+        os.umask(before)
     (copy,) = (tmp_path / "cache" / "archives").iterdir()
-    copy.write_bytes(copy.read_bytes()[:2000])
-    second = prepare(path)
-    assert "is damaged; made anew" in second.said
-    pd.testing.assert_frame_equal(first.catalogue, second.catalogue)
+    whole = copy.read_bytes()
+    assert copy.stat().st_mode & 0o777 == 0o664
+    assert tree.open_tree(path).read("circle/000.png") == (tmp_path / "set" / "circle" / "000.png").read_bytes()
+    assert capsys.readouterr().err.count("copying into") == 1
+    if kind == "cut short":
+        copy.write_bytes(whole[:2000])
+    elif kind == "a byte of an image":
+        copy.write_bytes(whole[:90] + bytes([whole[90] ^ 1]) + whole[91:])
+    elif kind == "another archive":
+        archived(tmp_path / "set" / "circle", tmp_path / "other.zip").replace(copy)
+    elif kind == "a link":
+        copy.rename(tmp_path / "moved.zip")
+        copy.symlink_to(tmp_path / "moved.zip")
+    else:
+        copy.unlink()
+        os.mkfifo(copy)
+    tree.open_tree(path)
+    assert f"note: {copy} is damaged, or no file of graft's; not used" in capsys.readouterr().err
+    assert not copy.is_symlink()
+    assert copy.read_bytes() == whole
+    tree.open_tree(path)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_cache_that_takes_no_copy_of_a_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "archives").symlink_to(tmp_path)
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    write_drawings(tmp_path / "set", 3)
+    with pytest.raises(DataError, match=r"cache/archives: must be a folder of graft's cache\. Got a link\. Remove it"):
+        scan(archived(tmp_path / "set", tmp_path / "set.tar"))
+    monkeypatch.setenv("GRAFT_CACHE_DIR", "/proc/none")
+    with pytest.raises(DataError, match=r"GRAFT_CACHE_DIR: must be a folder that can be written\. Got '/proc/none'"):
+        scan(tmp_path / "set.tar")
 
 
 def test_a_file_that_no_image_can_be_is_not_read(tmp_path: Path, prepare: Prepare) -> None:

@@ -86,8 +86,7 @@ def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: b
                 sink.put(keys, outputs)
         sink.finish()
     for one in cache.prune(cache.limit_bytes(), keep=sink.cache_names):
-        name, mb = one.what["backbone"]["name"], one.n_bytes / 1e6
-        say(f"features of {name} left the cache ({mb:.0f} MB), to stay within its limit")
+        say(f"features of {one.backbone} left the cache ({one.n_bytes / 1e6:.0f} MB), to stay within its limit")
 
 
 def _n_views(views: Collection[Sequence[int]]) -> int:

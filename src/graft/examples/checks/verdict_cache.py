@@ -16,7 +16,7 @@ import simplejpeg
 from graft.inputs.image import examine
 from graft.inputs.image.examine import Verdict
 from graft.pipeline import code
-from graft.runtime.cache import Database
+from graft.runtime.database import Database
 
 
 @cache
