@@ -166,6 +166,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inputs": {"errors", "runtime"},
     "training": {"errors", "runtime"},
     "evaluation": {"errors"},
+    "verdicts": {"errors"},
     "models": {"errors", "backbones", "training"},
     "features": {"errors", "backbones", "inputs", "pipeline", "runtime", "training"},
     "examples": {"errors", "features", "inputs", "pipeline", "runtime", "training"},
@@ -179,7 +180,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "project", "runtime",
-        "stages", "tracking", "training",
+        "stages", "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

@@ -7,5 +7,7 @@ git.py     commit, dirty flag, diff, untracked files
 run.py     the pass's run: opened by the first training stage, completed by `evaluate`
 mirror.py  what a complete run is given, from the files
 model.py   the final model as MLflow's flavor, the very file that DVC has
+outcomes.py what a run, a revision or the files here predicted, image by image
+ledger.py  which models were judged on this test split
 dataset.py the catalogue as MLflow's dataset
 """

@@ -61,6 +61,12 @@ def committed(folder: Path, path: Path, commit: str = "HEAD") -> bytes | None:
     return _git(folder, "show", f"{commit}:./{path.as_posix()}") or None
 
 
+def revision(folder: Path, name: str) -> str | None:
+    """The commit that git or DVC calls so: a hash, branch, tag, `HEAD~1` or experiment; None where there is none."""
+    found = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    return found.decode().strip() or experiments(folder).get(name)
+
+
 def experiments(folder: Path) -> dict[str, str]:
     """The name of each DVC experiment -> its commit: refs/exps/<2 hex digits>/<38>/<name>."""
     listed = _git(folder, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/").decode("utf-8", "replace")
