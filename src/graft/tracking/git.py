@@ -61,6 +61,22 @@ def committed(folder: Path, path: Path, commit: str = "HEAD") -> bytes | None:
     return _git(folder, "show", f"{commit}:./{path.as_posix()}") or None
 
 
+def versions(folder: Path, path: Path) -> list[str]:
+    """Each text that a path relative to `folder` has had, in whatever branch, tag or DVC experiment, once."""
+    raw = ("--raw", "--no-abbrev", "--no-renames", "-m", "--format=", "--full-history")
+    changes = _git(folder, "-c", "log.showRoot=true", "log", "--all", *raw, "--", path.as_posix()).splitlines()
+    blobs = {line.split()[3] for line in changes if line.startswith(b":")}  # :<modes> <before> <after> <letter>
+    told = _git(folder, "cat-file", "--batch", text=b"".join(blob + b"\n" for blob in sorted(blobs)))
+    found = []
+    while told:
+        head, _, told = told.partition(b"\n")
+        _, kind, *size = head.split()
+        if kind == b"blob":  # what was deleted is `missing`
+            found.append(told[: int(size[0])].decode("utf-8", "replace"))
+            told = told[int(size[0]) + 1 :]
+    return found
+
+
 def revision(folder: Path, name: str) -> str | None:
     """The commit that git or DVC calls so: a hash, branch, tag, `HEAD~1` or experiment; None where there is none."""
     found = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
@@ -110,9 +126,10 @@ def _sha256(path: Path) -> str | None:
         return None
 
 
-def _git(folder: Path, *arguments: str) -> bytes:
+def _git(folder: Path, *arguments: str, text: bytes = b"") -> bytes:
+    """What it prints, given `text` to read; nothing where it fails."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, timeout=60, check=False)
+        done = subprocess.run(["git", *arguments], cwd=folder, input=text, capture_output=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return b""
     return done.stdout if done.returncode == 0 else b""
