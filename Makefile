@@ -37,7 +37,7 @@ test: $(INSTALLED)  ## Run the test suite
 test-all: $(INSTALLED)  ## Run every test, the largest networks too
 	pytest -m "slow or not slow"
 
-stress: $(INSTALLED)  ## Kill runs at random moments, take the server away (docs/stress.md)
+stress: $(INSTALLED)  ## Kill runs, take the server away, fill disks (docs/stress.md)
 	pytest -m stress -n 1
 
 portable: $(INSTALLED)  ## Compare features and training with an emulated Haswell (needs qemu-user; four minutes)

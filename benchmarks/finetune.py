@@ -96,8 +96,10 @@ def epochs(files: list[Path], folder: Path, how: str) -> dict[str, float]:
     assemble.unfreeze(loaded, CUT)
     above = assemble.above(whole, CUT)
 
+    stored = store.Stored(boundary, store.Meta({}, {}, boundary.shape, "float16", ""))
+
     def kept(chosen: np.ndarray, epoch: int) -> np.ndarray:
-        return store.drawn(boundary, chosen, 0, epoch)
+        return stored.drawn(chosen, 0, epoch)
 
     seconds = {"whole_network": math.inf, "activations": math.inf}
     for _ in range(ROUNDS):

@@ -24,7 +24,7 @@ EPOCHS = 10
 RATES = (0.001, 0.002, 0.0005, 0.003)
 """Of the head: first the protocol's, then three edits in turn."""
 PROTOCOL = {
-    "data.source": "folder", "data.duplicates.conflicting_labels": "keep",
+    "data.source": "folder", "data.duplicates.conflicting_labels.near": "keep",
     "backbone.alpha": 1.0, "backbone.input_size": 224, "backbone.weights": "imagenet",
     "extract.views": 0, "train.learning_rate": RATES[0], "train.epochs": EPOCHS,
     "finetune.enabled": False,

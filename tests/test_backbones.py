@@ -83,7 +83,7 @@ def test_the_table_has_all_of_keras_applications() -> None:
     import keras
 
     classes = {name for name in dir(keras.applications) if name[0].isupper()}
-    assert set(BACKBONES) == classes
+    assert {name for name, row in BACKBONES.items() if row.is_network} == classes
 
 
 @pytest.mark.parametrize("row", rows())
@@ -102,7 +102,10 @@ def test_every_row(row: Backbone) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 3)).astype(np.float32)
     inputs = keras.Input((side, side, 3))
     ours = keras.Model(inputs, build.preprocess(row, inputs))
-    theirs = importlib.import_module(f"keras.applications.{module_of(row)}").preprocess_input(pixels.copy())
+    if row.is_network:
+        theirs = importlib.import_module(f"keras.applications.{module_of(row)}").preprocess_input(pixels.copy())
+    else:
+        theirs = pixels / 255
     np.testing.assert_allclose(np.asarray(ours(pixels)), theirs, atol=2e-5)
 
     features = np.asarray(build.feature_model(loaded, "avg")(pixels))

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from graft.inputs.image import augment
 from graft.inputs.image.decode import Resizing, decode
 from graft.inputs.spec import Arrays
 from graft.runtime import cache as runtime_cache
+from graft.runtime import database
 from graft.stages import extract
 
 Prepare = Callable[..., PreparedData]
@@ -152,11 +153,13 @@ def test_where_fine_tuning_is_off_no_activations_are_stored(extraction: Extracti
     without = extraction.run(finetune__cut="block_13_expand", finetune__enabled=False)
     assert without[0] == 0
     assert set(without[1]) == {"features/array.npy", "features/meta.json", "activations/meta.json"}
-    assert json.loads(without[1]["activations/meta.json"]) == {"stored": False, "reason": "finetune.enabled is false"}
+    meta = json.loads(without[1]["activations/meta.json"])
+    assert (meta["stored"], meta["reason"], meta["output"]["cut"]) == (False, "finetune.enabled is false", None)
     assert without[1]["features/array.npy"] == first[1]["features/array.npy"]
-    assert store.load(extraction.paths.activations, []) is None
+    used = catalogue.read(extraction.paths.catalogue).used["sha256"]
+    assert store.load(extraction.paths.activations, used) is None
     with pytest.raises(StaleError, match="holds nothing, as its meta"):
-        store.require(extraction.paths.activations, [])
+        store.require(extraction.paths.activations, used)
 
 
 def test_features_do_not_depend_on_the_activations_beside_them(extraction: Extraction, tmp_path: Path) -> None:
@@ -224,12 +227,13 @@ def test_what_is_stored_is_what_the_network_gives(extraction: Extraction) -> Non
 
 def test_each_epoch_draws_one_view_of_each_image() -> None:
     array = np.stack([np.full((50, 2), view) for view in range(4)], axis=1)
+    stored = store.Stored(array, store.Meta({}, {}, array.shape, "int64", ""))
     rows = np.arange(50)
-    first, second = (store.drawn(array, rows, 7, epoch) for epoch in (0, 1))
+    first, second = (stored.drawn(rows, 7, epoch) for epoch in (0, 1))
     assert not np.array_equal(first, second)
     assert set(first[:, 0]) == {0, 1, 2, 3}
-    assert np.array_equal(store.drawn(array, rows[::-5], 7, 0), first[::-5]), "whatever batch an image is in"
-    assert not store.plain(array, rows).any()
+    assert np.array_equal(stored.drawn(rows[::-5], 7, 0), first[::-5]), "whatever batch an image is in"
+    assert not stored.plain(rows).any()
 
 
 def test_features_that_do_not_fit_the_params_are_refused_by_name(extraction: Extraction) -> None:
@@ -330,14 +334,20 @@ def test_the_same_bytes_whatever_was_cached(extraction: Extraction, engine: str)
 
 
 def test_a_damaged_value_is_computed_again(extraction: Extraction) -> None:
+    """Too short, of other bytes, or what belongs to another key."""
     first = extraction.run()
     (held,) = cache.held()
-    database = cache.Database.opened(f"{cache.KIND}/{held.folder.name}")
-    keys = [key for key, _ in database.items()]
-    assert len(keys) == 21
-    database.put([(keys[0], b"short"), (keys[1], bytes(4 + 1280 * 4 - 1) + b"x")])
-    assert extraction.run() == (2, first[1])
-    database.put([(keys[2], b"short")])
+    environment = database.Database.opened(f"{cache.KIND}/{held.folder.name}")._environment
+    assert environment is not None
+    with environment.begin(write=True) as transaction:
+        keys = [key for key, _ in transaction.cursor()]
+        assert len(keys) == 21
+        transaction.put(keys[0], b"short")
+        transaction.put(keys[1], bytes(4 + 1280 * 4 - 1) + b"x")
+        transaction.put(keys[2], transaction.get(keys[3]))
+    assert extraction.run() == (3, first[1])
+    with environment.begin(write=True) as transaction:
+        transaction.put(keys[2], b"short")
     assert cache.verify() == (21, 1)
     assert cache.verify() == (20, 0)
     assert extraction.run() == (1, first[1])
@@ -371,7 +381,7 @@ def test_a_place_that_cannot_be_written_costs_time_only(
     monkeypatch.setenv("GRAFT_CACHE_DIR", place)
     told: list[str] = []
     monkeypatch.setattr(runtime_cache, "say", told.append)
-    for memory in (runtime_cache._opened, runtime_cache._say_once):
+    for memory in (database._opened, runtime_cache.say_once):
         memory.cache_clear()
     assert extraction.run()[0] == 21
     (line,) = told
@@ -383,10 +393,81 @@ def test_a_place_that_cannot_be_written_costs_time_only(
 
 def test_a_cache_that_may_only_be_read_is_used(extraction: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
     _, files = extraction.run()
-    runtime_cache._opened.cache_clear()
-    monkeypatch.setattr(runtime_cache.os, "access", lambda path, mode: False)
+    database._opened.cache_clear()
+    monkeypatch.setattr(database.os, "access", lambda path, mode: False)
     assert extraction.run() == (0, files)
-    runtime_cache._opened.cache_clear()
+    database._opened.cache_clear()
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A cache of a process whose files a group may write."""
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    runtime_cache.say_once.cache_clear()
+    before = os.umask(0o002)
+    yield tmp_path / "cache"
+    os.umask(before)
+
+
+VALUE = np.arange(3, dtype=np.float32)
+KEY = ("a" * 64, 0)
+
+
+def opened(what: dict[str, Any]) -> cache.FeatureCache:
+    return cache.FeatureCache(what, cache.Part((3,), "float32"))
+
+
+def test_a_group_may_write_what_is_made(shared: Path) -> None:
+    opened({}).put([(KEY, VALUE)])
+    found = {path.name: path.stat().st_mode & 0o777 for path in (shared, *shared.rglob("*"))}
+    folders = ("cache", cache.KIND, opened({}).name)
+    assert found == dict.fromkeys(folders, 0o775) | dict.fromkeys((cache.WHAT, "data.mdb", "lock.mdb"), 0o664)
+
+
+@pytest.mark.parametrize("link", ["data.mdb", "lock.mdb", ".", ".."])
+def test_a_cache_behind_a_link_is_not_used(
+    shared: Path, tmp_path: Path, link: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of its files, its folder, the folder above; wherever that leads, it stays as it is."""
+    opened({}).put([(KEY, VALUE)])
+    part = (shared / cache.KIND / opened({}).name / link).resolve()
+    part.rename(tmp_path / "elsewhere")
+    part.symlink_to(tmp_path / "elsewhere")
+    database._opened.cache_clear()
+    assert opened({}).get([KEY]) == [None]
+    said = capsys.readouterr().err
+    assert said.count(f"note: graft's cache cannot be used ({part}: must be a f") == 1
+    assert "Got a link" in said
+    assert "Remove it" in said
+    assert part.is_symlink()
+
+
+def test_a_use_that_cannot_be_noted_costs_nothing(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = shared / cache.KIND / opened({}).name / cache.WHAT
+    file.unlink()
+    file.mkdir()
+    opened({}).put([(KEY, VALUE)])
+    np.testing.assert_array_equal(opened({}).get([KEY])[0], VALUE)
+    assert capsys.readouterr().err.count("note: when features were used is not noted in graft's cache") == 1
+    assert cache.held() == []
+
+
+def test_a_description_is_neither_followed_nor_believed(shared: Path, tmp_path: Path) -> None:
+    """A link is replaced; text of another folder, or of another version of graft, ends no command."""
+    (tmp_path / "precious").write_text("{}")
+    for what in ({}, {"backbone": "of another version"}):
+        file = shared / cache.KIND / opened(what).name / cache.WHAT
+        file.unlink()
+        file.symlink_to(tmp_path / "precious")
+        assert what not in [one.what for one in cache.held()]
+        opened(what)
+        assert not file.is_symlink()
+    assert (tmp_path / "precious").read_text() == "{}"
+    assert len(cache.held()) == 2
+    assert CliRunner().invoke(cache_commands.app, ["info"]).stdout.count("an unknown backbone") == 2
+    file.write_text("{}")
+    assert [one.what for one in cache.held()] == [{}]
+    assert "of an unknown backbone" in CliRunner().invoke(cache_commands.app, ["prune", "--max-gb", "0"]).stdout
 
 
 def test_narrow_images_that_padding_would_lose_are_refused(extraction: Extraction) -> None:

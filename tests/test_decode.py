@@ -171,6 +171,16 @@ def test_a_jpeg_decoded_small_looks_like_one_decoded_in_full(size: tuple[int, in
         assert abs(got - expected).mean() < 4
 
 
+def test_junk_between_headers_changes_no_pixel() -> None:
+    whole = encoded(photo(300, 200), "JPEG", quality=90)
+    before = whole.index(b"\xff\xc4")
+    data = whole[:before] + b"junk" + whole[before:]
+    assert np.array_equal(np.asarray(open_rgb(data)), np.asarray(open_rgb(whole)))
+    found, expected = examine(data, 10**6), examine(whole, 10**6)
+    assert found.remarks == (("junk between headers", "4 bytes that decoders pass over"),)
+    assert (found.perceptual_hash, found.colours) == (expected.perceptual_hash, expected.colours)
+
+
 def test_a_grey_or_disordered_jpeg_is_pillows() -> None:
     grey = encoded(photo(300, 200)[..., 0], "JPEG")
     assert (decode(grey, Resizing(64, "stretch", "bilinear")).std(axis=-1) == 0).all()
@@ -189,12 +199,22 @@ def _files() -> dict[str, bytes]:
         "JPEG": (frames[0], {"quality": 90}), "progressive": (frames[0], {"format": "JPEG", "progressive": True}),
         "CMYK": (frames[0].convert("CMYK"), {"format": "JPEG"}), "grey": (frames[0].convert("L"), {"format": "JPEG"}),
         "palette": (frames[0].convert("P"), {"format": "PNG"}), "BMP": (frames[0], {}), "PPM": (frames[0], {}),
+        "TIFF": (frames[0], {}), "packed TIFF": (frames[0], {"format": "TIFF", "compression": "tiff_lzw"}),
+        "pages": (frames[0], {"format": "TIFF", **many}), "DIB": (frames[0], {}),
+        "16-bit TIFF": (frames[0].convert("I;16"), {"format": "TIFF"}),
+        "CMYK TIFF": (frames[0].convert("CMYK"), {"format": "TIFF"}),
+        "JPEG in TIFF": (frames[0], {"format": "TIFF", "compression": "jpeg"}),
+        "16-bit PNG": (frames[0].convert("I;16"), {"format": "PNG"}),
+        "AVIF": (frames[0], {}), "moving AVIF": (frames[0], {"format": "AVIF", **many}),
     }  # fmt: skip
     files = {}
     for name, (image, options) in ways.items():
         out = io.BytesIO()
         image.save(out, **{"format": name} | options)
         files[name] = out.getvalue()
+    for name in ("JPEG", "progressive"):
+        before = files[name].index(b"\xff\xc4")
+        files[f"{name} with junk"] = files[name][:before] + b"junk\xff\x00" + files[name][before:]
     return files
 
 

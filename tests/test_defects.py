@@ -89,8 +89,16 @@ DEFECTS: dict[str, tuple[str, bytes, str, str]] = {
     "one pixel wide": (
         "a.png", encoded(np.zeros((90, 1, 3), np.uint8)), "too small", "1 x 90, smaller than data.min_side 8"
     ),
-    "TIFF": ("a.tif", saved(Image.new("RGB", (40, 40)), "TIFF"), "format not read", ".tif; convert it to PNG or JPEG"),
-    "TIFF as JPEG": ("a.jpg", saved(Image.new("RGB", (40, 40)), "TIFF"), "not an image", "of no format that is read"),
+    "JPEG 2000": (
+        "a.jp2", saved(Image.new("RGB", (40, 40)), "JPEG2000"), "format not read", ".jp2; convert it to PNG or JPEG"
+    ),
+    "JPEG 2000 as JPEG": (
+        "a.jpg", saved(Image.new("RGB", (40, 40)), "JPEG2000"), "not an image", "of no format that is read"
+    ),
+    "floats": (
+        "a.tif", saved(Image.new("F", (40, 40)), "TIFF"), "unsupported",
+        "values of 32 bits, whose black and white are not known; convert to 8 bits",
+    ),
 }  # fmt: skip
 
 
@@ -123,10 +131,6 @@ def test_links_pipes_and_what_cannot_be_read(tmp_path: Path, prepare: Prepare, m
     (circle / "itself.png").symlink_to("itself.png")
     (circle / "copy.png").symlink_to("000.png")
     os.mkfifo(circle / "pipe.png")
-    cached = tmp_path / "cache" / "files" / "md5" / "ab"
-    cached.mkdir(parents=True)
-    shutil.copy(outside, cached / ("0123456789abcdef" * 2)[:30])
-    (circle / "from_dvc.png").symlink_to(cached / ("0123456789abcdef" * 2)[:30])
     (circle / "secret.png").write_bytes(encoded(drawing("circle", 51)))
     read = Directory.read
 
@@ -138,13 +142,12 @@ def test_links_pipes_and_what_cannot_be_read(tmp_path: Path, prepare: Prepare, m
     monkeypatch.setattr(Directory, "read", refuse)
     found = prepare(root)
     assert found.aside == {
-        "circle/leaves.png": ("link leaves the directory", f"to {outside}"),
         "circle/broken.png": ("broken link", "to nowhere.png"),
         "circle/itself.png": ("broken link", "to itself.png"),
         "circle/pipe.png": ("not a regular file", "a pipe, socket or device"),
         "circle/secret.png": ("cannot be read", "Permission denied"),
     }
-    assert {"circle/copy.png", "circle/from_dvc.png"} <= set(found.sides)
+    assert {"circle/copy.png", "circle/leaves.png"} <= set(found.sides)
     assert found.metrics["used"] == 11
 
 
@@ -154,16 +157,20 @@ def test_used_although(tmp_path: Path, prepare: Prepare) -> None:
     (tmp_path / "circle" / "moving.gif").write_bytes(animation("GIF"))
     (tmp_path / "circle" / "moving.webp").write_bytes(animation("WEBP"))
     (tmp_path / "circle" / "png.jpg").write_bytes(encoded(drawing("circle", 60)))
+    (tmp_path / "circle" / "with_junk.png").write_bytes(with_junk(jpeg(61), b"junk\xff\x00\xff\xd0"))
     found = prepare(tmp_path)
     assert found.quarantine.to_dict("records") == [
         {"path": "circle/moving.gif", "reason": "animation", "detail": FRAMES, "state": "used"},
         {"path": "circle/moving.webp", "reason": "animation", "detail": FRAMES, "state": "used"},
         {"path": "circle/png.jpg", "reason": "wrong extension", "detail": "PNG in a .jpg file", "state": "used"},
+        {"path": "circle/with_junk.png", "reason": "junk between headers", "state": "used",
+         "detail": "6 bytes that decoders pass over; JPEG in a .png file"},
     ]  # fmt: skip
-    assert found.metrics["used_although"] == {"animation": 2, "wrong extension": 1}
+    assert found.metrics["used_although"] == {"animation": 2, "junk between headers": 1, "wrong extension": 1}
     assert found.metrics["quarantined"] == 0
-    assert found.metrics["used"] == 12
-    assert "note: 3 files used all the same: animation (2), wrong extension (1); see" in found.said
+    assert found.metrics["used"] == 13
+    words = "animation (2), junk between headers (1), wrong extension (1)"
+    assert f"note: 4 files used all the same: {words}; see" in found.said
 
 
 def test_what_is_no_defect(tmp_path: Path, prepare: Prepare) -> None:
@@ -191,6 +198,16 @@ def damaged(data: bytes) -> bytes:
     return data[:middle] + bytes(800) + data[middle + 800 :]
 
 
+def with_junk(jpeg: bytes, junk: bytes) -> bytes:
+    """A JPEG with junk before its first quantization table."""
+    place = jpeg.index(b"\xff\xdb")
+    return jpeg[:place] + junk + jpeg[place:]
+
+
+BAD_PROFILE = b"\xff\xe2\x00\x13ICC_PROFILE\0\x02\x03abc"
+"""The second of three parts of a colour profile, alone."""
+
+
 def with_chunk(png: bytes, kind: bytes, data: bytes) -> bytes:
     """A chunk behind the header of a PNG."""
     chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -211,6 +228,12 @@ ODD_VERSION = PHOTO[:11] + b"\x03\x09" + PHOTO[13:]
         (CMYK, ""),
         (ODD_VERSION, ""),
         (damaged(ODD_VERSION), "corrupt"),
+        (with_junk(PHOTO, b"\0"), ""),
+        (with_junk(CMYK, b"junk!"), ""),
+        (damaged(with_junk(PHOTO, b"junk!")), "corrupt"),
+        (with_junk(PHOTO, b"junk!")[:-300], "truncated"),
+        (with_junk(ODD_VERSION, BAD_PROFILE + b"junk!"), ""),
+        (damaged(with_junk(PHOTO, BAD_PROFILE)), "corrupt"),
         (PHOTO[:-2] + bytes(9) + PHOTO[-2:] + PHOTO, ""),
         (PICTURE[:-1], "truncated"),
         (PICTURE[:-14], "truncated"),
@@ -220,7 +243,9 @@ ODD_VERSION = PHOTO[:11] + b"\x03\x09" + PHOTO[13:]
         (PICTURE[:20] + b"\xff" + PICTURE[21:], "corrupt"),
     ],
     ids=[
-        "JPEG", "CMYK", "whole CMYK", "odd version", "damage behind an odd version", "padding and a second JPEG",
+        "JPEG", "CMYK", "whole CMYK", "odd version", "damage behind an odd version", "a zero between headers",
+        "junk in a CMYK", "damage behind junk", "truncated behind junk", "all at once",
+        "damage behind a damaged profile", "padding and a second JPEG",
         "PNG without its last byte", "PNG without an end", "PNG with more behind it", "junk EXIF", "long comment",
         "PNG with a bad header",
     ],
@@ -321,7 +346,7 @@ def test_the_ten_commonest_reasons() -> None:
     items = [("p", "", 0, 0, 0, "a", "quarantined", f"reason {i:02d}", "") for i in range(12) for _ in range(20 - i)]
     table = pd.DataFrame(items, columns=list(quarantine.COLUMNS))
     with pytest.raises(DataError) as caught:
-        quarantine.require_good(table, table.iloc[:0].assign(copies=0), data_params())
+        quarantine.require_good(table, table.iloc[:0].assign(copies=0, conflict=""), data_params())
     assert "reason 00 (20), reason 01 (19)" in str(caught.value)
     assert "reason 09 (11)." in str(caught.value)
     assert "reason 10" not in str(caught.value)
@@ -332,7 +357,9 @@ def test_one_class_is_refused(tmp_path: Path, prepare: Prepare) -> None:
     (tmp_path / "only" / "a.png").write_bytes(encoded(drawing("cross", 1)))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "b.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"at least two classes. Got 1 images of \['only'\]; 1 files are not used"):
+    with pytest.raises(
+        DataError, match=r"at least two classes. Got 1 images of \['only'\]; 1 files are not used: empty"
+    ):
         prepare(tmp_path)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import imagehash
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance
 
 from conftest import CLASSES, PreparedData, write_drawings
 from graft.errors import DataError
@@ -47,12 +47,24 @@ def perceptual(data: bytes) -> bytes:
     return examine.examine(data, 10**9).perceptual_hash
 
 
+def grouped(files: list[bytes], distance: int = 12) -> list[int]:
+    """The number of each file's group, as copies are found."""
+    verdicts = [examine.examine(data, 10**9) for data in files]
+    numbers = [str(i) for i in range(len(files))]
+    hashes, colours = [one.perceptual_hash for one in verdicts], [one.colours for one in verdicts]
+    return duplicates.groups(numbers, hashes, colours, distance).tolist()
+
+
+GREY = bytes([128]) * 192
+"""The colours of a grey picture."""
+
+
 COPIES: dict[str, Callable[[Image.Image], bytes]] = {
     "saved as JPEG": lambda image: as_jpeg(image, 90),
     "saved badly": lambda image: as_jpeg(image, 40),
     "half the size": lambda image: as_png(image.resize((96, 96), Image.Resampling.LANCZOS)),
     "stretched": lambda image: as_png(image.resize((224, 160), Image.Resampling.BICUBIC)),
-    "in grey": lambda image: as_png(image.convert("L")),
+    "with a palette": lambda image: as_png(image.convert("P")),
     "brighter": lambda image: as_png(ImageEnhance.Brightness(image).enhance(1.1)),
 }
 
@@ -60,8 +72,38 @@ COPIES: dict[str, Callable[[Image.Image], bytes]] = {
 @pytest.mark.parametrize("name", COPIES)
 def test_a_copy_is_near(name: str) -> None:
     for seed in range(8):
-        hashes = [perceptual(as_png(scene(seed))), perceptual(COPIES[name](scene(seed)))]
-        assert duplicates.groups(["a", "b"], hashes, 12).tolist() == [0, 0]
+        assert grouped([as_png(scene(seed)), COPIES[name](scene(seed))]) == [0, 0]
+
+
+def product(colour: str | tuple[int, int, int]) -> Image.Image:
+    """A plain shirt before a bright wall."""
+    picture = Image.new("RGB", (160, 160), (225, 225, 220))
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((45, 30, 115, 140), fill=colour)
+    draw.polygon([(45, 30), (20, 70), (45, 80), (115, 80), (140, 70), (115, 30)], fill=colour)
+    return picture
+
+
+VARIANTS = {
+    "red": (200, 60, 60),
+    "navy": (60, 70, 150),
+    "olive": (100, 110, 50),
+    "black": (30, 30, 30),
+    "grey": (110, 110, 110),
+}
+
+
+def test_a_product_in_other_colours_is_no_copy() -> None:
+    """One pattern of luminance; saved in two ways, each is a copy of itself alone."""
+    pictures = [product(colour) for colour in VARIANTS.values()]
+    files = [as_png(picture) for picture in pictures] + [as_jpeg(picture, 60) for picture in pictures]
+    hashes = np.stack([np.frombuffer(perceptual(data), np.uint8) for data in files])
+    assert np.unpackbits(hashes[:5] ^ hashes[:1], axis=1).sum(axis=1).max() <= 12, "near by their hash"
+    assert grouped(files) == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
+
+
+def test_a_grey_version_of_a_colourful_picture_is_no_copy() -> None:
+    assert grouped([as_png(scene(3)), as_png(scene(3).convert("L"))]) == [0, 1]
 
 
 def test_the_hash_is_that_of_imagehash() -> None:
@@ -77,18 +119,17 @@ def test_an_exif_turn_does_not_hide_a_copy() -> None:
     exif[0x0112] = 6
     out = io.BytesIO()
     scene(1).transpose(Image.Transpose.ROTATE_90).save(out, "JPEG", exif=exif, quality=95)
-    assert duplicates.groups(["a", "b"], [perceptual(as_png(scene(1))), perceptual(out.getvalue())], 12)[1] == 0
+    assert grouped([as_png(scene(1)), out.getvalue()]) == [0, 0]
 
 
 def test_other_images_are_not_near() -> None:
-    hashes = [perceptual(as_png(scene(seed))) for seed in range(60)]
-    assert len(set(duplicates.groups([str(i) for i in range(60)], hashes, 15))) == 60
+    assert len(set(grouped([as_png(scene(seed)) for seed in range(60)], 15))) == 60
 
 
 def test_flat_images_are_compared_by_bytes_only() -> None:
     flat = [as_png(Image.new("RGB", (64, 64), colour)) for colour in ("white", "black", "red")]
     assert [perceptual(data) for data in flat] == [b"", b"", b""]
-    assert duplicates.groups(["w", "b", "r", "w"], [b""] * 4, 15).tolist() == [0, 1, 2, 0]
+    assert duplicates.groups(["w", "b", "r", "w"], [b""] * 4, [b""] * 4, 15).tolist() == [0, 1, 2, 0]
 
 
 @pytest.mark.parametrize("distance", [0, 1, 7, 15])
@@ -105,14 +146,35 @@ def test_near_pairs_are_those_of_brute_force(distance: int) -> None:
     close = [(i, j) for i in range(80) for j in range(i + 1, 80) if (every[i] != every[j]).sum() <= distance]
     words = np.packbits(every, axis=1).view(np.uint64).reshape(-1, 4)
     expected = duplicates._joined(80, np.array(close).reshape(-1, 2))
-    assert duplicates._joined(80, duplicates._near(words, distance)).tolist() == expected.tolist()
+    colours = np.zeros((80, 1, 3), np.uint8)
+    assert duplicates._joined(80, duplicates._near(words, colours, distance)).tolist() == expected.tolist()
     assert len(close) >= 40 * min(distance, 20) // 21
 
 
 def test_copies_of_copies_are_one_group() -> None:
     hashes = [bytes(32), bytes([0b111]) + bytes(31), bytes([0b111, 0b111]) + bytes(30), bytes([255] * 32)]
-    assert duplicates.groups(["a", "b", "c", "d"], hashes, 3).tolist() == [0, 0, 0, 1]
-    assert duplicates.groups(["a", "b", "c", "d"], hashes, 2).tolist() == [0, 1, 2, 3]
+    assert duplicates.groups(["a", "b", "c", "d"], hashes, [GREY] * 4, 3).tolist() == [0, 0, 0, 1]
+    assert duplicates.groups(["a", "b", "c", "d"], hashes, [GREY] * 4, 2).tolist() == [0, 1, 2, 3]
+
+
+def test_near_pairs_are_those_of_brute_force_in_colours_too() -> None:
+    """Few hashes, few colours, many of each: a pair must agree in both, and others may join it."""
+    rng = np.random.default_rng(5)
+    bits = np.tile(rng.integers(0, 2, 256, np.uint8), (150, 1))
+    for row in bits:
+        row[rng.choice(256, rng.integers(0, 9), replace=False)] ^= 1
+    colours = rng.choice(np.array([0, 30, 40, 52], np.uint8), (150, 1, 3), p=[0.6, 0.1, 0.1, 0.2])
+    wide = colours.astype(int)
+
+    def close(i: int, j: int) -> bool:
+        lighter, blue, red = abs(wide[i, 0] - wide[j, 0])
+        return (bits[i] != bits[j]).sum() <= 7 and lighter <= 48 and blue**2 + red**2 <= 144
+
+    pairs = np.array([(i, j) for i in range(150) for j in range(i) if close(i, j)])
+    words = np.packbits(bits, axis=1).view(np.uint64).reshape(-1, 4)
+    expected = duplicates._joined(150, pairs)
+    assert duplicates._joined(150, duplicates._near(words, colours, 7)).tolist() == expected.tolist()
+    assert 10 < len(set(expected)) < 100
 
 
 @pytest.fixture
@@ -128,6 +190,10 @@ def copied(tmp_path: Path) -> Path:
     (tmp_path / "train" / "stripes" / "wrong.jpg").write_bytes(as_jpeg(scene(51), 90))
     shutil.copy(tmp_path / "train" / "circle" / "000.png", tmp_path / "train" / "stripes" / "same.png")
     return tmp_path
+
+
+CONFLICTING = ("train/circle/000.png", "train/stripes/same.png", "train/cross/photo.png", "train/stripes/wrong.jpg")
+"""Of `copied`: two of the same bytes, two that are near."""
 
 
 def test_what_copies_there_are_and_what_becomes_of_them(copied: Path, prepare: Prepare) -> None:
@@ -166,16 +232,42 @@ def test_what_copies_there_are_and_what_becomes_of_them(copied: Path, prepare: P
 
 
 def test_conflicts_may_be_kept_or_fail(copied: Path, prepare: Prepare) -> None:
-    kept = prepare(copied, {"duplicates.conflicting_labels": "keep"})
+    identical, near = CONFLICTING[:2], CONFLICTING[2:]
+    setting = "duplicates.conflicting_labels"
+    kept = prepare(copied, {f"{setting}.near": "keep", f"{setting}.identical": "keep"})
     assert kept.aside == {}
     assert kept.metrics["duplicates"]["conflicting_labels"] == 4
-    with pytest.raises(DataError) as caught:
-        prepare(copied, {"duplicates.conflicting_labels": "fail"})
-    assert str(caught.value) == (
-        "data.duplicates.conflicting_labels: fail, and 4 images have a copy with another label: train/circle/000.png "
-        "(circle), train/stripes/same.png (stripes), train/cross/photo.png (cross), train/stripes/wrong.jpg "
-        "(stripes). Correct the labels, or set it to quarantine or keep."
-    )
+    assert sorted(prepare(copied, {f"{setting}.near": "keep"}).aside) == sorted(identical)
+    assert sorted(prepare(copied, {f"{setting}.identical": "keep"}).aside) == sorted(near)
+    for kind, (first, second) in {"identical": identical, "near": near}.items():
+        with pytest.raises(DataError) as caught:
+            prepare(copied, {f"{setting}.{kind}": "fail"})
+        assert str(caught.value) == (
+            f"data.duplicates.conflicting_labels.{kind}: fail, and 2 images have such a copy with another label: "
+            f"{first} ({first.split('/')[1]}), {second} (stripes). Correct the labels, or set it to quarantine or keep."
+        )
+
+
+def test_variants_of_a_product_are_used_with_their_labels(tmp_path: Path, prepare: Prepare) -> None:
+    """In two colours with two labels, and in others on the other side of an official split."""
+    colours = {"train/warm": "red", "train/cool": "navy", "test/warm": "orange", "test/cool": "green"}
+    for folder, colour in colours.items():
+        (tmp_path / folder).mkdir(parents=True)
+        product(colour).save(tmp_path / folder / "shirt.png")
+    found = prepare(tmp_path)
+    assert found.sides == {f"{folder}/shirt.png": folder.split("/")[0] for folder in colours}
+    assert len(found.duplicates) == 0
+
+
+def test_a_near_copy_of_a_conflict_of_bytes(tmp_path: Path, prepare: Prepare) -> None:
+    """The third picture is in conflict with one of the two that have the same bytes, and of the near kind."""
+    write_drawings(tmp_path, 3)
+    shutil.copy(tmp_path / "circle" / "000.png", tmp_path / "stripes" / "same.png")
+    Image.open(tmp_path / "circle" / "000.png").save(tmp_path / "circle" / "near.bmp")
+    kept = prepare(tmp_path, {"duplicates.conflicting_labels.near": "keep"})
+    assert sorted(kept.aside) == ["circle/000.png", "stripes/same.png"]
+    found = prepare(tmp_path)
+    assert found.aside["circle/near.bmp"][1] == "circle, but nearly identical to stripes/same.png of stripes"
 
 
 def test_copies_across_splits_may_fail(
@@ -195,7 +287,7 @@ def test_copies_across_splits_may_fail(
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["equal hashes", "one scene"])
+@pytest.mark.parametrize("kind", ["equal hashes", "equal but for noise", "one scene"])
 def test_many_alike_take_little_memory(kind: str) -> None:
     """Frames of a still camera, or placeholders saved anew: all near each other, in one group."""
     rng = np.random.default_rng(0)
@@ -204,8 +296,11 @@ def test_many_alike_take_little_memory(kind: str) -> None:
         for row in bits:
             row[rng.choice(256, 4, replace=False)] ^= 1
     hashes = [row.tobytes() for row in np.packbits(bits, axis=1)]
+    colours = [GREY] * 4000
+    if kind == "equal but for noise":
+        colours = [row.tobytes() for row in rng.integers(126, 131, (4000, 192), np.uint8)]
     tracemalloc.start()
-    assert set(duplicates.groups([str(i) for i in range(4000)], hashes, 12)) == {0}
+    assert set(duplicates.groups([str(i) for i in range(4000)], hashes, colours, 12)) == {0}
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 50e6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -209,6 +210,51 @@ def test_a_table_of_paths_and_labels(tmp_path: Path, named: str) -> None:
     assert (data.source, data.path) == ("manifest", str(tmp_path / "set"))
     assert (data.manifest.file, data.manifest.root, data.manifest.suffix) == ("labels.csv", "images", ".png")
     assert (data.manifest.columns.path, data.manifest.columns.label) == ("image_id", "Category")
+
+
+def kept_apart(tmp_path: Path) -> list[tuple[Path, str]]:
+    """Nine images in tmp_path/set/images, whose names tell no class, and their labels."""
+    write_photos(tmp_path / "classes", 3)
+    (tmp_path / "set" / "images").mkdir(parents=True)
+    moved = [(tmp_path / "set" / "images" / f"{k}.png") for k in range(9)]
+    return [
+        (file.rename(to), file.parent.name) for file, to in zip(sorted(tmp_path.rglob("0*.png")), moved, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("name", ["list.txt", "labels.csv", "labels.json", "metadata.jsonl"])
+def test_other_tables_of_paths_and_labels(tmp_path: Path, name: str) -> None:
+    """Without a header, with semicolons, JSON: by the reader that `prepare` uses."""
+    rows = [(file.name, label) for file, label in kept_apart(tmp_path)]
+    (tmp_path / "set" / name).write_text(
+        {
+            "list.txt": "\n".join(f"{label} {path}" for path, label in rows),
+            "labels.csv": "Image;note;Class\n" + "\n".join(f"{path};1,5;{label}" for path, label in rows),
+            "labels.json": json.dumps(dict(rows)),
+            "metadata.jsonl": "\n".join(json.dumps({"file_name": path, "label": label}) for path, label in rows),
+        }[name]
+    )
+    found = look.look(tmp_path / "set" / name, f"set/{name}")
+    assert (found.images, found.classes) == (9, dict.fromkeys(CLASSES, 3))
+    columns = {key.rpartition(".")[2]: value for key, value in found.data.items() if ".columns." in key}
+    assert (columns["path"], columns["label"]) == {
+        "list.txt": (1, 0),
+        "labels.csv": ("Image", "Class"),
+        "labels.json": ("path", "label"),
+        "metadata.jsonl": ("file_name", "label"),
+    }[name]
+    assert found.data["manifest.root"] == "images"
+
+
+def test_shards_with_images_in_them(tmp_path: Path) -> None:
+    files = kept_apart(tmp_path)
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    for k, part in enumerate(("train", "test")):
+        cells = [{"image": {"bytes": file.read_bytes()}, "label": label} for file, label in files[k::2]]
+        pd.DataFrame(cells).to_parquet(tmp_path / "hub" / "data" / f"{part}-00000-of-00001.parquet")
+    found = look.look(tmp_path / "hub", "hub")
+    assert (found.images, found.splits) == (9, {"train": 5, "test": 4})
+    assert (found.data["manifest.file"], found.data["manifest.columns.path"]) == ("data/*.parquet", "image")
 
 
 @pytest.mark.parametrize(

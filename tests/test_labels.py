@@ -88,6 +88,28 @@ def test_classes_that_differ_in_case_only() -> None:
     assert merged == {"Dress": "dress", "dress": "dress", "hat": "hat"}
 
 
+def test_classes_that_look_alike_are_said() -> None:
+    """A no-break blank, one at the end, two blanks, full width, a ligature, one of no width."""
+    assert labels.look_alike(["red apple", "hat", "red\u00a0apple", "shoe"]) == [
+        'classes that look alike: "red apple" and "red\\u00a0apple". If they are one, rename one, or merge them with '
+        "data.classes"
+    ]
+    for other in ("hat ", " hat", "\uff48at", "hat\u200b", "h\u2060at", "\U0001d421at"):
+        assert len(labels.look_alike(["hat", other])) == 1
+    assert "\\U0001d421at" in labels.look_alike(["hat", "\U0001d421at"])[0]
+    assert len(labels.look_alike(["a  b", "a b", "\ufb01sh", "fish"])) == 2
+    assert labels.look_alike(["hat", "hats", "t-shirt", "t shirt", "tshirt", "Äpfel", "Apfel"]) == []
+
+
+def test_a_class_under_two_names_is_said_before_its_split_fails(tmp_path: Path, prepare: Prepare, capsys: Any) -> None:
+    for name in ("train", "test"):
+        write_drawings(tmp_path / name, 3, first_seed=len(name))
+    (tmp_path / "test" / "circle").rename(tmp_path / "test" / "circle\u00a0")
+    with pytest.raises(DataError, match="every class must have training images"):
+        prepare(tmp_path)
+    assert 'note: classes that look alike: "circle" and "circle\\u00a0".' in capsys.readouterr().err
+
+
 def test_least_and_most_images_of_a_class(tmp_path: Path, prepare: Prepare) -> None:
     write_drawings(tmp_path, 8)
     (tmp_path / "rare").mkdir()
@@ -108,7 +130,7 @@ def test_defects_of_dropped_labels_do_not_count(tmp_path: Path, prepare: Prepare
     write_drawings(tmp_path, 4)
     (tmp_path / "old").mkdir()
     for i in range(20):
-        (tmp_path / "old" / f"{i}.tiff").write_bytes(b"II*")
+        (tmp_path / "old" / f"{i}.heic").write_bytes(b"II*")
     found = prepare(tmp_path, {"classes": {"-": ["old"], "*": "*"}, "max_bad_fraction": 0.0})
     assert found.metrics["quarantined"] == 0
     assert found.metrics["left_out"] == 20

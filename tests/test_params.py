@@ -99,8 +99,8 @@ def test_every_key_of_the_default_file_is_explained() -> None:
         (
             {"train.learning_rte": 0.1},
             "train.learning_rte: unknown key; must be one of optimizer, learning_rate, momentum, weight_decay, "
-            "schedule, warmup_steps, decay_to, batch_size, epochs, steps, label_smoothing, class_weights, "
-            "… (17 in all). Got 'learning_rte'. Did you mean 'learning_rate'?",
+            "schedule, warmup_steps, decay_to, batch_size, epochs, steps, steps_per_epoch, label_smoothing, "
+            "… (19 in all). Got 'learning_rte'. Did you mean 'learning_rate'?",
         ),
         (
             {"train.heads.linear.dropot": 0.1},
@@ -137,6 +137,16 @@ def test_every_key_of_the_default_file_is_explained() -> None:
             "data: classes must name each label once. Got 'x' for 'a' and for 'b'.",
         ),
         ({"data.classes": {"a": 3}}, "data.classes.a: must be a valid string. Got 3. Or: must be a valid list. Got 3."),
+        (
+            {"data.folder.label": "*.jpg"},
+            "data.folder: label must have {label} once among other text, or be a regular expression with the group "
+            "(?P<label>...). Got '*.jpg'. It has no label, or other names.",
+        ),
+        (
+            {"data.folder.label": "(?P<label>["},
+            "data.folder: label must have {label} once among other text, or be a regular expression with the group "
+            "(?P<label>...). Got '(?P<label>['. It is not a pattern: unterminated character set at position 10.",
+        ),
         ({"data.manifest.file": None}, "data.manifest: must have either file or lists, the other null. Got neither."),
         (
             {"data.manifest.lists.train": "train.txt"},
@@ -145,6 +155,20 @@ def test_every_key_of_the_default_file_is_explained() -> None:
         (
             {"data.manifest.columns.label": "path"},
             "data.manifest.columns: must be different columns. Got path, path.",
+        ),
+        (
+            {"data.manifest.columns.path": -1},
+            "data.manifest.columns.path: must be the name of a column, its number from 0, or a list of at least two "
+            "columns. Got -1.",
+        ),
+        (
+            {"data.manifest.columns.label": ["cat"]},
+            "data.manifest.columns.label: must be the name of a column, its number from 0, or a list of at least two "
+            "columns. Got ['cat'].",
+        ),
+        (
+            {"data.manifest.columns.split": ["a", "b"]},
+            "data.manifest.columns.split: must be the name of a column, its number from 0, or null. Got ['a', 'b'].",
         ),
         ({"data.on_bad": "skip"}, "data.on_bad: must be one of quarantine, fail. Got 'skip'."),
         ({"data.max_bad_fraction": 5}, "data.max_bad_fraction: must be less than or equal to 1. Got 5."),
@@ -155,7 +179,7 @@ def test_every_key_of_the_default_file_is_explained() -> None:
         (
             {"backbone.name": "MobilNetV2"},
             "backbone.name: must be one of MobileNet, MobileNetV2, MobileNetV3Small, MobileNetV3Large, ResNet50, "
-            "ResNet101, ResNet152, ResNet50V2, ResNet101V2, ResNet152V2, EfficientNetB0, EfficientNetB1, … (40 in all)."
+            "ResNet101, ResNet152, ResNet50V2, ResNet101V2, ResNet152V2, EfficientNetB0, EfficientNetB1, … (42 in all)."
             " Got 'MobilNetV2'. Did you mean 'MobileNetV2'?",
         ),
         ({"backbone.input_size": 16}, "backbone.input_size: must be at least 32 pixels for MobileNetV2. Got 16."),

@@ -59,7 +59,7 @@ def test_the_photos_on_their_official_sides(photos: Path, prepare: Prepare) -> N
     }
     assert found.metrics["split"] == {"train": 3066, "validation": 341, "test": 372, "unused": 0}
     assert found.metrics["classes"] == 10
-    kept = prepare(photos, {"duplicates.conflicting_labels": "keep"})
+    kept = prepare(photos, {"duplicates.conflicting_labels.near": "keep"})
     assert kept.metrics["split"] == {"train": 3068, "validation": 341, "test": 372, "unused": 0}
     assert "3781 images have not changed since they were examined: not read again" in kept.said
 
@@ -131,8 +131,8 @@ def plant(root: Path) -> dict[str, str]:
     spoil("animation", 4, lambda data: as_format(data, "GIF", save_all=True, append_images=[frame]))
     add("too small", "tiny{}.png", encoded(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)), 3)
     add("too many pixels", "bomb{}.png", png_of_size(50_000, 50_000), 4)
-    add("format not read", "scan{}.tiff", b"II*\0" + bytes(100), 4)
-    add("link leaves the directory", "link{}.jpg", Path("/etc/hostname"), 3)
+    add("format not read", "scan{}.heic", b"II*\0" + bytes(100), 4)
+    add("not an image", "link{}.jpg", Path("/etc/hostname"), 3)
     add("broken link", "gone{}.jpg", Path("nowhere.jpg"), 3)
     add("not a regular file", "pipe{}.jpg", None, 2)
     for i in range(2):

@@ -7,11 +7,15 @@ import io
 import os
 import pickle
 import shutil
+import struct
 import subprocess
+import sys
 import tarfile
+import time
 import unicodedata
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +28,10 @@ from conftest import CLASSES, PreparedData, data_params, drawing, encoded, write
 from graft.cli import cache as cache_commands
 from graft.errors import DataError, StaleError
 from graft.examples import catalogue
-from graft.examples.sources import SOURCES, keras_datasets, tree
+from graft.examples.sources import SOURCES, keras_datasets, packed, tree
 from graft.examples.sources.base import QUARANTINED, Item, Problem
 from graft.inputs.image.decode import open_rgb
+from graft.runtime.room import Room
 
 Prepare = Callable[..., PreparedData]
 ORDER = list(range(10)) * 4
@@ -198,7 +203,7 @@ def test_folder_accounts_for_every_file(tmp_path: Path, prepare: Prepare) -> Non
     (tmp_path / "circle" / "deeper" / "x.JPG").write_bytes(encoded(drawing("circle", 10), "JPEG"))
     (tmp_path / "circle" / ".DS_Store").write_bytes(b"x")
     (tmp_path / "circle" / "notes.txt").write_text("x")
-    (tmp_path / "circle" / "scan.tiff").write_bytes(b"II*")
+    (tmp_path / "circle" / "scan.heic").write_bytes(b"II*")
     (tmp_path / "loose.png").write_bytes(extra)
     (tmp_path / ".git" / "objects").mkdir(parents=True)
     (tmp_path / ".git" / "objects" / "x.png").write_bytes(extra)
@@ -217,7 +222,7 @@ def test_folder_accounts_for_every_file(tmp_path: Path, prepare: Prepare) -> Non
     assert found.aside == {
         "'circle/odd\\nname.png'": names,
         "'circle/caf\\udce9.png'": names,
-        "circle/scan.tiff": ("format not read", ".tiff; convert it to PNG or JPEG"),
+        "circle/scan.heic": ("format not read", ".heic; convert it to PNG or JPEG"),
         "loose.png": ("no label", "not in a class directory"),
         "square": ("link to a directory", "DVC does not see what changes below it; copy it here"),
     }
@@ -268,6 +273,40 @@ def test_nested_classes(tmp_path: Path, depth: int | None, labels: set[str]) -> 
         assert shallow.problem is not None
         assert shallow.problem.reason == "no label"
         assert shallow.problem.detail == "fewer than 2 directories above it"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "labels"),
+    [
+        ("{label}.*.jpg", {"cat.0.jpg": "cat", "sub/dog.12.JPG": "dog"}),
+        ("{label}_*.jpg", {"great_pyrenees_12.jpg": "great_pyrenees", "a_b.jpg": "a"}),
+        (r"(?P<label>[A-Z])\d+\.png", {"A10.png": "A", "sub/B2.png": "B"}),
+        ("*/{label}-?.png", {"sub/x-1.png": "x"}),
+    ],
+)
+def test_labels_in_the_names_of_files(tmp_path: Path, pattern: str, labels: dict[str, str]) -> None:
+    (tmp_path / "sub").mkdir()
+    names = ("cat.0.jpg", "sub/dog.12.JPG", "great_pyrenees_12.jpg", "a_b.jpg", "A10.png", "sub/B2.png", "sub/x-1.png")
+    for name in (*names, "x-1.png"):
+        (tmp_path / name).touch()
+    items = scan(tmp_path, {"folder.label": pattern})
+    assert {item.path: item.label for item in items if item.problem is None} == labels
+    assert {item.problem.reason for item in items if item.problem} == {"no label"}
+    assert len(items) == 8
+    with pytest.raises(DataError, match=r"data\.folder\.label: must be like names of images\. None of 8 is like"):
+        scan(tmp_path, {"folder.label": "{label}-*.bmp"})
+
+
+def test_labels_in_names_below_an_official_split(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        (tmp_path / part).mkdir()
+        for name in ("cat.0.png", "dog.1.png", "stray.png"):
+            (tmp_path / part / name).touch()
+    items = scan(tmp_path, {"folder.label": "{label}.*.png"})
+    assert [(item.split, item.label) for item in items if item.problem is None] == [
+        ("train", "cat"), ("train", "dog"), ("validation", "cat"), ("validation", "dog"),
+    ]  # fmt: skip
+    assert {item.problem.detail for item in items if item.problem} == {"its name is not like {label}.*.png"}
 
 
 @pytest.mark.parametrize("validation", ["validation", "val"])
@@ -391,11 +430,11 @@ def test_a_tar_that_claims_a_terabyte(tmp_path: Path, monkeypatch: pytest.Monkey
     problems = {item.path: item.problem for item in scan(tmp_path / "images.tar")}
     assert problems["circle/huge.png"] == Problem(QUARANTINED, "too large", "more than 512 MB unpacked")
     assert problems["circle/large.png"] is None
-    (packed,) = (tmp_path / "cache" / "archives").glob("*.zip")
-    assert packed.stat().st_size < 2**21
-    monkeypatch.setattr(tree, "LEAST_LIMIT", 2**19)
-    monkeypatch.setattr(tree, "MOST_RATIO", 1)
-    packed.unlink()
+    (copy,) = (tmp_path / "cache" / "archives").iterdir()
+    assert copy.stat().st_size < 2**21
+    monkeypatch.setattr(packed, "LEAST_LIMIT", 2**19)
+    monkeypatch.setattr(packed, "MOST_RATIO", 1)
+    copy.unlink()
     with pytest.raises(DataError, match=r"must be an archive of images. Its members take more than 0\.\d GB unpacked"):
         scan(tmp_path / "images.tar")
     assert CliRunner().invoke(cache_commands.app, ["prune", "--max-gb", "0"]).exit_code == 0
@@ -408,6 +447,68 @@ def test_a_zip_that_becomes_large_is_not_unpacked(tmp_path: Path, monkeypatch: p
         out.writestr("b/fine.png", encoded(drawing("circle", 1)))
     problems = {item.path: item.problem and item.problem.reason for item in scan(tmp_path / "images.zip")}
     assert problems == {"a/bomb.png": "too large", "b/fine.png": None}
+
+
+PEAK = """
+import resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from graft.examples.sources import tree
+from graft.runtime.room import Room
+
+tree.UNPACKING, tree.LARGE_BYTES = Room(2**24), 2**22
+
+def size(archive, path):
+    try:
+        return str(len(archive.read(path)))
+    except OSError as error:
+        return error.strerror[:40]
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10
+
+for path in sys.argv[1:]:
+    archive, before = tree.open_tree(Path(path)), peak()
+    with ThreadPoolExecutor(8) as pool:
+        (found,) = set(pool.map(lambda entry: size(archive, entry.path), archive.entries()))
+    print(peak() - before, archive.cheap_to_open, found)
+"""
+
+
+def test_what_is_unpacked_at_once_has_a_limit(tmp_path: Path) -> None:
+    """Bombs; headers that say less; and eight threads on members of 8 MB, of which two have room."""
+    for name, method in (("bombs", zipfile.ZIP_BZIP2), ("honest", zipfile.ZIP_DEFLATED)):
+        with zipfile.ZipFile(tmp_path / name, "w", method) as out:
+            for i in range(8):
+                out.writestr(f"a/{i}.png", bytes(2**23))
+    content = (tmp_path / "honest").read_bytes()
+    (tmp_path / "lies").write_bytes(content.replace(struct.pack("<I", 2**23), struct.pack("<I", 1000)))
+    command = [sys.executable, "-c", PEAK, *(tmp_path / name for name in ("lies", "bombs", "honest"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lies, bombs, honest = (line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert bombs[1] == "False packed by another method than deflate; p"
+    assert lies[1] == "True damaged in the archive: Bad CRC-32 for f"
+    assert honest[1] == f"False {2**23}"
+    assert int(bombs[0]) < 8
+    assert int(lies[0]) < 8
+    assert int(honest[0]) < 40
+
+
+def test_room_is_shared_by_threads() -> None:
+    """What does not fit waits; what would never fit has it alone."""
+    room, inside, most = Room(10), [0], [0]
+
+    def work(n_bytes: int) -> None:
+        with room.taken(n_bytes):
+            inside[0] += n_bytes
+            most[0] = max(most[0], inside[0])
+            time.sleep(0.001)
+            inside[0] -= n_bytes
+
+    for sizes, expected in (([4] * 30, 8), ([4, 25] * 10, 25)):
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, sizes))
+        assert (inside[0], most[0]) == (0, expected)
 
 
 def test_a_damaged_archive(tmp_path: Path, prepare: Prepare) -> None:
@@ -472,18 +573,55 @@ def test_members_that_cannot_be_read_lose_no_others(tmp_path: Path, prepare: Pre
     assert found.metrics["found"] == 13
 
 
-def test_a_damaged_copy_of_a_tar_is_made_anew(
-    tmp_path: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["cut short", "a byte of an image", "another archive", "a link", "a pipe"])
+def test_a_copy_of_a_tar_that_is_not_its_copy_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
+    """With the rights that the umask leaves; what a link leads to stays as it is."""
     monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("graft.runtime.cache.SETTLED_SECONDS", -1.0)
     write_drawings(tmp_path / "set", 3)
     path = archived(tmp_path / "set", tmp_path / "set.tar")
-    first = prepare(path)
+    before = os.umask(0o002)
+    try:
+        tree.open_tree(path)
+    finally:
+        os.umask(before)
     (copy,) = (tmp_path / "cache" / "archives").iterdir()
-    copy.write_bytes(copy.read_bytes()[:2000])
-    second = prepare(path)
-    assert "is damaged; made anew" in second.said
-    pd.testing.assert_frame_equal(first.catalogue, second.catalogue)
+    whole = copy.read_bytes()
+    assert copy.stat().st_mode & 0o777 == 0o664
+    assert tree.open_tree(path).read("circle/000.png") == (tmp_path / "set" / "circle" / "000.png").read_bytes()
+    assert capsys.readouterr().err.count("copying into") == 1
+    if kind == "cut short":
+        copy.write_bytes(whole[:2000])
+    elif kind == "a byte of an image":
+        copy.write_bytes(whole[:90] + bytes([whole[90] ^ 1]) + whole[91:])
+    elif kind == "another archive":
+        archived(tmp_path / "set" / "circle", tmp_path / "other.zip").replace(copy)
+    elif kind == "a link":
+        copy.rename(tmp_path / "moved.zip")
+        copy.symlink_to(tmp_path / "moved.zip")
+    else:
+        copy.unlink()
+        os.mkfifo(copy)
+    tree.open_tree(path)
+    assert f"note: {copy} is damaged, or no file of graft's; not used" in capsys.readouterr().err
+    assert not copy.is_symlink()
+    assert copy.read_bytes() == whole
+    tree.open_tree(path)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_cache_that_takes_no_copy_of_a_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "archives").symlink_to(tmp_path)
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    write_drawings(tmp_path / "set", 3)
+    with pytest.raises(DataError, match=r"cache/archives: must be a folder of graft's cache\. Got a link\. Remove it"):
+        scan(archived(tmp_path / "set", tmp_path / "set.tar"))
+    monkeypatch.setenv("GRAFT_CACHE_DIR", "/proc/none")
+    with pytest.raises(DataError, match=r"GRAFT_CACHE_DIR: must be a folder that can be written\. Got '/proc/none'"):
+        scan(tmp_path / "set.tar")
 
 
 def test_a_file_that_no_image_can_be_is_not_read(tmp_path: Path, prepare: Prepare) -> None:
@@ -508,7 +646,7 @@ def test_deep_directories_and_a_class_called_train(tmp_path: Path, prepare: Prep
 
 def test_what_was_found_instead_of_images(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "x.tiff").write_bytes(b"II*")
+    (tmp_path / "a" / "x.heic").write_bytes(b"II*")
     (tmp_path / "a" / "y.txt").write_bytes(b"")
     with pytest.raises(DataError, match=r"but: format not read \(1\), not the name of an image file \(1\)\."):
         scan(tmp_path)
@@ -581,20 +719,21 @@ def test_split_lists(listed: Path, prepare: Prepare) -> None:
         lines = [form.format(f"photos/{i:02d}.png", CLASSES[i % 3]) for i in range(start, stop)]
         (listed / f"{name}.txt").write_text("# path, label\n" + "\n".join(lines) + "\n\n")
     lists = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
-    found = prepare(listed, {"manifest.file": None, "manifest.lists": lists}, source="manifest")
+    changes = {"manifest.file": None, "manifest.lists": lists, "manifest.columns.path": 0, "manifest.columns.label": 1}
+    found = prepare(listed, changes, source="manifest")
     assert found.metrics["split"] == {"train": 12, "validation": 6, "test": 6, "unused": 0}
     assert found.metrics["found"] == 24
     # as some editors save it
     for text in ("\ufeffphotos/12.png, circle\n", "\ufeff\n# nothing\nphotos/12.png circle\n"):
         (listed / "val.txt").write_text(text)
-        items = scan(listed, {"manifest.file": None, "manifest.lists": lists}, "manifest")
+        items = scan(listed, changes, "manifest")
         assert [item.path for item in items if item.split == "validation"] == ["photos/12.png"]
     (listed / "val.txt").write_bytes(b"photos/caf\xe9.png, circle\n")
     with pytest.raises(DataError, match=r"val\.txt must be UTF-8 text\. Got: 'utf-8' codec can't decode"):
-        scan(listed, {"manifest.file": None, "manifest.lists": lists}, "manifest")
+        scan(listed, changes, "manifest")
     (listed / "val.txt").write_text("photos/12.png\n")
-    with pytest.raises(DataError, match=r"val\.txt, line 1: must be `path, label`. Got 'photos/12\.png'"):
-        scan(listed, {"manifest.file": None, "manifest.lists": lists}, "manifest")
+    with pytest.raises(DataError, match=r"columns\.label: must be below 1, the number of columns of val\.txt"):
+        scan(listed, changes, "manifest")
 
 
 def test_a_manifest_accounts_for_every_row_and_file(listed: Path, prepare: Prepare) -> None:
@@ -622,7 +761,7 @@ def test_a_manifest_accounts_for_every_row_and_file(listed: Path, prepare: Prepa
     ("changes", "message"),
     [
         ({"manifest.file": "none.csv"}, r"none\.csv must be a file below data\.path. Got: No such file"),
-        ({"manifest.file": "photos/00.png"}, r"must end in \.csv, \.tsv or \.parquet"),
+        ({"manifest.file": "photos/00.png"}, r"must end in \.csv, \.tsv, \.txt, \.json, \.jsonl, \.parquet"),
         ({"manifest.file": "bad.parquet"}, r"bad\.parquet must be a parquet table"),
         (
             {"manifest.columns": {"path": "image", "label": "article", "split": None, "group": None, "weight": None}},
@@ -631,15 +770,15 @@ def test_a_manifest_accounts_for_every_row_and_file(listed: Path, prepare: Prepa
         (
             {"manifest.columns": {"path": "image id", "label": "article", "split": "shopper", "group": None,
                                   "weight": None}},
-            r"images\.csv, row 2: shopper must be one of train, validation, val, valid, dev, eval, test. "
+            r"images\.csv, line 2: shopper must be one of train, validation, val, valid, dev, eval, test. "
             r"Got 's0' for '00' \(24 such rows\)",
         ),
         (
             {"manifest.columns": {"path": "image id", "label": "part", "split": None, "group": None,
                                   "weight": "article"}},
-            r"images\.csv, row 2: article must be a number of at least 0. Got 'circle'",
+            r"images\.csv, line 2: article must be a number of at least 0. Got 'circle'",
         ),
-        ({"manifest.suffix": ".jpg"}, r"None of its 24 paths is one; the first is 'photos/00\.jpg'. Look at data\."),
+        ({"manifest.suffix": ".jpg"}, r"None of its 24 rows does; the first is 'photos/00\.jpg': missing file\."),
     ],
 )  # fmt: skip
 def test_manifests_that_are_refused(listed: Path, changes: dict[str, Any], message: str) -> None:
@@ -653,13 +792,19 @@ def test_manifests_that_are_refused(listed: Path, changes: dict[str, Any], messa
     ("content", "message"),
     [
         (b"path,label\n\xff,a\n", r"images\.csv must be UTF-8 text\. Got: 'utf-8' codec can't decode"),
-        (b"path,label\na.png,x\nb.png,y,\n", r"images\.csv, line 3: must have 2 fields, as the header has\. Got 3: b"),
+        (
+            b"path,label\na.png,x\nb.png,y,\n",
+            r"images\.csv, line 3: must have 2 fields, as the first line has\. Got 3: b",
+        ),
         (b"path,label,label\na.png,x,y\n", r"columns\.label: must be in images\.csv once\. Got it 2 times"),
         (b'path,label\n"a.png,x\nb.png,y\n', r"images\.csv, line 3: must be a table\. Got: unexpected end of data"),
-        (b"path;label\na.png;x\n", r"columns\.path: must be one of path;label\. Got 'path'"),
+        (
+            b"file;label\na.png;x\n",
+            r"columns\.path: must be one of file, label\. Got 'path'.* give the columns' numbers",
+        ),
         (b"", r"data\.manifest\.columns\.path: must be one of "),
     ],
-    ids=["not UTF-8", "a field too many", "a column twice", "an open quote", "semicolons", "nothing"],
+    ids=["not UTF-8", "a field too many", "a column twice", "an open quote", "another name", "nothing"],
 )
 def test_tables_that_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "images.csv").write_bytes(content)
@@ -679,14 +824,14 @@ def test_numbers_in_parquet_stay_what_they_are(tmp_path: Path, prepare: Prepare)
     assert set(found.split["label"]) == {"0", "1", "2"}
     assert found.aside == {"8.png": ("no label", "nothing in the label column")}
     columns = {"path": "path", "label": "tags", "split": None, "group": None, "weight": None}
-    with pytest.raises(DataError, match="must name image files"):
+    with pytest.raises(DataError, match=r"'tags' of images\.parquet has lists: that is a multi-label data set"):
         scan(tmp_path, {**changes, "manifest.columns": columns}, "manifest")
 
 
 def test_labels_with_control_characters_do_not_reach_a_table(tmp_path: Path, prepare: Prepare) -> None:
     for i in range(9):
         (tmp_path / f"{i}.png").write_bytes(encoded(drawing(CLASSES[i % 3], i)))
-    (tmp_path / "strange.tiff").write_bytes(b"")
+    (tmp_path / "strange.heic").write_bytes(b"")
     lines = [f"{i}.png,{CLASSES[i % 3]}" for i in range(8)] + ['8.png,"a\rb"', "7.png,circle"]
     (tmp_path / "images.csv").write_text("path,label\n" + "\n".join(lines) + "\n", newline="")
     found = prepare(tmp_path, source="manifest")
@@ -728,6 +873,25 @@ def test_what_a_newcomer_points_at_gets_the_sentence_that_helps(tmp_path: Path, 
     (tmp_path / "nested" / "notes.txt").touch()
     with pytest.raises(DataError, match=r"If circle, cross, stripes below it are the classes, let data.path end"):
         prepare(tmp_path / "nested")
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+def test_an_archive_of_archives_is_told_from_one_of_images(tmp_path: Path, suffix: str, prepare: Prepare) -> None:
+    """Packed once too often, or a competition's download: its parts as archives beside a table."""
+    write_drawings(tmp_path / "set", 3)
+    (tmp_path / "outer").mkdir()
+    archived(tmp_path / "set", tmp_path / "outer" / "set.zip")
+    (tmp_path / "outer" / "sample.csv").write_text("id,label\n")
+    path = archived(tmp_path / "outer", tmp_path / f"twice{suffix}")
+    with pytest.raises(DataError) as caught:
+        scan(path)
+    assert str(caught.value) == (
+        f"data.path: {path} must be an archive of images. It holds archives instead: set.zip. Unpack it once, and name "
+        "what comes out (pack it again where it is several)."
+    )
+    write_drawings(tmp_path / "outer", 3)
+    both = archived(tmp_path / "outer", tmp_path / f"both{suffix}")
+    assert prepare(both).catalogue["state"].value_counts()["used"] == 9
 
 
 def test_whole_numbers_are_one_class_however_they_are_written(tmp_path: Path, prepare: Prepare) -> None:

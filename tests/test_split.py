@@ -288,6 +288,24 @@ def test_a_class_that_does_not_train_is_refused() -> None:
         made(used)
 
 
+def test_a_class_whose_training_images_are_copies_of_held_out_ones() -> None:
+    """It is not enough to say that it has none: they are there."""
+    used = official(4)
+    copies = np.arange(len(used))
+    crosses = np.flatnonzero(used["label"] == "cross")
+    tested = crosses[(used["official"].iloc[crosses] == "test").to_numpy()]
+    training = crosses[(used["official"].iloc[crosses] == "train").to_numpy()]
+    copies[training] = tested[0]
+    with pytest.raises(DataError) as caught:
+        split.make(used, copies, data_params().split, 0)
+    assert str(caught.value) == (
+        "data.path: every class must have training images. All of the official training part are copies, or of a "
+        f"group, of validation or test images, of cross ({len(training)}). duplicates.csv beside the catalogue lists "
+        "copies. Take them out of the held-out parts, add other training images, or let graft split: "
+        "data.split.method: fractions."
+    )
+
+
 # the file
 
 

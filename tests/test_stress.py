@@ -47,7 +47,7 @@ def test_kills_at_random_moments_cost_time_only(tmp_path: Path) -> None:
     assert (project.folder / "dvc.lock").read_bytes() == (undisturbed.folder / "dvc.lock").read_bytes()
     runs = project.runs()
     assert [run.data.tags.get("graft.complete") for run in runs].count("true") == 1
-    assert runs[0].info.status == "FINISHED"
+    assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 @pytest.mark.parametrize("seconds", [0.9, 1.3, 1.7, 2.1, 2.5])

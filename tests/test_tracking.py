@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
+import json
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import mlflow
 import pytest
@@ -286,6 +290,69 @@ def test_a_store_that_dies_does_not_stop_the_training(
             finished.append(epoch)
     assert finished == [1, 2, 3]
     assert capsys.readouterr().err.count("note: MLflow failed in epoch 1 (connection reset); training goes on") == 1
+
+
+class Ailing(http.server.BaseHTTPRequestHandler):
+    """As much of an MLflow server as a training stage needs, until `ails`: then it hangs, or answers 500."""
+
+    ails: ClassVar[str] = ""
+    ill_calls: ClassVar[list[str]] = []
+    well_again: ClassVar[threading.Event] = threading.Event()
+
+    RUN: ClassVar[dict[str, Any]] = {
+        "info": {"run_id": "1", "run_name": "a", "experiment_id": "1", "status": "RUNNING"}
+    }
+    ANSWERS: ClassVar[dict[str, Any]] = {
+        "get-by-name": {"experiment": {"experiment_id": "1", "name": "x", "lifecycle_stage": "active"}},
+        "create": {"run": RUN},
+    }
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        what = self.path.split("?")[0].rsplit("/", 1)[-1]
+        if self.ails:
+            self.ill_calls.append(what)
+        if self.ails == "hang":
+            self.well_again.wait()
+            return
+        content = json.dumps(self.ANSWERS.get(what, {})).encode()
+        self.send_response(500 if self.ails else 200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("ails", ["hang", "500"])
+def test_a_server_that_ails_in_training_costs_seconds(
+    inputs: layout.Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ails: str
+) -> None:
+    """One line, and at the end no more than two calls' patience, however many epochs there were."""
+    for name, value in (("TIMEOUT", "1"), ("MAX_RETRIES", "0")):
+        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", value)
+    monkeypatch.setattr(Ailing, "ails", "")
+    monkeypatch.setattr(Ailing, "ill_calls", [])
+    monkeypatch.setattr(Ailing, "well_again", threading.Event())
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ailing) as ailing:
+        threading.Thread(target=ailing.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{ailing.server_port}")
+        with run.live("train", DEFAULT, inputs) as on_epoch:
+            Ailing.ails = ails
+            began = time.monotonic()
+            for epoch in range(1, 51):
+                on_epoch(epoch, {"loss": 1.0})
+            assert time.monotonic() - began < 0.5, "training waits for no server"
+        assert time.monotonic() - began < 4
+        Ailing.well_again.set()
+        ailing.shutdown()
+    assert Ailing.ill_calls == ["get-history", "update"]
+    said = capsys.readouterr().err
+    assert said.count("note: ") == said.count("note: MLflow failed in epoch 1 (") == 1, said
 
 
 def test_the_pass_is_named_by_what_computes_something(inputs: layout.Paths) -> None:

@@ -25,6 +25,7 @@ DEFAULT: dict[str, Any] = {
     "batch_size": 8,
     "epochs": 4,
     "steps": None,
+    "steps_per_epoch": None,
     "label_smoothing": 0.0,
     "class_weights": "none",
     "monitor": "val_loss",
@@ -143,6 +144,24 @@ def test_a_total_number_of_steps(steps: int) -> None:
     history = train(values(epochs=None, steps=steps))
     assert history["steps"].iloc[-1] == steps
     assert len(history) == -(-steps // 5)
+
+
+def test_epochs_shorter_than_a_pass_are_judged_in_between() -> None:
+    """Of 40 examples by 8, a pass has 5 steps: the batches are those of whole passes, whatever an epoch is."""
+    asked: list[tuple[int, list[int]]] = []
+
+    def recording(rows: np.ndarray, epoch: int) -> np.ndarray:
+        asked.append((epoch, rows.tolist()))
+        return FEATURES[rows]
+
+    short, whole = head(), head()
+    history = train(values(epochs=None, steps=10, steps_per_epoch=2), short, fetch_train=recording)
+    assert history["steps"].tolist() == [2, 4, 6, 8, 10]
+    assert {epoch for epoch, _ in asked} == {0, 1}
+    passes = train(values(epochs=2), whole)
+    assert history["val_loss"].iloc[-1] == passes["val_loss"].iloc[-1]
+    assert history["best"].sum() == 1
+    assert len(train(values(epochs=3, steps_per_epoch=4))) == 3
 
 
 def test_every_example_once_an_epoch_in_a_new_order() -> None:

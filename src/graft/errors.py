@@ -15,8 +15,12 @@ A message says where (the YAML key or the file), what was expected, what came, a
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""How the system says that nothing more fits on a disk, in a quota, or in a file."""
 
 
 class GraftError(Exception):

@@ -26,13 +26,15 @@ def backbone(given: BackboneParams) -> BackboneParams:
     alpha, weights = given.alpha if row.alphas else None, given.weights
     if alpha == AUTO:
         alpha = row.bundled.alpha if row.bundled and weights in (AUTO, "bundled") else FULL_WIDTH
+    if weights == AUTO and not row.is_network:
+        weights = "none"
     if weights == AUTO:
         weights = "bundled" if row.bundled and row.bundled.alpha == alpha else "imagenet"
     return given.model_copy(update={"alpha": alpha, "weights": weights})
 
 
 def finetune(given: FinetuneParams, network: str) -> FinetuneParams:
-    """cut: the default one of the network, whether or not there is fine-tuning."""
+    """cut: the default one of the network, whether or not there is fine-tuning; null where there is no network."""
     if given.cut != AUTO or network not in BACKBONES:
         return given
     return given.model_copy(update={"cut": cuts.default(known_cuts.known(network))})

@@ -43,7 +43,8 @@ class Loaded:
 def build(name: str, alpha: float | None, input_size: int, weights: str, random_seed: int) -> Loaded:
     """Build `name` at (input_size, input_size, 3) and load its weights.
 
-    weights: bundled, imagenet, random (drawn from `random_seed`), or the path of a weights file.
+    weights: bundled, imagenet, random (drawn from `random_seed`), none (of a row without a network), or the path of a
+        weights file.
     Raises BackboneError where they cannot be had, with what to do about it.
     """
     import keras
@@ -59,7 +60,7 @@ def build(name: str, alpha: float | None, input_size: int, weights: str, random_
                 f"{row.bundled.path}: must have sha256 {row.bundled.sha256}. It was changed; reinstall graft."
             )
         _load_file(model, row.bundled.path)
-    elif weights not in ("imagenet", "random"):
+    elif weights not in ("imagenet", "random", "none"):
         _refuse_official_by_hand(row, Path(weights))
         _load_file(model, Path(weights))
     return Loaded(row, model, digest(model))
@@ -73,6 +74,8 @@ def of(backbone: BackboneParams) -> Loaded:
 def _build(row: Backbone, alpha: float | None, input_size: int, weights: str | None) -> keras.Model:
     import keras
 
+    if not row.is_network:
+        return _without_layers(row, input_size)
     builder = getattr(keras.applications, row.name)
     arguments: dict[str, Any] = {"include_top": False, "weights": weights, "input_shape": (input_size, input_size, 3)}
     if row.alphas:
@@ -92,6 +95,15 @@ def _build(row: Backbone, alpha: float | None, input_size: int, weights: str | N
             f"and could not be downloaded ({str(error).split(' -- ')[-1]}). Download it where there is a network "
             f"and put it there (KERAS_HOME moves the folder), or set backbone.weights to bundled, random or a file."
         ) from None
+
+
+def _without_layers(row: Backbone, input_size: int) -> keras.Model:
+    """(n, side, side, 3) -> the same, or the mean of its colours, (n, side, side, 1)."""
+    import keras
+
+    inputs = keras.Input((input_size, input_size, 3))
+    outputs = inputs if row.feature_dim == 3 else keras.ops.mean(inputs, axis=-1, keepdims=True)
+    return keras.Model(inputs, keras.layers.Identity(name="as_they_are")(outputs), name=f"{row.name.lower()}_alone")
 
 
 def _load_file(model: keras.Model, path: Path) -> None:
@@ -148,6 +160,8 @@ def preprocess(row: Backbone, x: Any) -> Any:
     layers = keras.layers
     if row.preprocessing == "built-in":
         return x
+    if row.preprocessing == "unit":
+        return layers.Rescaling(1 / 255, name="preprocess")(x)
     if row.preprocessing == "tf":
         return layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocess")(x)
     if row.preprocessing == "torch":

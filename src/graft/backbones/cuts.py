@@ -38,19 +38,27 @@ class CutPoints:
     multiply_adds: int
 
 
+INPUT = "input"
+"""As a cut: the first cut point, from which the whole network is trained, on pixels."""
+
+
 def resolve(cut_points: CutPoints, cut: str | int | float | None) -> str:
     """The name of the layer to train from.
 
-    cut: a layer's name; or a number of layers n >= 1, or a fraction of them in (0, 1), counted from
+    cut: a layer's name, or INPUT; or a number of layers n >= 1, or a fraction of them in (0, 1), counted from
         the output. A count falls on the cut point that leaves the fewest layers, but not fewer than
         asked, to train.
 
     Raises ValueError with a sentence that says what is allowed.
     """
     points = cut_points.points
+    if cut == INPUT and points:
+        return next(iter(points))
     if isinstance(cut, str):
         if cut not in points:
-            raise ValueError(f"a layer name {unknown(cut, points)} `graft backbones show NAME` lists them all.")
+            raise ValueError(
+                f"a layer name {unknown(cut, [INPUT, *points])} `graft backbones show NAME` lists them all."
+            )
         return cut
     most = max(point.layers for point in points.values())
     if cut is None or isinstance(cut, bool) or cut <= 0 or (isinstance(cut, float) and cut >= 1):
@@ -68,10 +76,13 @@ DEFAULT_BELOW = 0.70
 """Share of the compute that the default cut leaves below it: fine-tuning costs a third of the whole network."""
 
 
-def default(cut_points: CutPoints) -> str:
-    """What `finetune.cut: auto` means: the first cut with DEFAULT_BELOW of the compute below it, else the last one."""
+def default(cut_points: CutPoints) -> str | None:
+    """What `finetune.cut: auto` means: the first cut with DEFAULT_BELOW of the compute below it, else the last one.
+
+    None where there is no cut, since there is no network.
+    """
     below = [name for name, point in cut_points.points.items() if point.below >= DEFAULT_BELOW]
-    return below[0] if below else list(cut_points.points)[-1]
+    return next(iter([*below, *reversed(cut_points.points)]), None)
 
 
 def named(cut_points: CutPoints, cut: str | int | float | None) -> str:
@@ -119,6 +130,11 @@ def boundary(backbone: keras.Model, cut: str) -> Any:
     return _crossing(backbone.operations, backbone.outputs[0])[cut]
 
 
+def is_input(backbone: keras.Model, cut: str) -> bool:
+    """Whether what crosses at a cut is the network's own input, preprocessed pixels."""
+    return boundary(backbone, cut) is backbone.inputs[0]
+
+
 def apart(backbone: keras.Model, cut: str) -> bool:
     """Whether taking the tensor at `cut` out of the network changes late decimals of what comes after it.
 
@@ -135,10 +151,12 @@ def derive(backbone: keras.Model) -> CutPoints:
     """
     layers = backbone.operations
     crossing = _crossing(layers, backbone.outputs[0])
-    last_weighted = max(i for i, layer in enumerate(layers) if _trains(layer))
+    last_weighted = max((i for i, layer in enumerate(layers) if _trains(layer)), default=-1)
     costs = [multiply_adds(layer) for layer in layers]
     points = {
-        layer.name: Cut(len(layers) - i, tuple(crossing[layer.name].shape[1:]), round(sum(costs[:i]) / sum(costs), 4))
+        layer.name: Cut(
+            len(layers) - i, tuple(crossing[layer.name].shape[1:]), round(sum(costs[:i]) / max(sum(costs), 1), 4)
+        )
         for i, layer in enumerate(layers[: last_weighted + 1])
         if layer.name in crossing
     }

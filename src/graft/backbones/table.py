@@ -12,11 +12,11 @@ from typing import Literal
 
 from graft.errors import BackboneError, unknown
 
-Preprocessing = Literal["tf", "torch", "caffe", "built-in"]
+Preprocessing = Literal["tf", "torch", "caffe", "built-in", "unit"]
 """How pixels in [0, 255] enter the network (`keras.applications.imagenet_utils.preprocess_input`).
 
 tf: x / 127.5 - 1. torch: x / 255, then ImageNet mean and standard deviation per channel.
-caffe: RGB to BGR, ImageNet mean subtracted. built-in: the network does it itself.
+caffe: RGB to BGR, ImageNet mean subtracted. built-in: the network does it itself. unit: x / 255.
 """
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
@@ -43,11 +43,12 @@ class Bundled:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A row: the class in `keras.applications` and what a user or a stage must know about it.
+    """A row: the class in `keras.applications`, or none, and what a user or a stage must know about it.
 
     feature_dim: channels of the last feature map at alpha 1.
     min_input_size, default_input_size: side in pixels; the default is what ImageNet weights saw.
-    weights_glob: the names under which Keras keeps the ImageNet weights without top in its cache.
+    weights_glob: the names under which Keras keeps the ImageNet weights without top in its cache; "" for a row without
+        a network, whose features are the pixels themselves.
     alphas: width multipliers with ImageNet weights; empty where the network has no such choice.
     scale_depends_on_weights: Keras adds a rescaling layer only for `weights="imagenet"`
         (EfficientNet), so an official file must not be loaded by hand.
@@ -62,6 +63,11 @@ class Backbone:
     alphas: tuple[float, ...] = ()
     bundled: Bundled | None = None
     scale_depends_on_weights: bool = False
+
+    @property
+    def is_network(self) -> bool:
+        """Whether there is anything to pretrain or to fine-tune."""
+        return bool(self.weights_glob)
 
 
 MOBILENET_ALPHAS = (0.25, 0.5, 0.75, 1.0)
@@ -139,6 +145,8 @@ BACKBONES: dict[str, Backbone] = dict([
     _row("ConvNeXtBase",      "built-in", 1024, 32, 224, "convnext_base_notop.h5"),
     _row("ConvNeXtLarge",     "built-in", 1536, 32, 224, "convnext_large_notop.h5"),
     _row("ConvNeXtXLarge",    "built-in", 2048, 32, 224, "convnext_xlarge_notop.h5"),
+    _row("Pixels",            "unit",        3, 8, 28, ""),  # no network: a head that is trained from scratch
+    _row("GreyPixels",        "unit",        1, 8, 28, ""),  # the mean of the three colours
 ])
 # fmt: on
 
@@ -152,4 +160,4 @@ def get(name: str) -> Backbone:
 
 def has_batch_norm(name: str) -> bool:
     """Whether a network of the table normalises by statistics that it learnt: all but VGG and ConvNeXt do."""
-    return not name.startswith(("VGG", "ConvNeXt"))
+    return BACKBONES[name].is_network and not name.startswith(("VGG", "ConvNeXt"))

@@ -13,7 +13,6 @@ data params backbones cache  groups of commands, each with the tables that it pr
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
 import sys
 from typing import NoReturn
@@ -21,10 +20,7 @@ from typing import NoReturn
 import typer
 
 from graft.cli import backbones, cache, compare, data, init, params, runs, stages
-from graft.errors import GraftError
-
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""How the system says that nothing more fits on a disk, in a quota, or in a file."""
+from graft.errors import FULL, GraftError
 
 COLLECT_AT = (100_000, 50, 100)
 """Thresholds of Python's garbage collector, for libraries that make a million objects as they are imported.

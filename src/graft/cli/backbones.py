@@ -70,6 +70,8 @@ def _same_bytes(row: Backbone) -> str:
 
 def weights_here(row: Backbone) -> str:
     """Which pretrained weights can be loaded on this machine without a network; random ones always can."""
+    if not row.is_network:
+        return "needs none"
     bundled = [f"bundled ({row.bundled.alpha:g})"] if row.bundled else []
     cached = len(list(keras_models().glob(row.weights_glob)))
     imagenet = [f"imagenet ({cached})" if row.alphas else "imagenet"] if cached else []
@@ -91,7 +93,7 @@ def table() -> None:
             str(row.feature_dim),
             str(row.default_input_size),
             "-" if rate is None else f"{rate:,.3g}",
-            f"{_stored_bytes(network.points[cuts.default(network)]) / 1e3:.0f}",
+            "-" if (cut := cuts.default(network)) is None else f"{_stored_bytes(network.points[cut]) / 1e3:.0f}",
             weights_here(row),
         )
     console = Console(width=max(WIDTH, Console().width))

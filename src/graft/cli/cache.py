@@ -26,19 +26,8 @@ def info() -> None:
         table.add_column(name, justify="right" if name == "MB" else "left")
     held = features.held()
     for one in held:
-        what, size = one.what, one.what["input"]
-        alpha = f" {what['alpha']:g}" if what["alpha"] is not None else ""
-        table.add_row(
-            f"{what['backbone']['name']}{alpha}",
-            what["weights_sha256"][:12],
-            f"{size['side']} {size['resize']} {size['interpolation']}",
-            f"{what['engine']} {what['precision']}",
-            f"activations at {what['output']['cut']}" if "cut" in what["output"] else "features",
-            f"{'x'.join(map(str, what['shape']))} {what['dtype']}",
-            "views" if size["augment"] else "plain",
-            f"{one.n_bytes / 1e6:.0f}",
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used)),
-        )
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used))
+        table.add_row(*_described(one), f"{one.n_bytes / 1e6:.0f}", used)
     console = Console(width=max(WIDTH, Console().width))
     console.print(table)
     total = sum(one.n_bytes for one in held) / 1e9
@@ -52,10 +41,29 @@ def info() -> None:
     console.print(f"{unpacked:.2f} GB of unpacked archives in {place() / ARCHIVES}", soft_wrap=True, highlight=False)
 
 
+def _described(one: features.Held) -> list[str]:
+    """The columns that say of what; of another version of graft, which shares the cache, what there is to say."""
+    what = one.what
+    try:
+        size = what["input"]
+        alpha = f" {what['alpha']:g}" if what["alpha"] is not None else ""
+        return [
+            f"{one.backbone}{alpha}",
+            what["weights_sha256"][:12],
+            f"{size['side']} {size['resize']} {size['interpolation']}",
+            f"{what['engine']} {what['precision']}",
+            f"activations at {what['output']['cut']}" if "cut" in what["output"] else "features",
+            f"{'x'.join(map(str, what['shape']))} {what['dtype']}",
+            "views" if size["augment"] else "plain",
+        ]
+    except (KeyError, TypeError, ValueError):
+        return [one.backbone, *"?" * 6]
+
+
 def _archives() -> list[tuple[Path, int]]:
     """Each unpacked archive and its bytes, the one used last first."""
     try:
-        found = [(file, file.stat()) for file in (place() / ARCHIVES).glob("*.zip")]
+        found = [(file, file.lstat()) for file in (place() / ARCHIVES).glob("*.zip")]
     except OSError:
         return []
     return [(file, status.st_size) for file, status in sorted(found, key=lambda one: -one[1].st_atime)]
@@ -67,13 +75,16 @@ def prune(
 ) -> None:
     """Remove the features that were not used for longest, then unpacked archives, until the rest fits."""
     for one in features.prune(max_gb * 1e9):
-        typer.echo(f"removed {one.n_bytes / 1e6:.0f} MB of {one.what['backbone']['name']} ({one.folder.name})")
+        typer.echo(f"removed {one.n_bytes / 1e6:.0f} MB of {one.backbone} ({one.folder.name})")
     left = sum(one.n_bytes for one in features.held()) / 1e9
     for file, size in reversed(archives := _archives()):
         if left * 1e9 + sum(size for _, size in archives) > max_gb * 1e9:
             archives.remove((file, size))
-            file.unlink(missing_ok=True)
-            typer.echo(f"removed {size / 1e6:.0f} MB of an unpacked archive ({file.name})")
+            try:
+                file.unlink(missing_ok=True)
+                typer.echo(f"removed {size / 1e6:.0f} MB of an unpacked archive ({file.name})")
+            except OSError as error:
+                typer.echo(f"left an unpacked archive ({file.name}): {error.strerror}")
     typer.echo(f"{left:.2f} GB of features are left in {place() / features.KIND}")
 
 

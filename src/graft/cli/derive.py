@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from graft.backbones import build, cuts, known_cuts, portable
+from graft.backbones.automatic import FULL_WIDTH
 from graft.backbones.table import BACKBONES
 from graft.runtime import numerics
 from graft.runtime.tensorflow import start_tensorflow
@@ -44,10 +45,8 @@ def derive_cuts() -> None:
     table = {}
     for name, row in tqdm(BACKBONES.items(), "building"):
         keras.backend.clear_session()
-        model = getattr(keras.applications, name)(
-            include_top=False, weights=None, input_shape=(row.default_input_size, row.default_input_size, 3)
-        )
-        points = cuts.derive(model)
+        alpha = FULL_WIDTH if row.alphas else None
+        points = cuts.derive(build.build(name, alpha, row.default_input_size, "random", 0).model)
         table[name] = {
             "layers": points.layers,
             "parameters": points.parameters,
@@ -112,8 +111,10 @@ def print_hashes(name: str, alpha: float | None, side: int, capped: bool) -> Non
         return
     points = list(cuts.derive(loaded.model).points)
     images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3)).astype(np.uint8)
-    for place in np.linspace(0, len(points) - 1, CUTS + 2)[1:-1]:
-        network = build.feature_model(loaded, "avg", points[round(place)], (build.FEATURES, build.ACTIVATIONS))
+    places = [points[round(place)] for place in np.linspace(0, len(points) - 1, CUTS + 2)[1:-1]] if points else [None]
+    for cut in places:
+        wanted = (build.FEATURES, build.ACTIVATIONS) if cut else (build.FEATURES,)
+        network = build.feature_model(loaded, "avg", cut, wanted)
         forward = ENGINES["openvino"](network, {"pixels": ((side, side, 3), "uint8")}, "float32", capped)
         for output in forward.run({"pixels": images}):
             print_line(hashlib.sha256(output.tobytes()).hexdigest())

@@ -44,7 +44,11 @@ def across(sections: dict[str, Any]) -> list[str]:
     if extract is not None and train is not None:
         faults += _check_head(extract, train)
     if finetune is not None and finetune.cut is None and finetune.enabled:
-        faults.append("finetune.cut: must name where fine-tuning starts, or finetune.enabled be false. Got null.")
+        none = backbone is not None and backbone.name in BACKBONES and not BACKBONES[backbone.name].is_network
+        why = f", since {backbone.name} has no layers" if backbone and none else ""
+        faults.append(f"finetune.cut: must name where fine-tuning starts, or finetune.enabled be false{why}. Got null.")
+    if train is not None and finetune is not None and not train.enabled and not finetune.enabled:
+        faults.append("train.enabled: must be true where finetune.enabled is false, or nothing is trained. Got false.")
     if backbone is not None and backbone.name in BACKBONES and finetune is not None and finetune.cut is not None:
         try:
             cuts.resolve(known_cuts.known(backbone.name), finetune.cut)
@@ -78,6 +82,11 @@ def _check_backbone(p: BackboneParams) -> list[str]:
         )
     if row.alphas and p.alpha is None:
         faults.append(f"backbone.alpha: must be auto, or a number, for {p.name} (1.0 is the full width). Got null.")
+    if not row.is_network and p.weights != "none":
+        return [
+            *faults,
+            f"backbone.weights: must be auto or none for {p.name}, which has no network. Got {p.weights!r}.",
+        ]
     known = ["auto", "bundled", "imagenet", "random"]
     if p.weights == "bundled":
         if row.bundled is None:
@@ -96,7 +105,7 @@ def _check_backbone(p: BackboneParams) -> list[str]:
             faults.append(
                 f"backbone.alpha: must be one of {allowed} for ImageNet weights of {p.name}. Got {p.width:g}."
             )
-    elif p.weights != "random":
+    elif p.weights != ("random" if row.is_network else "none"):
         return [*faults, *_check_weights_file(p, known)]
     if p.weights_sha256 is not None:
         faults.append(f"backbone.weights_sha256: must be null for weights: {p.weights}. Got {p.weights_sha256!r}.")

@@ -18,10 +18,12 @@ def of(params: Params, given: Mapping[str, Any]) -> list[str]:
     alpha = given["backbone"]["alpha"]
     if alpha not in (None, AUTO) and params.backbone.alpha is None:
         told.append(f"backbone.alpha: {alpha:g} is ignored, since {params.backbone.name} has no width multiplier.")
-    if params.backbone.weights == "random" and has_batch_norm(params.backbone.name):
+    learns = params.finetune.enabled and params.finetune.batch_norm == "learning"
+    if params.backbone.weights == "random" and has_batch_norm(params.backbone.name) and not learns:
         told.append(
             f"backbone.weights: random, and the BatchNorm of {params.backbone.name} stays frozen as it was "
             "initialised: its features hardly tell one image from another. Set backbone.weights to imagenet, bundled "
-            "or a file to learn anything."
+            "or a file; or, to train it from scratch, train.enabled: false, finetune.cut: input and "
+            "finetune.batch_norm: learning."
         )
     return told

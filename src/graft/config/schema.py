@@ -7,7 +7,7 @@ import posixpath
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 SourceName = Literal["digits", "folder", "manifest", "mnist", "fashion_mnist", "cifar10", "cifar100"]
@@ -21,6 +21,7 @@ OptimizerName = Literal["sgd", "rmsprop", "adam", "adamw", "nadam", "lion"]
 ScheduleName = Literal["constant", "cosine", "linear", "exponential"]
 Numerics = Literal["portable", "native"]
 Monitor = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
+Conflict = Literal["keep", "quarantine", "fail"]
 FillMode = Literal["nearest", "reflect", "constant"]
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -32,7 +33,7 @@ Count = Annotated[int, Field(ge=1)]
 OTHERS_TAGS = ("graft.", "mlflow.", "dvc.")
 """How the tags begin that graft, MLflow and DVC set themselves."""
 
-OWN_FAULTS = ("sum", "fold", "columns", "files", "classes", "tags")
+OWN_FAULTS = ("sum", "fold", "columns", "files", "classes", "names", "tags")
 """Kinds of fault whose sentence is written here, not by pydantic."""
 
 NAMED_BY_USERS = ("data.classes", "tracking.tags")
@@ -60,6 +61,34 @@ class Fractions(Section):
 
 class FolderParams(Section):
     class_depth: Count | None
+    label: str | None
+
+    @property
+    def names(self) -> re.Pattern[str] | None:
+        """What `label` matches whole: a group `label`, in any text but / where it has wildcards. Raises re.error."""
+        if self.label is None:
+            return None
+        if "(?P<label>" in self.label:
+            return re.compile(self.label)
+        wild = {"{label}": "(?P<label>[^/]+)", "*": "[^/]*", "?": "[^/]"}
+        parts = re.split(r"(\{label\}|\*|\?)", self.label)
+        return re.compile("".join(wild.get(part, re.escape(part)) for part in parts), re.IGNORECASE)
+
+    @model_validator(mode="after")
+    def _label(self) -> FolderParams:
+        try:
+            one = self.names is None or list(self.names.groupindex) == ["label"]
+            fault = "" if one else " It has no label, or other names."
+        except re.error as error:
+            fault = f" It is not a pattern: {error}."
+        if fault:
+            raise PydanticCustomError(
+                "names",
+                "label must have {label} once among other text, or be a regular expression with the group "
+                "(?P<label>...). Got {got}.{fault}",
+                {"got": repr(self.label), "fault": fault},
+            )
+        return self
 
 
 class ListsParams(Section):
@@ -73,25 +102,64 @@ class ListsParams(Section):
         return {name: file for name, file in self.model_dump().items() if file is not None}
 
 
+Column = str | int
+"""A column by its name, or by its number from 0."""
+
+
 class ColumnsParams(Section):
-    path: str
-    label: str
-    split: str | None
-    group: str | None
-    weight: str | None
+    """path: of several columns, the parts of the path. label: of several columns, one for each class."""
+
+    path: Column | list[Column]
+    label: Column | list[Column]
+    split: Column | None
+    group: Column | None
+    weight: Column | None
+
+    @property
+    def named(self) -> bool:
+        """Whether a column has a name, so that a text's first line is the header."""
+        given = [self.split, self.group, self.weight]
+        for several in (self.path, self.label):
+            given += several if isinstance(several, list) else [several]
+        return any(isinstance(column, str) for column in given)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _column(cls, value: object, info: ValidationInfo) -> object:
+        several = info.field_name in ("path", "label")
+        if _is_column(value) or (value is None and not several):
+            return value
+        if several and isinstance(value, list) and len(value) > 1 and all(map(_is_column, value)):
+            return value
+        other = "a list of at least two columns" if several else "null"
+        raise PydanticCustomError(
+            "columns",
+            "must be the name of a column, its number from 0, or {other}. Got {value}.",
+            {"other": other, "value": "null" if value is None else repr(value)},
+        )
 
     @model_validator(mode="after")
     def _differ(self) -> ColumnsParams:
-        names = [name for name in self.model_dump().values() if name is not None]
+        """A part of a path may be the label too."""
+        single = [self.split, self.group, self.weight, *([] if isinstance(self.path, list) else [self.path])]
+        single += self.label if isinstance(self.label, list) else [self.label]
+        names = [str(name) for name in single if name is not None]
         if len(set(names)) < len(names):
-            raise PydanticCustomError("columns", "must be different columns. Got {names}.", {"names": ", ".join(names)})
+            raise PydanticCustomError(
+                "columns", "must be different columns. Got {names}.", {"names": ", ".join(sorted(names))}
+            )
         return self
+
+
+def _is_column(value: object) -> bool:
+    return isinstance(value, str) or (type(value) is int and value >= 0)
 
 
 class ManifestParams(Section):
     file: str | None
     lists: ListsParams
     columns: ColumnsParams
+    classes: str | None
     root: str
     suffix: str
 
@@ -136,10 +204,15 @@ class SplitParams(Section):
         return self
 
 
+class ConflictingLabels(Section):
+    identical: Conflict
+    near: Conflict
+
+
 class DuplicatesParams(Section):
     near_distance: Annotated[int, Field(ge=0, le=15)]
     across_splits: Literal["keep_together", "fail"]
-    conflicting_labels: Literal["keep", "quarantine", "fail"]
+    conflicting_labels: ConflictingLabels
 
 
 class DataParams(Section):
@@ -237,6 +310,7 @@ class MlpHead(Section):
 class ConvHead(Section):
     filters: Count
     kernel_size: Count
+    padding: Literal["same", "valid"]
     pool_size: Count
     hidden_units: Count
     dropout: Fraction
@@ -261,6 +335,7 @@ class Optimization(Section):
     batch_size: Count
     epochs: Count | None
     steps: Count | None
+    steps_per_epoch: Count | None
     label_smoothing: Fraction
     class_weights: Literal["none", "balanced"]
     monitor: Monitor
@@ -269,6 +344,7 @@ class Optimization(Section):
 
 
 class TrainParams(Optimization):
+    enabled: bool
     head: HeadName
     heads: Heads
 
@@ -276,6 +352,7 @@ class TrainParams(Optimization):
 class FinetuneParams(Optimization):
     enabled: bool
     cut: str | int | float | None
+    batch_norm: Literal["frozen", "learning"]
 
 
 class EvaluateParams(Section):

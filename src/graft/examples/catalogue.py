@@ -76,10 +76,16 @@ def require_trainable(catalogue: Catalogue) -> None:
     """Raises DataError unless at least two classes have images."""
     if len(catalogue.classes) < 2:
         below = sorted({path.split("/")[1] for path in catalogue.used["path"] if path.count("/") > 1})
-        nested = f" If {listing(below, 4)} below it are the classes, let data.path end in it." if below else ""
+        nested = (
+            f" If {listing(below, 4)} below it are the classes, let data.path end in it (unpack an archive for that)."
+            if below
+            else ""
+        )
+        unused = catalogue.table.loc[catalogue.table["state"] != USED, "reason"].value_counts().sort_index()
+        reasons = listing((f"{reason} ({n})" for reason, n in unused.items()), 6)
         raise DataError(
             "data.path: must hold readable images of at least two classes. "
             f"Got {len(catalogue.used)} images of {catalogue.classes or 'no class'}; "
-            f"{len(catalogue.table) - len(catalogue.used)} files are not used. "
-            f"quarantine.csv beside the catalogue says why.{nested}"
+            f"{unused.sum()} files are not used{': ' if len(unused) else ''}{reasons}. "
+            f"quarantine.csv beside the catalogue says more.{nested}"
         )

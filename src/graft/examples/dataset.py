@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from graft.examples import catalogue, split
-from graft.features import store
 from graft.training import shards
 from graft.training.fit import Examples, OnEpoch, fit
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from graft.config.schema import Optimization
     from graft.examples.sources.base import SplitName
+    from graft.features.store import Views
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def read(catalogue_path: Path, split_path: Path) -> Dataset:
 
 
 def fit_to(
-    array: np.ndarray,
+    views: Views,
     data: Dataset,
     model: keras.Model,
     p: Optimization,
@@ -62,7 +62,7 @@ def fit_to(
 ) -> pd.DataFrame:
     """As `fit`: on one view of each example in an epoch, judged on the examples as they are.
 
-    array: (n, 1 + views, ...), features or activations, a row for each of `data.used`.
+    views: features, activations or pixels, a row for each of `data.used`.
     """
     return fit(
         model,
@@ -70,14 +70,14 @@ def fit_to(
         seed,
         len(data.classes),
         data.of("train"),
-        lambda rows, epoch: store.drawn(array, rows, seed, epoch),
+        lambda rows, epoch: views.drawn(rows, seed, epoch),
         data.of("validation"),
-        lambda rows, epoch: store.plain(array, rows),
+        lambda rows, epoch: views.plain(rows),
         on_epoch,
         start_counts,
     )
 
 
-def predicted(model: keras.Model, array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(len(rows), n_classes) probabilities of examples as they are, from features or activations."""
-    return shards.predict_rows(model, rows, lambda chosen: store.plain(array, chosen))
+def predicted(model: keras.Model, views: Views, rows: np.ndarray) -> np.ndarray:
+    """(len(rows), n_classes) probabilities of examples as they are, from features, activations or pixels."""
+    return shards.predict_rows(model, rows, views.plain)

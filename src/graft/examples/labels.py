@@ -85,6 +85,33 @@ def _require_distinct(names: set[str]) -> None:
             )
 
 
+def look_alike(names: Sequence[str]) -> list[str]:
+    """A note where names differ only in blanks, in characters that show nothing, or in a wide or other form of them."""
+    by_look: dict[str, list[str]] = {}
+    for name in names:
+        seen = "".join(one for one in unicodedata.normalize("NFKC", name) if unicodedata.category(one) != "Cf")
+        by_look.setdefault(" ".join(seen.split()).casefold(), []).append(name)
+    return [
+        f"classes that look alike: {' and '.join(map(_spelled_out, same))}. If they are one, rename one, or merge them "
+        "with data.classes"
+        for same in by_look.values()
+        if len(same) > 1
+    ]
+
+
+def _spelled_out(name: str) -> str:
+    """In quotes, with escapes for what does not look like itself: as YAML takes it in data.classes."""
+    return '"' + "".join(_escaped(one) if _deceives(one) else one for one in name) + '"'
+
+
+def _deceives(character: str) -> bool:
+    return unicodedata.normalize("NFKC", character) != character or unicodedata.category(character) == "Cf"
+
+
+def _escaped(character: str) -> str:
+    return f"\\u{ord(character):04x}" if ord(character) < 2**16 else f"\\U{ord(character):08x}"
+
+
 def too_small(used: pd.DataFrame, least: int) -> pd.Series:
     """Whether an image's class has fewer than `least` images."""
     return used["label"].map(used["label"].value_counts()) < least

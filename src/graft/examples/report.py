@@ -34,7 +34,10 @@ MOST_GROUPS = 60
 MOST_ASIDE = 500
 BINS = 12
 
-SHOWN_ASIDE = ("conflicting labels", "too small", "animation", "wrong extension", "no label")
+SHOWN_ASIDE = (
+    "conflicting labels", "too small", "animation", "several pages", "dark 16-bit values", "junk between headers",
+    "wrong extension", "no label",
+)  # fmt: skip
 """Reasons for which the image itself can be shown. The others cannot, or should not, be decoded."""
 
 FINDINGS = ("conflicting labels", "across splits", "within a split")

@@ -250,6 +250,7 @@ def _official(
     sides = official.where(~unplaced & ~back, UNUSED).astype(object)
     if back.any():
         named = ", ".join(f"{n} of {name}" for name, n in official[back].value_counts().items())
+        _require_own_training_images(used["label"], official, sides)
         notes.append(
             f"{int(back.sum())} images are copies, or of a group, of images on a side of the official split that is "
             f"further from training: unused ({named}): {listing(used['path'][back], 5)}"
@@ -265,6 +266,20 @@ def _official(
         cut = _cut(_ranked(used[pool], unit[pool], seed), {name: fractions[name] for name in ("train", *missing)})
         sides[pool] = [cut[number] for number in unit[pool]]
     return sides
+
+
+def _require_own_training_images(labels: pd.Series, official: pd.Series, sides: pd.Series) -> None:
+    """Raises DataError where all training images of a class are copies of held-out ones."""
+    given, kept = labels[official == "train"], set(labels[sides == "train"])
+    none_left = given[~given.isin(kept)].value_counts().sort_index()
+    if len(none_left):
+        raise DataError(
+            "data.path: every class must have training images. All of the official training part are copies, or of a "
+            "group, of validation or test images, of "
+            + listing(f"{label} ({n})" for label, n in none_left.items())
+            + ". duplicates.csv beside the catalogue lists copies. Take them out of the held-out parts, add other "
+            "training images, or let graft split: data.split.method: fractions."
+        )
 
 
 def _far_from(used: pd.DataFrame, sides: pd.Series, fractions: dict[str, float]) -> list[str]:

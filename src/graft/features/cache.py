@@ -1,8 +1,7 @@
 """Features by the content of examples: an example goes through a network once, whatever set it is in.
 
 Per fingerprint, which is everything else that a value depends on, there is a database in graft's cache, keyed by the
-sha256 of the example's bytes and the number of the view. Each value carries a checksum. Deleting any of it costs time,
-never correctness.
+sha256 of the example's bytes and the number of the view. Deleting any of it costs time, never correctness.
 """
 
 from __future__ import annotations
@@ -12,23 +11,23 @@ import json
 import math
 import os
 import shutil
-import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from graft.errors import DataError
 from graft.inputs.batches import Key
-from graft.runtime.cache import Database, folder_for, place
+from graft.runtime.cache import folder_for, new_file, place, regular, say_once
+from graft.runtime.database import Database
 from graft.runtime.progress import say
 
 KIND = "features"
 WHAT = "what.json"
 LIMIT_VARIABLE = "GRAFT_CACHE_GB"
 LIMIT_GB = 50.0
-CHECKSUM_BYTES = 4
 VIEW_BYTES = 4
 RELEASE_BYTES = 2**27
 
@@ -50,28 +49,23 @@ class FeatureCache:
 
     def __init__(self, what: dict[str, Any], part: Part) -> None:
         text = json.dumps(what, sort_keys=True)
-        self.name = hashlib.sha256(text.encode()).hexdigest()[:24]
+        self.name = _name(text)
         self._part = part
         self._touched = 0
         self._database = Database.opened(f"{KIND}/{self.name}")
         if self._database.usable:
-            # Written at each use, so that its time tells which fingerprint has not been used for longest.
-            (folder_for(f"{KIND}/{self.name}") / WHAT).write_text(text + "\n")
+            _note_use(f"{KIND}/{self.name}", text)
 
     def get(self, keys: Sequence[Key]) -> list[np.ndarray | None]:
         """The array of each example, None where it is not known or damaged."""
-        found = [self._checked(value) for value in self._database.get([_key(key) for key in keys])]
+        found = [self._array(value) for value in self._database.get([_key(key) for key in keys])]
         self._touch(len(keys))
         return found
 
     def put(self, values: Sequence[tuple[Key, np.ndarray]]) -> None:
         """Keep the arrays of examples, in one transaction. Each has the part's shape and dtype."""
-        pairs = []
-        for key, array in values:
-            value = np.ascontiguousarray(array).tobytes()
-            pairs.append((_key(key), _checksum(value) + value))
-        self._database.put(pairs)
-        self._touch(len(pairs))
+        self._database.put([(_key(key), np.ascontiguousarray(array).tobytes()) for key, array in values])
+        self._touch(len(values))
 
     def _touch(self, n_values: int) -> None:
         """Memory stays flat however much is read and written."""
@@ -80,23 +74,33 @@ class FeatureCache:
             self._database.release()
             self._touched = 0
 
-    def _checked(self, value: bytes | None) -> np.ndarray | None:
-        if value is None or len(value) != CHECKSUM_BYTES + self._part.n_bytes or not _whole(value):
+    def _array(self, value: bytes | None) -> np.ndarray | None:
+        if value is None or len(value) != self._part.n_bytes:
             return None
-        return np.frombuffer(value, self._part.dtype, offset=CHECKSUM_BYTES).reshape(self._part.shape)
+        return np.frombuffer(value, self._part.dtype).reshape(self._part.shape)
+
+
+def _name(text: str) -> str:
+    """Of the folder of the fingerprint that `text` describes."""
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _note_use(kind: str, text: str) -> None:
+    """Written at each use, so that its time tells which fingerprint has not been used for longest."""
+    try:
+        folder = folder_for(kind)
+        with new_file(folder) as file:
+            file.write(text.encode())
+            file.flush()
+            os.replace(file.name, folder / WHAT)
+    except (OSError, DataError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        say_once(f"note: when features were used is not noted in graft's cache ({reason}); going on without")
 
 
 def _key(key: Key) -> bytes:
     sha256, view = key
     return bytes.fromhex(sha256) + view.to_bytes(VIEW_BYTES)
-
-
-def _checksum(value: bytes | memoryview) -> bytes:
-    return zlib.crc32(value).to_bytes(CHECKSUM_BYTES)
-
-
-def _whole(value: bytes) -> bool:
-    return value[:CHECKSUM_BYTES] == _checksum(memoryview(value)[CHECKSUM_BYTES:])
 
 
 @dataclass(frozen=True)
@@ -108,17 +112,33 @@ class Held:
     n_bytes: int
     used: float
 
+    @property
+    def backbone(self) -> str:
+        """Its name; another version of graft, which shares the cache, may describe it in another way."""
+        try:
+            return cast(str, self.what["backbone"]["name"])
+        except (KeyError, TypeError):
+            return "an unknown backbone"
+
 
 def held() -> list[Held]:
     """Every fingerprint, the one used last first."""
     found = []
     for folder in _folders():
         try:
-            what = json.loads((folder / WHAT).read_text())
-            found.append(Held(folder, what, _disk_bytes(folder), (folder / WHAT).stat().st_mtime))
-        except (OSError, ValueError):  # being made or removed by another process
+            if (text := _described(folder)) is not None:
+                found.append(Held(folder, json.loads(text), _disk_bytes(folder), (folder / WHAT).stat().st_mtime))
+        except (OSError, ValueError):  # being removed by another process, or no text
             continue
     return sorted(found, key=lambda one: (-one.used, one.folder.name))
+
+
+def _described(folder: Path) -> str | None:
+    """What a folder holds; None where nothing says so yet, or something that is not of this folder."""
+    if folder.is_symlink() or not regular(folder / WHAT):
+        return None
+    text = (folder / WHAT).read_text()
+    return text if _name(text) == folder.name else None
 
 
 def _folders() -> list[Path]:
@@ -130,7 +150,7 @@ def _folders() -> list[Path]:
 
 
 def _disk_bytes(folder: Path) -> int:
-    return sum(file.stat().st_blocks * 512 for file in folder.iterdir() if file.is_file())
+    return sum(file.lstat().st_blocks * 512 for file in folder.iterdir())
 
 
 def limit_bytes() -> float:
@@ -158,19 +178,13 @@ def prune(most_bytes: float, keep: Collection[str] = ()) -> list[Held]:
     for one in reversed(kept.copy()):
         if sum(other.n_bytes for other in kept) > most_bytes and one.folder.name not in keep:
             kept.remove(one)
-            removed.append(one)
             shutil.rmtree(one.folder, ignore_errors=True)
+            if not one.folder.exists():  # as where it is another user's
+                removed.append(one)
     return removed
 
 
 def verify() -> tuple[int, int]:
-    """Read everything and drop what is damaged; returns (values read, values dropped)."""
-    read = dropped = 0
-    for one in held():
-        database = Database.opened(f"{KIND}/{one.folder.name}")
-        for key, value in database.items():
-            read += 1
-            if not _whole(value):
-                database.delete(key)
-                dropped += 1
-    return read, dropped
+    """Read everything and drop what is damaged; returns (values read, values damaged)."""
+    counts = [Database.opened(f"{KIND}/{one.folder.name}").verify() for one in held()]
+    return sum(read for read, _ in counts), sum(damaged for _, damaged in counts)

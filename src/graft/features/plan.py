@@ -35,13 +35,14 @@ class Output:
     """An array that is wanted.
 
     folder: where it goes. keys: what the cache is keyed by beside an example and a view: of examples as they are, and
-    of their augmented views.
+    of their augmented views. reason: why it need not be stored, None where it must.
     """
 
     name: str
     folder: Path
     meta: store.Meta
     keys: tuple[dict[str, Any], dict[str, Any]]
+    reason: str | None
 
     @property
     def part(self) -> Part:
@@ -51,24 +52,30 @@ class Output:
 
 @dataclass(frozen=True)
 class Plan:
-    """spec: how to compute. outputs: what is wanted. views: of each example, itself among them.
+    """spec: how to compute. outputs: what is stored. others: what is not. views: of each example, itself among them.
 
     apart: whether each output must be computed by itself, so that its values do not depend on what else is wanted.
     """
 
     spec: compute.Spec
     outputs: dict[str, Output]
+    others: list[Output]
     views: int
     apart: bool
 
 
-def declared(params: Params, output: str) -> dict[str, Any] | None:
-    """What params.yaml says of an output, as its `meta.json` has it; None where the output is not wanted.
+def reason(params: Params, output: str) -> str | None:
+    """Why an output need not be stored; None where it must. `extract` finds out alone what `finetune.cut` leads to."""
+    if output == FEATURES:
+        return None if params.train.enabled else "train.enabled is false: no head is trained on features"
+    return None if params.finetune.enabled else "finetune.enabled is false"
+
+
+def declared(params: Params, output: str) -> dict[str, Any]:
+    """What params.yaml says of an output, as its `meta.json` has it.
 
     What only the network itself can tell (its weights' sha256, where a fraction of its layers ends) is not among it.
     """
-    if output == ACTIVATIONS and not params.finetune.enabled:
-        return None
     backbone, extract, spec = params.backbone, params.extract, inputs.of(params)
     values = {
         "backbone": backbone.name,
@@ -85,25 +92,31 @@ def declared(params: Params, output: str) -> dict[str, Any] | None:
     return values | ({"pooling": extract.pooling} if output == FEATURES else {"asked": params.finetune.cut})
 
 
+READ_INSTEAD = "finetune.cut is the network's input: pixels are read instead"
+
+
 def make(params: Params, paths: Paths, loaded: Loaded, cut: str | None, engine: str, sha256s: Sequence[str]) -> Plan:
-    """cut: as `cuts.named` resolved it, None where no activations are wanted. sha256s: of the used examples."""
+    """cut: as `cuts.named` resolved it, None without fine-tuning. sha256s: of the used examples."""
     extract = params.extract
+    reasons = {name: reason(params, name) for name in (FEATURES, ACTIVATIONS)}
+    if cut is not None and cuts.is_input(loaded.model, cut):
+        reasons[ACTIVATIONS] = READ_INSTEAD
+    stored_cut = cut if reasons[ACTIVATIONS] is None else None
     spec = compute.Spec(
         backbone=params.backbone,
         inputs=inputs.of(params),
         pooling=extract.pooling,
-        cut=cut,
+        cut=stored_cut,
         dtypes={FEATURES: extract.dtype, ACTIVATIONS: ACTIVATIONS_DTYPE},
         engine=engine,
         precision=extract.precision,
         numerics=params.numerics,
         batch_size=extract.batch_size,
     )
-    folders = {FEATURES: paths.features} | ({ACTIVATIONS: paths.activations} if cut else {})
-    shapes = compute.shapes(loaded, extract.pooling, cut)
-    outputs = {}
-    for name, folder in folders.items():
-        values = declared(params, name) or {}
+    shapes = compute.shapes(loaded, extract.pooling, stored_cut)
+    every = []
+    for name, folder in ((FEATURES, paths.features), (ACTIVATIONS, paths.activations)):
+        values = declared(params, name)
         special = {"pooling": values.pop("pooling")} if name == FEATURES else {"asked": values.pop("asked"), "cut": cut}
         made_with = values | {
             "engine": engine,
@@ -113,12 +126,15 @@ def make(params: Params, paths: Paths, loaded: Loaded, cut: str | None, engine: 
         meta = store.Meta(
             made_with,
             special,
-            (len(sha256s), 1 + extract.views, *shapes[name]),
+            (len(sha256s), 1 + extract.views, *shapes.get(name, ())),
             spec.dtypes[name],
             store.examples_digest(sha256s),
         )
-        outputs[name] = Output(name, folder, meta, _keys(spec, loaded, meta))
-    return Plan(spec, outputs, 1 + extract.views, apart=cut is not None and cuts.apart(loaded.model, cut))
+        every.append(Output(name, folder, meta, _keys(spec, loaded, meta), reasons[name]))
+    outputs = {one.name: one for one in every if one.reason is None}
+    others = [one for one in every if one.reason is not None]
+    apart = stored_cut is not None and cuts.apart(loaded.model, stored_cut)
+    return Plan(spec, outputs, others, 1 + extract.views, apart)
 
 
 def _keys(spec: compute.Spec, loaded: Loaded, meta: store.Meta) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -36,6 +36,8 @@ class Sink:
         self._rows: dict[str, list[int]] = {}
         for row, sha256 in enumerate(sha256s):
             self._rows.setdefault(sha256, []).append(row)
+        for other in plan.others:
+            store.begin(other.folder)
         self._outputs = {name: _OutputSink(output) for name, output in plan.outputs.items()}
 
     def __enter__(self) -> Sink:
@@ -77,6 +79,8 @@ class Sink:
         self.__exit__()
         for output in self._plan.outputs.values():
             store.write_meta(output.folder, output.meta)
+        for output in self._plan.others:
+            store.write_none(output.folder, output.meta, output.reason or "")
 
 
 class _OutputSink:

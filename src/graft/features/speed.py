@@ -14,8 +14,8 @@ from graft.backbones.automatic import FULL_WIDTH
 from graft.backbones.table import Backbone
 from graft.features import engines
 from graft.runtime import numerics
-from graft.runtime.cache import Database
 from graft.runtime.cores import available
+from graft.runtime.database import Database
 
 SECONDS = 3.0
 """A measurement takes this long, and building the network beside it."""

@@ -17,12 +17,9 @@ if TYPE_CHECKING:
 def require_current(params: Params, paths: Paths) -> None:
     """Raise StaleError where `meta.json` and params.yaml differ, naming what differs. No output depends on it."""
     for name, folder in ((plan.FEATURES, paths.features), (plan.ACTIVATIONS, paths.activations)):
-        expected = plan.declared(params, name)
-        meta = store.read_meta(folder)
-        if meta is None or expected is None:
-            _compare(folder, {"stored": expected is not None}, {"stored": meta is not None})
-        else:
-            _compare(folder, expected, meta.made_with | meta.output)
+        meta, stored = store.read_meta(folder)
+        expected = plan.declared(params, name) | {"stored": plan.reason(params, name) is None}
+        _compare(folder, expected, meta.made_with | meta.output | {"stored": stored})
 
 
 def _compare(folder: Path, expected: dict[str, Any], found: dict[str, Any]) -> None:

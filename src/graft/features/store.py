@@ -1,7 +1,8 @@
 """What `extract` writes: an array and `meta.json`, which says what made it; a folder for each output.
 
 Row i belongs to the i-th used example of the catalogue; on the second axis, 0 is the example as it is, 1 and on its
-views. `meta.json` is removed first and written last: without it, or with another's, an array is not read.
+views. `meta.json` is removed first and written last: without it, or with another's, an array is not read. Where nothing
+need be stored, it says why, and what the array would be of.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -39,6 +40,16 @@ class Meta:
     examples_sha256: str
 
 
+class Views(Protocol):
+    """Examples and their views as a network reads them. rows: of the used examples, (b,)."""
+
+    def plain(self, rows: np.ndarray) -> np.ndarray:
+        """(len(rows), ...) float32: the examples as they are."""
+
+    def drawn(self, rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        """(len(rows), ...) float32: one of 1 + views of each, drawn for this epoch, whatever batch it is in."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """Memory-mapped, read-only. array: (n, 1 + views, c) or (n, 1 + views, h, w, c)."""
@@ -46,19 +57,16 @@ class Stored:
     array: np.ndarray
     meta: Meta
 
+    def plain(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(self.array[rows, 0], np.float32)
 
-def plain(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(len(rows), ...) float32: the examples as they are."""
-    return np.asarray(array[rows, 0], np.float32)
-
-
-def drawn(array: np.ndarray, rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-    """(len(rows), ...) float32: one of 1 + views of each example, drawn for this epoch, whatever batch it is in."""
-    return np.asarray(array[rows, _draw(seed, epoch, *array.shape[:2])[rows]], np.float32)
+    def drawn(self, rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        return np.asarray(self.array[rows, draw(seed, epoch, *self.array.shape[:2])[rows]], np.float32)
 
 
 @lru_cache(2)
-def _draw(seed: int, epoch: int, n_examples: int, n_views: int) -> np.ndarray:
+def draw(seed: int, epoch: int, n_examples: int, n_views: int) -> np.ndarray:
+    """(n_examples,) int64 from 0 to n_views - 1: the view of each example in an epoch."""
     return np.random.default_rng([seed, epoch]).integers(0, n_views, n_examples)
 
 
@@ -112,9 +120,10 @@ def write_meta(folder: Path, meta: Meta) -> None:
     _write(folder, {"stored": True, **asdict(meta)})
 
 
-def write_none(folder: Path, reason: str) -> None:
-    """Instead of an array, the reason why there is none."""
-    _write(folder, {"stored": False, "reason": reason})
+def write_none(folder: Path, meta: Meta, reason: str) -> None:
+    """Instead of an array, the reason why there is none, and what it would be of."""
+    begin(folder)
+    _write(folder, {"stored": False, "reason": reason, **asdict(meta)})
 
 
 def _write(folder: Path, values: Mapping[str, Any]) -> None:
@@ -123,13 +132,13 @@ def _write(folder: Path, values: Mapping[str, Any]) -> None:
     os.replace(partial, folder / META)
 
 
-def read_meta(folder: Path) -> Meta | None:
-    """None where `meta.json` says that nothing is stored. Raises StaleError where it is missing or not readable."""
+def read_meta(folder: Path) -> tuple[Meta, bool]:
+    """What the array is of, and whether there is one. Raises StaleError where that is missing or not readable."""
     try:
         values = json.loads((folder / META).read_text())
-        if not values.pop("stored"):
-            return None
-        return Meta(**{**values, "shape": tuple(values["shape"])})
+        stored = bool(values.pop("stored"))
+        values.pop("reason", None)
+        return Meta(**{**values, "shape": tuple(values["shape"])}), stored
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _unreadable(folder, error) from None
 
@@ -143,8 +152,8 @@ def load(folder: Path, sha256s: Iterable[str]) -> Stored | None:
 
     Raises StaleError where it is of others, or not readable.
     """
-    meta = read_meta(folder)
-    if meta is None:
+    meta, stored = read_meta(folder)
+    if not stored:
         return None
     if meta.examples_sha256 != examples_digest(sha256s):
         raise StaleError(f"{folder}: belongs to other examples than the catalogue lists. Run `dvc repro`.")

@@ -14,10 +14,15 @@ from graft.inputs.spec import InputSpec
 if TYPE_CHECKING:
     from graft.config.schema import Params
 
-KINDS: dict[str, Callable[[Mapping[str, Any]], InputSpec]] = {
+KINDS: dict[str, Callable[..., InputSpec]] = {
     "image": ImageInput.from_dict,
 }
-"""kind -> its spec from what `to_dict` gives."""
+"""kind -> its spec from what `to_dict` gives and, for views, the ranges and seed of augmentation."""
+
+
+def recorded(made_with: Mapping[str, Any]) -> InputSpec:
+    """The spec that made an array. made_with: of its `meta.json`."""
+    return KINDS[made_with["input"]["kind"]](made_with["input"], made_with["augment"])
 
 
 def of(params: Params) -> InputSpec:

@@ -24,11 +24,11 @@ def classifier(backbone: Loaded, pooling: str | None, head: keras.Model) -> kera
     return keras.Model(features.inputs[0], head(features.outputs[0]), name="classifier")
 
 
-def unfreeze(backbone: Loaded, cut: str) -> None:
+def unfreeze(backbone: Loaded, cut: str, batch_norm_learns: bool = False) -> None:
     """Make the layers from `cut` on trainable, all below frozen.
 
-    BatchNorm layers stay frozen, and so in inference mode (`BatchNormalization.trainable = False`):
-    their statistics were learnt on far more images than a fine-tuning set has.
+    Unless `batch_norm_learns`, BatchNorm layers stay frozen, and so in inference mode (`BatchNormalization.trainable =
+    False`): their statistics were learnt on far more images than a fine-tuning set has.
     """
     import keras
 
@@ -36,20 +36,30 @@ def unfreeze(backbone: Loaded, cut: str) -> None:
     backbone.model.trainable = True
     for layer in backbone.model.layers:
         reached = reached or layer.name == cut
-        layer.trainable = reached and not isinstance(layer, keras.layers.BatchNormalization)
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = reached and (batch_norm_learns or not is_norm)
 
 
-def above(classifier: keras.Model, cut: str) -> keras.Model:
+def above(classifier: keras.Model, cut: str, batch_norm_learns: bool = False) -> keras.Model:
     """The part of a classifier from `cut` on: activations (n, h, w, c) float32 -> probabilities (n, n_classes).
 
-    Shares the classifier's weights: training one trains the other. The backbone's BatchNorm is in inference mode.
+    At the network's input it takes the classifier's own pixels instead. Shares the classifier's weights: training one
+    trains the other. The backbone is in inference mode, unless `batch_norm_learns`: then what is trainable of it is in
+    training mode while it is trained, BatchNorm and stochastic depth too.
     """
     import keras
 
     place, network = _network(classifier)
-    crossing = cuts.boundary(network, cut)
-    inputs = keras.Input(crossing.shape[1:], name="boundary")
-    x = fold(keras.Model(crossing, network.outputs[0]))(inputs, training=False)
+    if cuts.is_input(network, cut):
+        crossing = network.inputs[0]
+        inputs = keras.Input(classifier.input_shape[1:], name="pixels")
+        x = inputs
+        for layer in classifier.layers[1:place]:
+            x = layer(x)
+    else:
+        crossing = cuts.boundary(network, cut)
+        inputs = x = keras.Input(crossing.shape[1:], name="boundary")
+    x = fold(keras.Model(crossing, network.outputs[0]))(x, training=None if batch_norm_learns else False)
     for layer in classifier.layers[place + 1 :]:
         x = layer(x)
     return keras.Model(inputs, x, name="above")

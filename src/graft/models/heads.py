@@ -46,7 +46,8 @@ def mlp(x: Any, p: Mapping[str, Any]) -> Any:
 
 
 def conv(x: Any, p: Mapping[str, Any]) -> Any:
-    """Convolution, max-pooling, flatten, dense, dropout. Padded where the feature map is smaller than the kernel."""
+    """Convolution, max-pooling, flatten, dense, dropout. padding: same keeps the size of the map, valid uses whole
+    windows alone."""
     import keras
 
     if len(x.shape) != 4:
@@ -54,8 +55,13 @@ def conv(x: Any, p: Mapping[str, Any]) -> Any:
             f"train.head: conv reads unpooled feature maps, but the features are {tuple(x.shape[1:])}. "
             "Set extract.pooling: null and run `dvc repro`."
         )
-    x = keras.layers.Conv2D(p["filters"], p["kernel_size"], padding="same", activation="relu", name="conv")(x)
-    x = keras.layers.MaxPooling2D(p["pool_size"], padding="same", name="max_pool")(x)
+    if p["padding"] == "valid" and min(x.shape[1:3]) < p["kernel_size"] + p["pool_size"] - 1:
+        raise TrainingError(
+            f"train.heads.conv.padding: must be same for feature maps of {x.shape[1]} x {x.shape[2]}, of which a "
+            f"kernel of {p['kernel_size']} and a pool of {p['pool_size']} leave nothing. Got valid."
+        )
+    x = keras.layers.Conv2D(p["filters"], p["kernel_size"], padding=p["padding"], activation="relu", name="conv")(x)
+    x = keras.layers.MaxPooling2D(p["pool_size"], padding=p["padding"], name="max_pool")(x)
     x = keras.layers.Flatten(name="flatten")(x)
     x = keras.layers.Dense(p["hidden_units"], activation="relu", name="hidden")(x)
     return keras.layers.Dropout(p["dropout"], name="dropout")(x)

@@ -18,7 +18,16 @@ ROOT = Path(__file__).parents[2]
 """What holds the package."""
 
 CHANGE_NO_OUTPUT = frozenset(
-    f"{PACKAGE}.{name}" for name in ("errors", "runtime.cache", "runtime.cores", "runtime.progress", "pipeline.code")
+    f"{PACKAGE}.{name}"
+    for name in (
+        "errors",
+        "runtime.cache",
+        "runtime.database",
+        "runtime.cores",
+        "runtime.progress",
+        "runtime.room",
+        "pipeline.code",
+    )
 )
 """Modules that only word messages, look for cores or save time."""
 

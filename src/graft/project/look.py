@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import io
+import fnmatch
+import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,14 +13,16 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from graft.config import schema, yaml_file
 from graft.errors import DataError, listing
-from graft.examples.sources import SOURCES
+from graft.examples.sources import SOURCES, tables
 from graft.examples.sources.base import SPLIT_NAMES, SPLITS, Item, Reader
-from graft.examples.sources.tree import IMAGE_SUFFIXES, Tree, open_tree
+from graft.examples.sources.tables import delimited
+from graft.examples.sources.tables.table import Table
+from graft.examples.sources.tree import Tree, open_tree
 from graft.inputs.image.decode import UndecodableError, only_undecodable, open_lazily, open_rgb
+from graft.inputs.image.formats import SUFFIXES
 from graft.project import template
 
 SAMPLE = 100
@@ -34,7 +37,9 @@ GREY = 4.0
 IMAGENET_SIDES = (96, 128, 160, 192, 224)
 """Input sizes that MobileNetV2 has ImageNet weights of its own for, in pixels."""
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+SOUGHT = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+"""Names of tables that are looked for beside images; others, a notes.txt say, must be pointed at."""
+
 COLUMNS: Mapping[str, Sequence[str]] = {
     "path": (
         "path",
@@ -48,7 +53,19 @@ COLUMNS: Mapping[str, Sequence[str]] = {
         "img",
         "image_id",
     ),
-    "label": ("label", "class", "category", "target", "class_name", "label_name", "category_name", "species", "breed"),
+    "label": (
+        "label",
+        "class",
+        "category",
+        "target",
+        "class_name",
+        "label_name",
+        "labels",
+        "fine_label",
+        "category_name",
+        "species",
+        "breed",
+    ),
     "split": ("split", "subset", "partition", "set"),
     "group": ("group", "group_id"),
 }
@@ -154,22 +171,33 @@ def sentences(found: Found) -> list[str]:
 
 def _listed(path: Path, recorded: str) -> tuple[Path, list[Item], dict[str, Any]]:
     """data.path, the items there, and the values of `data` that list them."""
-    if path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
+    if path.suffix.lower() in tables.READERS and path.is_file():
         data = _manifest(open_tree(path.parent), path.name) | {"path": Path(recorded).parent.as_posix()}
         return path.parent, _scan(path.parent, data), data
     data = {"source": "folder", "path": recorded}
     tree = open_tree(path)
-    entries = [entry.path for entry in tree.entries() if "/" not in entry.path]
-    tables = [name for name in entries if name.lower().endswith(TABLE_SUFFIXES)]
+    table = _table_among([entry.path for entry in tree.entries()])
     try:
         items = _scan(path, data)
-        if len({item.label for item in items if item.problem is None}) > 1 or len(tables) != 1:
+        if len({item.label for item in items if item.problem is None}) > 1 or table is None:
             return path, items, data
     except DataError as error:
-        if len(tables) != 1:
+        if table is None:
             raise DataError(str(error).replace("data.path", "--data")) from None
-    data = _manifest(tree, tables[0]) | {"path": recorded}
+    data = _manifest(tree, table) | {"path": recorded}
     return path, _scan(path, data), data
+
+
+def _table_among(paths: Sequence[str]) -> str | None:
+    """The one table beside the images, or a pattern of the parquets that are one together; None where none is."""
+    beside = [path for path in paths if "/" not in path and path.lower().endswith(SOUGHT)]
+    if len(beside) == 1:
+        return beside[0]
+    parquets = [path for path in paths if path.endswith(".parquet")]
+    folders = {posixpath.dirname(path) for path in parquets}
+    if len(folders) != 1 or not set(beside) <= set(parquets):
+        return None
+    return posixpath.join(folders.pop(), "*.parquet") if len(parquets) > 1 else parquets[0]
 
 
 def _scan(root: Path, data: Mapping[str, Any]) -> list[Item]:
@@ -180,20 +208,25 @@ def _scan(root: Path, data: Mapping[str, Any]) -> list[Item]:
 
 
 def _manifest(tree: Tree, file: str) -> dict[str, Any]:
-    """Values of `data` for a table: its columns by their usual names, and where the paths in it start."""
-    table = _table(tree.read(file), file)
-    columns = {field: _column(table, names) for field, names in COLUMNS.items()}
-    if columns["split"] is not None and not set(table[columns["split"]]) <= {*SPLIT_NAMES, ""}:
-        columns["split"] = None
+    """Values of `data` for a table: its columns by their usual names, and where the paths in it start.
+
+    file: a table or a pattern of some, of which the first shows the columns.
+    """
+    paths = [entry.path for entry in tree.entries()]
+    first = next((path for path in paths if fnmatch.fnmatchcase(path, file)), file)
+    table = _table(tree, first, with_header=True)
+    columns = _by_usual_names(table)
+    if columns["path"] is None and Path(first).suffix.lower() in delimited.DELIMITERS:
+        bare = _table(tree, first, with_header=False)
+        table, columns = (bare, found) if (found := _by_files(bare, paths)) else (table, columns)
     for field in ("path", "label"):
         if columns[field] is None:
             raise DataError(
-                f"--data: {file} must have a column for the {field}, called {listing(COLUMNS[field], 20)}. It has "
-                f"{listing(table.columns, 20)}. Rename one, or run `graft init` without --data and fill in "
+                f"--data: {first} must have a column for the {field}, called {listing(COLUMNS[field], 20)}. It has "
+                f"{listing(table.header or [], 20)}. Rename one, or run `graft init` without --data and fill in "
                 "data.source, data.path and data.manifest.columns in params.yaml."
             )
-    first = str(table[columns["path"]].iloc[0]) if len(table) else ""
-    root, suffix = _place(first, [entry.path for entry in tree.entries()])
+    root, suffix = _place(_cells(table, columns["path"])[0] if table.rows else "", paths)
     return {
         "source": "manifest",
         "manifest.file": file,
@@ -203,31 +236,52 @@ def _manifest(tree: Tree, file: str) -> dict[str, Any]:
     }
 
 
-def _table(content: bytes, file: str) -> pd.DataFrame:
-    try:
-        if file.lower().endswith(".parquet"):
-            return pd.read_parquet(io.BytesIO(content))
-        separator = "\t" if file.lower().endswith(".tsv") else ","
-        return pd.read_csv(io.BytesIO(content), sep=separator, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        raise DataError(f"--data: {file} must be a table. Got: {' '.join(str(error).split())}.") from None
+def _table(tree: Tree, file: str, with_header: bool) -> Table:
+    with tree.open(file) as stream:
+        return tables.read(stream, file, with_header)
 
 
-def _column(table: pd.DataFrame, names: Sequence[str]) -> str | None:
-    by_name = {str(name).strip().lower(): str(name).strip() for name in table.columns}
-    return next((by_name[name] for name in names if name in by_name), None)
+def _by_usual_names(table: Table) -> dict[str, str | int | None]:
+    """Columns by what they are usually called; a split only where its values are parts of one."""
+    by_name = {name.strip().lower(): name for name in table.header or []}
+    columns: dict[str, str | int | None] = {
+        field: next((by_name[name] for name in names if name in by_name), None) for field, names in COLUMNS.items()
+    }
+    if columns["split"] is not None and not set(_cells(table, columns["split"])) <= {*SPLIT_NAMES, ""}:
+        columns["split"] = None
+    return columns
+
+
+def _by_files(table: Table, paths: Sequence[str]) -> dict[str, str | int | None] | None:
+    """Columns of a table of two without a header: the one that leads to a file is the path. None for any other."""
+    if table.width != 2 or not table.rows:
+        return None
+    leading = [k for k in range(2) if _leads(table.rows[0][k].strip(), paths)]
+    if len(leading) != 1:
+        return None
+    return {"path": leading[0], "label": 1 - leading[0], "split": None, "group": None}
+
+
+def _cells(table: Table, column: str | int | None) -> list[str]:
+    place = column if isinstance(column, int) else (table.header or []).index(str(column))
+    return [row[place].strip() for row in table.rows]
 
 
 def _place(first: str, files: Sequence[str]) -> tuple[str, str]:
     """Where the listed paths start, and what is to be appended to each, by the first one; as it is where none fits."""
-    for suffix in ("", *IMAGE_SUFFIXES):
+    return _leads(first, files) or (".", "")
+
+
+def _leads(first: str, files: Sequence[str]) -> tuple[str, str] | None:
+    """Likewise; None where none fits."""
+    for suffix in ("", *SUFFIXES) if first else ():
         wanted = f"{first}{suffix}"
         for file in files:
             if file == wanted:
                 return ".", suffix
-            if first and file.endswith(f"/{wanted}"):
+            if file.endswith(f"/{wanted}"):
                 return file.removesuffix(f"/{wanted}"), suffix
-    return ".", ""
+    return None
 
 
 def _sampled(

@@ -14,6 +14,7 @@ import yaml
 
 from graft.config import yaml_file
 from graft.errors import GraftError, listing
+from graft.examples.sources import tables
 from graft.pipeline.layout import STAGES
 from graft.project import lock, look, template
 
@@ -96,7 +97,7 @@ def _recorded(data: Path, folder: Path) -> str:
     if not data.exists():
         raise GraftError(f"--data: must be a directory, an archive or a table. There is nothing at {data}.")
     place = Path(os.path.abspath(data))
-    tree = place.parent if place.suffix.lower() in look.TABLE_SUFFIXES and place.is_file() else place
+    tree = place.parent if place.suffix.lower() in tables.READERS and place.is_file() else place
     written = [folder / path for path in yaml.safe_load(template.original(PIPELINE))["vars"][0]["paths"].values()]
     around = next((path for path in written if path.is_relative_to(tree) or tree.is_relative_to(path)), None)
     if around is not None:

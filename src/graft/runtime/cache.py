@@ -1,19 +1,23 @@
-"""Graft's own cache: where it lies, the database in it, and how an unchanged file is told without reading it.
+"""Graft's own cache: where it lies, the files in it, and how an unchanged file is told without reading it.
 
-It only saves time and may be deleted at any moment. Its place is GRAFT_CACHE_DIR, or the user's cache folder.
-LMDB: several processes may read and write, and a process that is killed leaves it whole.
+It only saves time and may be deleted at any moment. Its place is GRAFT_CACHE_DIR, or the user's cache folder. Others
+may share it: what is made in it has the rights that the umask leaves, and what is found in it is not trusted. A link
+is not followed, and content is used where its checksum holds, which tells damage, not a forger.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
+import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO
 
-import lmdb
 from platformdirs import user_cache_dir
 
 from graft.errors import DataError
@@ -25,10 +29,8 @@ ARCHIVES = "archives"
 SETTLED_SECONDS = 2.0
 """A file written this recently could change again without a newer time (as git's index holds)."""
 
-MAP_BYTES = 2**38
-"""The address space of a database, not its disk: more than it will ever hold, since LMDB cannot grow beside threads."""
-
-T = TypeVar("T")
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
+"""How the system says that a folder may not be written."""
 
 
 def place() -> Path:
@@ -37,15 +39,55 @@ def place() -> Path:
 
 
 def folder_for(kind: str) -> Path:
-    """A folder of the cache, made where it is not there. Raises DataError where it cannot be."""
-    root = place()
+    """A folder of the cache, made where it is not there. Raises DataError where it cannot be, or is a link."""
+    folder = place()
     try:
-        (root / kind).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in kind.split("/"):
+            folder = folder / name
+            if folder.is_symlink():
+                raise DataError(f"{folder}: must be a folder of graft's cache. Got a link. Remove it.")
+            folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise DataError(
-            f"GRAFT_CACHE_DIR: must be a folder that can be written. Got {str(root)!r}: {error.strerror}."
-        ) from None
-    return root / kind
+        raise _unusable(error) from None
+    return folder
+
+
+def _unusable(error: OSError) -> DataError:
+    return DataError(f"GRAFT_CACHE_DIR: must be a folder that can be written. Got {str(place())!r}: {error.strerror}.")
+
+
+def regular(path: Path) -> bool:
+    """Whether there is a file that is no link, pipe or other thing: all that is read in a folder of the cache."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+@contextmanager
+def new_file(folder: Path) -> Iterator[BinaryIO]:
+    """A file in a folder of the cache, to be filled and renamed; gone at the end unless it was.
+
+    What it is renamed to is whole from its first moment, and takes the place of a link instead of following it.
+    Raises DataError where the folder may not be written.
+    """
+    part = folder / f"{secrets.token_hex(8)}.part"
+    try:
+        with part.open("xb") as file:
+            yield file
+    except OSError as error:
+        if error.errno in UNWRITABLE:
+            raise _unusable(error) from None
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@cache
+def say_once(text: str) -> None:
+    """A line for the user, however often the cause comes."""
+    say(text)
 
 
 def file_stamp(path: str) -> str | None:
@@ -60,111 +102,3 @@ def file_stamp(path: str) -> str | None:
     if time.time() - max(status.st_mtime, status.st_ctime) < SETTLED_SECONDS:
         return None
     return f"{path} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
-
-
-class Database:
-    """Bytes by key. One that cannot be used keeps nothing, after a word."""
-
-    def __init__(self, kind: str) -> None:
-        self._environment: lmdb.Environment | None = None
-        self._open(lambda: folder_for(kind))
-
-    def _open(self, find: Callable[[], Path]) -> None:
-        try:
-            self._environment = _open_whole(find())
-        except (lmdb.Error, OSError, DataError) as error:
-            _say_once(f"note: graft's cache cannot be used ({error}); going on without")
-
-    @staticmethod
-    def opened(kind: str) -> Database:
-        """The one of this process: LMDB must not be opened twice in one."""
-        return _opened(kind, os.environ.get("GRAFT_CACHE_DIR"))
-
-    def get(self, keys: Sequence[bytes | None]) -> list[bytes | None]:
-        """The value of each key, None where there is none."""
-        return self._tried(lambda environment: _get(environment, keys)) or [None] * len(keys)
-
-    @property
-    def usable(self) -> bool:
-        """Whether anything can be kept."""
-        return self._environment is not None and not self._environment.flags()["readonly"]
-
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Every key and value, as they stand when this begins."""
-        if self._environment is not None:
-            with self._environment.begin() as transaction:
-                yield from transaction.cursor()
-
-    def delete(self, key: bytes) -> None:
-        """Drop a key."""
-        if self.usable:
-            self._tried(lambda environment: _delete(environment, key))
-
-    def put(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
-        """In one transaction, which waits for the disk."""
-        if self.usable:
-            self._tried(lambda environment: _put(environment, pairs))
-
-    def release(self) -> None:
-        """Give back the pages that were read or written: mapped, they count as this process's memory."""
-        environment, self._environment = self._environment, None
-        if environment is not None:
-            folder = Path(environment.path())
-            environment.close()
-            self._open(lambda: folder)
-
-    def _tried(self, action: Callable[[lmdb.Environment], T]) -> T | None:
-        """A full disk costs time only."""
-        environment = self._environment
-        if environment is None:
-            return None
-        try:
-            return action(environment)
-        except lmdb.Error as error:
-            if self._environment is not None:
-                say(f"note: graft's cache cannot be used ({error}); going on without")
-            self._environment = None
-            return None
-
-
-@cache
-def _say_once(text: str) -> None:
-    say(text)
-
-
-def _open_whole(folder: Path) -> lmdb.Environment:
-    """A file that was cut short would kill the process when it is read: it is made anew.
-
-    Where nothing may be written, what is there is read.
-    """
-    if not os.access(folder, os.W_OK):
-        return lmdb.open(str(folder), map_size=MAP_BYTES, readonly=True, lock=False)
-    environment = lmdb.open(str(folder), map_size=MAP_BYTES, max_readers=512)
-    file = folder / "data.mdb"
-    if file.stat().st_size >= environment.info()["last_pgno"] * environment.stat()["psize"]:
-        return environment
-    environment.close()
-    say(f"note: {file} was cut short; made anew")
-    file.unlink()
-    return lmdb.open(str(folder), map_size=MAP_BYTES, max_readers=512)
-
-
-def _get(environment: lmdb.Environment, keys: Sequence[bytes | None]) -> list[bytes | None]:
-    with environment.begin() as transaction:
-        return [None if key is None else transaction.get(key) for key in keys]
-
-
-def _put(environment: lmdb.Environment, pairs: Sequence[tuple[bytes, bytes]]) -> None:
-    with environment.begin(write=True) as transaction:
-        for key, value in pairs:
-            transaction.put(key, value)
-
-
-def _delete(environment: lmdb.Environment, key: bytes) -> None:
-    with environment.begin(write=True) as transaction:
-        transaction.delete(key)
-
-
-@cache
-def _opened(kind: str, place: str | None) -> Database:
-    return Database(kind)

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from graft.evaluation import metrics, plots, predictions, summary
-from graft.examples import dataset
+from graft.examples import dataset, pixels
 from graft.examples.sources.base import SplitName
 from graft.features import store
 from graft.models import assemble, saving
 from graft.training import history
 
 if TYPE_CHECKING:
+    import keras
+
     from graft.config.schema import Params
     from graft.pipeline.layout import Paths
 
@@ -36,15 +38,9 @@ def run(params: Params, paths: Paths) -> None:
     curves = {stage: history.read(path) for stage, path in paths.histories.items()}
     curves = {stage: curve for stage, curve in curves.items() if len(curve)}
 
-    features = store.require(paths.features, data.sha256s)
-    arrays = {"head": (saving.load(paths.head), features.array)}
-    if "finetune" in curves:
-        activations = store.require(paths.activations, data.sha256s)
-        above = assemble.above(saving.load(paths.model), activations.meta.output["cut"])
-        arrays["finetuned"] = (above, activations.array)
     probabilities = {
-        model: {name: dataset.predicted(network, array, chosen) for name, chosen in rows.items()}
-        for model, (network, array) in arrays.items()
+        model: {name: dataset.predicted(network, views, chosen) for name, chosen in rows.items()}
+        for model, (network, views) in _models(params, paths, data, "finetune" in curves).items()
     }
 
     judged = {
@@ -85,6 +81,21 @@ def run(params: Params, paths: Paths) -> None:
         figure = draw(curves, on_shown)
         if figure is not None:
             plots.save(figure, paths.pictures / f"{picture}.png")
+
+
+def _models(
+    params: Params, paths: Paths, data: dataset.Dataset, finetuned: bool
+) -> dict[str, tuple[keras.Model, store.Views]]:
+    """Each model that was trained, from what it reads on; and that."""
+    meta, _ = store.read_meta(paths.features)
+    models: dict[str, tuple[keras.Model, store.Views]] = {}
+    if features := store.load(paths.features, data.sha256s):
+        models["head"] = (saving.load(paths.head), features)
+    if finetuned:
+        above = assemble.above(saving.load(paths.model), store.read_meta(paths.activations)[0].output["cut"])
+        images = pixels.of(data, meta.made_with, params.data.source, Path(params.data.path))
+        models["finetuned"] = (above, store.load(paths.activations, data.sha256s) or images)
+    return models
 
 
 def _write_json(values: Mapping[str, Any], path: Path) -> None:

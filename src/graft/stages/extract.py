@@ -12,7 +12,7 @@ from graft.backbones import build, cuts, portable
 from graft.errors import DataError, listing
 from graft.examples import catalogue
 from graft.examples.sources import SOURCES
-from graft.features import cache, compute, engines, plan, store
+from graft.features import cache, compute, engines, plan
 from graft.features.engines.base import CannotRunError
 from graft.features.sink import Sink
 from graft.inputs.batches import Task
@@ -29,7 +29,7 @@ def run(params: Params, paths: Paths) -> None:
     _require_visible(images, params)
     loaded = build.of(params.backbone)
     say(f"{params.backbone.name}, weights {params.backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
-    cut = _cut(params, paths, loaded)
+    cut = _cut(params, loaded)
     same = portable.depends_on(params.backbone.name, params.backbone.width) != portable.NONE
     engine = engines.resolve(params.extract.engine, params.numerics, same)
     while True:
@@ -55,15 +55,14 @@ def _require_visible(images: pd.DataFrame, params: Params) -> None:
         )
 
 
-def _cut(params: Params, paths: Paths, loaded: build.Loaded) -> str | None:
-    """The layer that `finetune.cut` means: resolved here for every stage. None where no activations are wanted."""
-    store.begin(paths.activations)
+def _cut(params: Params, loaded: build.Loaded) -> str | None:
+    """The layer that `finetune.cut` means: resolved here for every stage. None where there is no fine-tuning."""
     if not params.finetune.enabled:
-        store.write_none(paths.activations, "finetune.enabled is false")
         return None
     points = cuts.derive(loaded.model)
     cut = cuts.named(points, params.finetune.cut)
-    _note_size(points.points, cut, params.backbone.input_size)
+    if not cuts.is_input(loaded.model, cut):
+        _note_size(points.points, cut, params.backbone.input_size)
     return cut
 
 
@@ -73,6 +72,8 @@ def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: b
     read = catalogue.reader(SOURCES[params.data.source], Path(params.data.path))
     with Sink(planned, list(images["sha256"])) as sink:
         missing = sink.fill()
+        for other in planned.others:
+            say(f"{other.name}: none, since {other.reason}")
         n_wanted = len(path_of) * planned.views
         for name in planned.outputs:
             n_missing = sum(_n_views(views.values()) for names, views in missing.items() if name in names)
@@ -85,8 +86,7 @@ def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: b
                 sink.put(keys, outputs)
         sink.finish()
     for one in cache.prune(cache.limit_bytes(), keep=sink.cache_names):
-        name, mb = one.what["backbone"]["name"], one.n_bytes / 1e6
-        say(f"features of {name} left the cache ({mb:.0f} MB), to stay within its limit")
+        say(f"features of {one.backbone} left the cache ({one.n_bytes / 1e6:.0f} MB), to stay within its limit")
 
 
 def _n_views(views: Collection[Sequence[int]]) -> int:

@@ -33,11 +33,11 @@ def run(params: Params, paths: Paths) -> None:
 
     usable = table[table["state"] == catalogue.USED].copy()
     usable["copies"] = duplicates.groups(
-        list(usable["sha256"]), list(usable["perceptual_hash"]), data.duplicates.near_distance
+        list(usable["sha256"]), list(usable["perceptual_hash"]), list(usable["colours"]), data.duplicates.near_distance
     )
-    conflicting = usable[duplicates.differing(usable, "label")]
-    if data.duplicates.conflicting_labels == "quarantine":
-        quarantine.set_conflicting_aside(table, conflicting)
+    usable["conflict"] = duplicates.conflicts(usable)
+    conflicting = usable[usable["conflict"] != ""]
+    quarantine.set_conflicting_aside(table, conflicting, data.duplicates.conflicting_labels)
     quarantine.write(table, paths.quarantine)
     found = duplicates.table(usable, usable["official"].fillna("").to_numpy())
     duplicates.write(found, paths.duplicates)
@@ -47,6 +47,8 @@ def run(params: Params, paths: Paths) -> None:
 
     _leave_out(table, data)
     images = catalogue.Catalogue(table)
+    for line in labels.look_alike(images.classes):  # before all that may fail for it
+        say(f"note: {line}")
     catalogue.require_trainable(images)
     used = usable.loc[table.index[table["state"] == catalogue.USED]].reset_index(drop=True)
     sides, notes = split.make(used, used["copies"].to_numpy(), data.split, seed)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from graft.examples import dataset
 from graft.features import store
 from graft.models import heads, saving
+from graft.runtime.progress import say
 from graft.training import history
 
 if TYPE_CHECKING:
@@ -16,13 +19,18 @@ if TYPE_CHECKING:
 
 
 def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
-    """Write the head (its best epoch) and the history."""
+    """Write the head (its best epoch) and the history; where `train.enabled` is false, the head as it is drawn."""
     data = dataset.read(paths.catalogue, paths.split)
-    features = store.require(paths.features, data.sha256s)
-
+    meta, _ = store.read_meta(paths.features)
     values = getattr(params.train.heads, params.train.head).model_dump()
-    head = heads.build(params.train.head, values, features.meta.shape[2:], len(data.classes), params.seed)
-    curve = dataset.fit_to(features.array, data, head, params.train, params.seed, on_epoch)
+    head = heads.build(params.train.head, values, meta.shape[2:], len(data.classes), params.seed)
+    if params.train.enabled:
+        features = store.require(paths.features, data.sha256s)
+        curve = dataset.fit_to(features, data, head, params.train, params.seed, on_epoch)
+        example = features.plain(data.sides.rows["train"][:32])
+    else:
+        say("train.enabled is false: fine-tuning starts from the head as it is drawn")
+        curve, example = history.empty(), np.zeros((1, *meta.shape[2:]), np.float32)
 
-    saving.save(head, paths.head, store.plain(features.array, data.sides.rows["train"][:32]))
+    saving.save(head, paths.head, example)
     history.write(curve, paths.train_history)

@@ -170,6 +170,10 @@ def _require_answer(where: str) -> None:
 
 
 def _quiet() -> None:
-    """Alembic reports every table it makes, MLflow every advice; errors still come through."""
+    """Alembic reports every table it makes, MLflow every advice; errors still come through.
+
+    Not those of the store, as of a full disk: MLflow shows a page of each, with what it wrote, and raises it as well.
+    """
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)

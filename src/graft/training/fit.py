@@ -92,9 +92,10 @@ def fit(
     import keras
 
     _check(p, train, validation)
-    steps_per_epoch = math.ceil(len(train.rows) / p.batch_size)
+    steps_per_pass = math.ceil(len(train.rows) / p.batch_size)
+    steps_per_epoch = p.steps_per_epoch or steps_per_pass
     total_steps = p.steps if p.steps is not None else (p.epochs or 0) * steps_per_epoch
-    epochs = math.ceil(total_steps / steps_per_epoch)
+    epochs, passes = math.ceil(total_steps / steps_per_epoch), math.ceil(total_steps / steps_per_pass)
 
     keras.utils.set_random_seed(seed)
     optimizer = optimizers.build(p, total_steps)
@@ -123,7 +124,7 @@ def fit(
         disable=not sys.stderr.isatty(),
         leave=False,
     )
-    with closing(_batches(train, fetch_train, p.batch_size, at_a_time, by_class, epochs, seed)) as batches, bar:
+    with closing(_batches(train, fetch_train, p.batch_size, at_a_time, by_class, passes, seed)) as batches, bar:
         for epoch in range(1, epochs + 1):
             trained = []
             for batch in islice(batches, min(steps_per_epoch, total_steps - done)):
@@ -192,15 +193,15 @@ def _batches_at_a_time(batch_size: int, model: keras.Model) -> int:
 
 
 def _batches(
-    examples: Examples, fetch: Fetch, size: int, at_a_time: int, by_class: np.ndarray, epochs: int, seed: int
+    examples: Examples, fetch: Fetch, size: int, at_a_time: int, by_class: np.ndarray, passes: int, seed: int
 ) -> Generator[Batch]:
-    """Batches of `size`, the last of an epoch smaller, epoch after epoch, each in an order of its own.
+    """Batches of `size`, the last of a pass smaller, pass after pass, each in an order of its own.
 
     at_a_time: examples that are fetched together, a multiple of `size`. by_class: (n_classes,) weights.
     """
 
     def pieces() -> Iterator[tuple[int, np.ndarray]]:
-        for epoch in range(epochs):
+        for epoch in range(passes):
             order = np.random.default_rng([seed, epoch]).permutation(len(examples.rows))
             for start in range(0, len(order), at_a_time):
                 yield epoch, order[start : start + at_a_time]

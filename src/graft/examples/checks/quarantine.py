@@ -1,6 +1,7 @@
 """What is wrong with files, and when that is too much: a CSV with the columns path, reason, detail, state.
 
-It lists what is set aside and, with the state `used`, what is only worth a word: animations, wrong extensions.
+It lists what is set aside and, with the state `used`, what is only worth a word: animations, wrong
+extensions. Where there are several such words on a file, its reason is the first, and its detail all of them.
 """
 
 from __future__ import annotations
@@ -14,22 +15,14 @@ import pandas as pd
 from graft.errors import DataError, listing
 from graft.examples.catalogue import COLUMNS, USED
 from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, Item, plain
+from graft.inputs.image.formats import FORMATS
 
 if TYPE_CHECKING:
-    from graft.config.schema import DataParams
+    from graft.config.schema import ConflictingLabels, DataParams
     from graft.examples.checks.examination import Examined
     from graft.inputs.image.examine import Verdict
 
 LISTED = ("path", "reason", "detail", "state")
-
-EXTENSIONS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png",),
-    "BMP": (".bmp",),
-    "GIF": (".gif",),
-    "WEBP": (".webp",),
-    "PPM": (".ppm", ".pgm", ".pbm"),
-}
 
 MISSING = ("missing file", "broken link")
 """Reasons of files that are not there, which have a limit of their own: nothing is wrong with what is there."""
@@ -39,7 +32,7 @@ Judgement = tuple[str, str, str]
 
 
 def judged(items: Sequence[Item], examined: Mapping[int, Examined], min_side: int, max_pixels: int) -> pd.DataFrame:
-    """The catalogue's columns and official, group, weight, perceptual_hash, a row per item.
+    """The catalogue's columns and official, group, weight, perceptual_hash, colours, a row per item.
 
     examined: of items by their number.
     """
@@ -67,9 +60,10 @@ def judged(items: Sequence[Item], examined: Mapping[int, Examined], min_side: in
                 item.group,
                 item.weight,
                 shown.perceptual_hash if shown else b"",
+                shown.colours if shown else b"",
             )
         )
-    return pd.DataFrame(rows, columns=[*COLUMNS, "official", "group", "weight", "perceptual_hash"])
+    return pd.DataFrame(rows, columns=[*COLUMNS, "official", "group", "weight", "perceptual_hash", "colours"])
 
 
 def _judge(path: str, verdict: Verdict, min_side: int, max_pixels: int) -> Judgement:
@@ -81,20 +75,22 @@ def _judge(path: str, verdict: Verdict, min_side: int, max_pixels: int) -> Judge
     if min(verdict.width, verdict.height) < min_side:
         size = f"{verdict.width} x {verdict.height}"
         return QUARANTINED, "too small", f"{size}, smaller than data.min_side {min_side}"
-    if verdict.frames > 1:
-        return USED, "animation", f"the first of {verdict.frames} frames is used"
-    extension = "." + path.rpartition(".")[2].lower()
-    if extension not in EXTENSIONS[verdict.format]:
-        return USED, "wrong extension", f"{verdict.format} in a {extension} file"
-    return USED, "", ""
+    remarks = list(verdict.remarks)
+    extension = Path(path).suffix.lower()
+    if extension and extension not in FORMATS[verdict.format].suffixes:
+        remarks.append(("wrong extension", f"{verdict.format} in a {extension} file"))
+    return USED, remarks[0][0] if remarks else "", "; ".join(detail for _, detail in remarks)
 
 
-def set_conflicting_aside(table: pd.DataFrame, conflicting: pd.DataFrame) -> None:
-    """conflicting: rows of `table`, with the number of their copies."""
+def set_conflicting_aside(table: pd.DataFrame, conflicting: pd.DataFrame, what: ConflictingLabels) -> None:
+    """conflicting: rows of `table`, with the number of their copies and their conflict. what: is done with which."""
     details = {}
+    aside = set(conflicting.index[conflicting["conflict"].map(what.model_dump()) == "quarantine"])
     for _, rows in conflicting.groupby("copies"):
         entries = list(zip(rows.index, rows["path"], rows["label"], rows["sha256"], strict=True))
         for index, _, label, sha256 in entries:
+            if index not in aside:
+                continue
             others = [entry for entry in entries if entry[2] != label]
             _, path, wrong, same = next((entry for entry in others if entry[3] == sha256), others[0])
             kind = "identical" if same == sha256 else "nearly identical"
@@ -129,12 +125,14 @@ def read(path: Path) -> pd.DataFrame:
 
 def require_good(table: pd.DataFrame, conflicting: pd.DataFrame, data: DataParams) -> None:
     """Raises DataError where more is wrong than `data` allows."""
-    if data.duplicates.conflicting_labels == "fail" and len(conflicting):
-        shown = [f"{row.path} ({row.label})" for row in conflicting.sort_values("copies", kind="stable").itertuples()]
-        raise DataError(
-            f"data.duplicates.conflicting_labels: fail, and {len(shown)} images have a copy with another label: "
-            f"{listing(shown, 5)}. Correct the labels, or set it to quarantine or keep."
-        )
+    for conflict, what in data.duplicates.conflicting_labels.model_dump().items():
+        rows = conflicting[conflicting["conflict"] == conflict].sort_values("copies", kind="stable")
+        if what == "fail" and len(rows):
+            shown = [f"{row.path} ({row.label})" for row in rows.itertuples()]
+            raise DataError(
+                f"data.duplicates.conflicting_labels.{conflict}: fail, and {len(shown)} images have such a copy with "
+                f"another label: {listing(shown, 5)}. Correct the labels, or set it to quarantine or keep."
+            )
     bad = table[table["state"] == QUARANTINED]
     reasons = _commonest(counts(table, QUARANTINED))
     where = "quarantine.csv beside the catalogue lists all."

@@ -16,7 +16,7 @@ import simplejpeg
 from graft.inputs.image import examine
 from graft.inputs.image.examine import Verdict
 from graft.pipeline import code
-from graft.runtime.cache import Database
+from graft.runtime.database import Database
 
 
 @cache
@@ -25,6 +25,9 @@ def _rules() -> str:
     libraries = (PIL.__version__, simplejpeg.__version__, scipy.__version__, np.__version__)
     return " ".join([code.digest([examine.__name__]), *libraries])
 
+
+AS_HEX = ("perceptual_hash", "colours")
+"""Fields of a verdict that are bytes, which JSON does not hold."""
 
 Known = tuple[str, int, Verdict]
 """sha256, bytes, verdict"""
@@ -57,7 +60,7 @@ class VerdictCache:
         for stamp, sha256, n_bytes, verdict in examined:
             if verdict is None:
                 continue
-            fields = asdict(verdict) | {"perceptual_hash": verdict.perceptual_hash.hex()}
+            fields = asdict(verdict) | {name: getattr(verdict, name).hex() for name in AS_HEX}
             pairs.append((_verdict_key(sha256), json.dumps(fields).encode()))
             if stamp is not None:
                 pairs.append((_stamp_key(stamp), bytes.fromhex(sha256) + n_bytes.to_bytes(8)))
@@ -67,7 +70,8 @@ class VerdictCache:
 def _verdict(value: bytes, max_pixels: int) -> Verdict | None:
     try:
         fields = json.loads(value)
-        verdict = Verdict(**{**fields, "perceptual_hash": bytes.fromhex(fields["perceptual_hash"])})
+        as_bytes = {name: bytes.fromhex(fields[name]) for name in AS_HEX}
+        verdict = Verdict(**fields | as_bytes | {"remarks": tuple(map(tuple, fields["remarks"]))})
     except (ValueError, TypeError, KeyError):  # damaged, or of another time
         return None
     return verdict if verdict.decoded or verdict.width * verdict.height > max_pixels else None

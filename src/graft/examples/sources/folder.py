@@ -1,30 +1,38 @@
 """A directory per class; train/ validation/ test/ above the classes are an official split.
 
 A class is named by the first `class_depth` directories, or by all where that is null; images may lie deeper.
+Where `label` is given, the files' names tell the class instead.
 Whatever is no image file, or lies outside the classes, is listed with the reason.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.errors import DataError, listing
 from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName
-from graft.examples.sources.tree import IMAGE_SUFFIXES, LINKED, Entry, open_tree
+from graft.examples.sources.tree import LINKED, Entry, open_tree
+from graft.inputs.image.formats import SUFFIXES
 
 if TYPE_CHECKING:
-    from graft.config.schema import DataParams
+    from graft.config.schema import DataParams, FolderParams
 
 SPLIT_LIKE = {*SPLIT_NAMES, "training", "testing"}
 
 OTHER_IMAGE_SUFFIXES = (
-    ".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".raw", ".cr2", ".nef", ".dng", ".ico",
-    ".tga", ".exr", ".hdr", ".eps", ".pcx",
+    ".heic", ".heif", ".jxl", ".jp2", ".svg", ".psd", ".raw", ".cr2", ".nef", ".dng", ".ico",
+    ".tga", ".exr", ".hdr", ".eps", ".pcx", ".pfm", ".pam",
 )  # fmt: skip
 """Names of images that graft does not read; they are not taken for strays."""
 
+
+Labeller = Callable[[list[str]], tuple[str, Problem | None]]
+"""Parts of a path, without those of the split -> the label, and what stands against the file where it has none."""
 
 LOOSE = Problem(QUARANTINED, "no label", "not in a class directory")
 
@@ -35,7 +43,10 @@ def scan(data: DataParams) -> list[Item]:
     found = [(entry.path, _against(entry)) for entry in entries]
     directories = {path.split("/", 1)[0] for path, problem in found if problem is None and "/" in path}
     official = _official(root, sorted(directories))
-    items = [_item(path, problem, official, data.folder.class_depth) for path, problem in found]
+    label_of = _labeller(data.folder)
+    items = [_item(path, problem, official, label_of) for path, problem in found]
+    if data.folder.label is not None:
+        _require_match(items, data.folder.label)
     require_images(items, root)
     return items
 
@@ -49,12 +60,12 @@ def require_images(items: list[Item], root: Path) -> None:
         raise DataError(
             f"data.path: must hold a directory for each class. Got {len(loose)} images in {str(root)!r} itself, such "
             f"as {loose[0].path}. Put those of a class into a directory that is called like it, or list them with "
-            "their labels in a table (data.source: manifest)."
+            "their labels in a table (data.source: manifest), or say how their names tell it (data.folder.label)."
         )
     reasons = Counter(item.problem.reason for item in items if item.problem)
     found = listing(f"{reason} ({n})" for reason, n in reasons.most_common()) or "no file at all"
     raise DataError(
-        f"data.path: must hold directories of {', '.join(s[1:] for s in IMAGE_SUFFIXES)} images, one per class. "
+        f"data.path: must hold directories of {', '.join(s[1:] for s in SUFFIXES)} images, one per class. "
         f"Found none in {str(root)!r}, but: {found}."
     )
 
@@ -101,30 +112,57 @@ def _against(entry: Entry) -> Problem | None:
 def named_as_image(path: str) -> Problem | None:
     """What a file's name says against it."""
     name = path.lower()
-    if name.endswith(IMAGE_SUFFIXES):
+    if name.endswith(SUFFIXES):
         return None
     if name.endswith(OTHER_IMAGE_SUFFIXES):
         return Problem(QUARANTINED, "format not read", f"{Path(name).suffix}; convert it to PNG or JPEG")
     return Problem(IGNORED, "not the name of an image file")
 
 
-def _item(path: str, problem: Problem | None, official: bool, class_depth: int | None) -> Item:
+def _item(path: str, problem: Problem | None, official: bool, label_of: Labeller) -> Item:
     """problem: what stands against the file itself."""
-    *directories, _ = path.split("/")
+    *directories, name = path.split("/")
     split: SplitName | None = None
-    outside = False
     if official:
         split = SPLIT_NAMES.get(directories[0]) if directories else None
-        outside = split is None
         directories = directories[1:]
+        if split is None:
+            problem = problem or Problem(QUARANTINED, "no label", "outside train, validation and test")
+    label, missing = label_of([*directories, name])
+    return Item(path, label, split, problem or missing)
+
+
+def _labeller(folder: FolderParams) -> Labeller:
+    if folder.names is None:
+        return partial(_by_directory, class_depth=folder.class_depth)
+    return partial(_by_name, names=folder.names, like=str(folder.label))
+
+
+def _by_directory(parts: list[str], class_depth: int | None) -> tuple[str, Problem | None]:
+    directories = parts[:-1]
     depth = class_depth or len(directories)
-    label = "/".join(directories[:depth]) if directories and len(directories) >= depth else ""
-    if problem is None and outside:
-        problem = Problem(QUARANTINED, "no label", "outside train, validation and test")
-    elif problem is None and not label:
-        missing = Problem(QUARANTINED, "no label", f"fewer than {depth} directories above it")
-        problem = missing if depth > 1 else LOOSE
-    return Item(path, label, split, problem)
+    if directories and len(directories) >= depth:
+        return "/".join(directories[:depth]), None
+    return "", Problem(QUARANTINED, "no label", f"fewer than {depth} directories above it") if depth > 1 else LOOSE
+
+
+def _by_name(parts: list[str], names: re.Pattern[str], like: str) -> tuple[str, Problem | None]:
+    """By the file's name; by all of the path where the pattern has a slash."""
+    whole = "/" in like
+    match = names.fullmatch("/".join(parts) if whole else parts[-1])
+    if match and match["label"]:
+        return match["label"], None
+    return "", Problem(QUARANTINED, "no label", f"its {'path' if whole else 'name'} is not like {like}")
+
+
+def _require_match(items: list[Item], like: str) -> None:
+    """Raises DataError where there are images, but none has a label in its name."""
+    unlike = [item for item in items if item.problem and item.problem.reason == "no label"]
+    if unlike and not any(item.problem is None for item in items):
+        raise DataError(
+            f"data.folder.label: must be like names of images. None of {len(unlike)} is like {like!r}; the first is "
+            f"{unlike[0].path}."
+        )
 
 
 SOURCE = Source(scan, open_tree)

@@ -1,70 +1,92 @@
-"""A table of paths and labels: .csv, .tsv or .parquet, or a list of `path, label` lines for each part of a split.
+"""A table of paths and labels, or one for each part of a split.
 
 Images that the manifest does not name are listed as ignored; paths that lead to no file, as missing.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import math
+import fnmatch
 import posixpath
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-import pandas as pd
-
-from graft.errors import DataError, listing, unknown
+from graft.errors import DataError
+from graft.examples.sources import tables
 from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName, plain
 from graft.examples.sources.folder import named_as_image
+from graft.examples.sources.tables import class_names, embedded
+from graft.examples.sources.tables.columns import Row, rows_of
+from graft.examples.sources.tables.embedded import TablesReader
 from graft.examples.sources.tree import Entry, Tree, open_tree
 from graft.runtime.progress import say
 
 if TYPE_CHECKING:
-    from graft.config.schema import ColumnsParams, DataParams
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the manifest, as its file has it."""
-
-    path: str
-    label: str
-    split: str = ""
-    group: str = ""
-    weight: str = ""
+    from graft.config.schema import ColumnsParams, DataParams, ManifestParams
 
 
 def scan(data: DataParams) -> list[Item]:
     """Items in the manifest's order, then the files that it does not name."""
     tree, p = open_tree(Path(data.path)), data.manifest
-    if p.file is not None:
-        rows = _table(_read(tree, p.file), p.file, p.columns)
-    else:
-        rows = [
-            row for split, file in p.lists.given.items() for row in _list(_text(_read(tree, file), file), file, split)
-        ]
-    by_path: dict[str, list[Row]] = {}
-    for row in _whole_numbers(rows):
-        by_path.setdefault(_file_path(Path(data.path), p.root, row.path, p.suffix), []).append(row)
     entries = {entry.path: entry for entry in tree.entries()}
+    files = _files(p, list(entries))
+    rows = _whole_numbers([row for file, split in files for row in _rows(tree, file, split, p.columns)])
+    if p.classes is not None:
+        with _open(tree, p.classes) as stream:
+            names = class_names.read(stream.read(), p.classes)
+        rows = class_names.apply(names, rows, p.classes)
+    by_path: dict[str, list[Row]] = {}
+    for row in rows:
+        by_path.setdefault(_file_path(Path(data.path), p.root, row.path, p.suffix), []).append(row)
     by_path = _as_files_are_called(by_path, entries)
     items = [_item(path, same, entries.get(path)) for path, same in by_path.items()]
     if not any(item.problem is None for item in items):
-        first = repr(next(iter(by_path))) if by_path else "none"
+        first = f"{items[0].path!r}: {items[0].problem.reason}" if items and items[0].problem else "none"
         raise DataError(
-            f"data.manifest: must name image files below data.path, {data.path}. None of its {len(rows)} paths is "
-            f"one; the first is {first}. Look at data.manifest.root and data.manifest.suffix."
+            f"data.manifest: must name image files below data.path, {data.path}, and their labels. None of its "
+            f"{len(rows)} rows does; the first is {first}. Look at data.manifest.root, suffix and columns."
         )
-    named = {p.file, *p.lists.given.values(), *by_path}
+    named = {p.classes, *(file for file, _ in files), *by_path}
     for path in entries:
         if path not in named:
             items.append(Item(path, "", None, Problem(IGNORED, "not in the manifest")))
     return items
+
+
+def _files(p: ManifestParams, paths: list[str]) -> list[tuple[str, str]]:
+    """Tables, and the part of the split that each of them is, "" for none. paths: of all files below data.path.
+
+    Of several that one pattern names, their own names tell it: `train-00000-of-00002.parquet`. Raises DataError where
+    a pattern names none.
+    """
+    if p.file is None:
+        return [(file, split) for split, file in p.lists.given.items()]
+    if not re.search(r"[*?]", p.file):
+        return [(p.file, "")]
+    files = [path for path in paths if fnmatch.fnmatchcase(path, p.file)]
+    if not files:
+        raise DataError(
+            f"data.manifest.file: must be a file below data.path, or a pattern of some. Got {p.file!r}, which none of "
+            f"{len(paths)} files is like."
+        )
+    splits = [_part_in(path) for path in files]
+    return list(zip(files, splits if all(splits) else [""] * len(files), strict=True))
+
+
+def _part_in(path: str) -> str:
+    """The part of a split that a file is called like, by the first word of its name or of a directory; "" for none."""
+    words = [re.split(r"[\W_]", part, maxsplit=1)[0] for part in reversed(path.split("/"))]
+    return next((word for word in words if word in SPLIT_NAMES), "")
+
+
+def _rows(tree: Tree, file: str, split: str, columns: ColumnsParams) -> list[Row]:
+    """split: of rows that have none of their own."""
+    with _open(tree, file) as stream:
+        rows = rows_of(tables.read(stream, file, columns.named), columns)
+    return [replace(row, split=row.split or split) for row in rows]
 
 
 def _whole_numbers(rows: list[Row]) -> list[Row]:
@@ -76,9 +98,9 @@ def _whole_numbers(rows: list[Row]) -> list[Row]:
     return [replace(row, label=row.label.partition(".")[0]) for row in rows]
 
 
-def _read(tree: Tree, file: str) -> bytes:
+def _open(tree: Tree, file: str) -> IO[bytes]:
     try:
-        return tree.read(file)
+        return tree.open(file)
     except OSError as error:
         raise DataError(
             f"data.manifest: {file} must be a file below data.path. Got: {error.strerror}. "
@@ -86,104 +108,10 @@ def _read(tree: Tree, file: str) -> bytes:
         ) from None
 
 
-def _text(content: bytes, file: str) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"data.manifest: {file} must be UTF-8 text. Got: {error}. Save it as UTF-8.") from None
-
-
-def _table(content: bytes, file: str, columns: ColumnsParams) -> list[Row]:
-    kind = Path(file).suffix.lower()
-    if kind == ".parquet":
-        header, cells = _parquet(content, file)
-    elif kind in (".csv", ".tsv"):
-        header, cells = _csv(_text(content, file), file, "," if kind == ".csv" else "\t")
-    else:
-        raise DataError(f"data.manifest.file: must end in .csv, .tsv or .parquet. Got {file!r}.")
-    fields = {field: name for field, name in columns.model_dump().items() if name is not None}
-    for field, name in fields.items():
-        if header.count(name) != 1:
-            wrong = f"must be in {file} once. Got it {header.count(name)} times." if name in header else None
-            raise DataError(f"data.manifest.columns.{field}: {wrong or unknown(name, header)}")
-    places = {field: header.index(name) for field, name in fields.items()}
-    rows = [Row(**{field: line[place].strip() for field, place in places.items()}) for line in cells]
-    for field, allowed, check in (
-        ("split", f"one of {', '.join(SPLIT_NAMES)}", _is_split),
-        ("weight", "a number of at least 0", _is_weight),
-    ):
-        wrong_rows = [(i, row) for i, row in enumerate(rows) if not check(getattr(row, field))]
-        if wrong_rows:
-            i, row = wrong_rows[0]
-            more = f" ({len(wrong_rows)} such rows)" if len(wrong_rows) > 1 else ""
-            raise DataError(
-                f"{file}, row {i + 2}: {fields[field]} must be {allowed}. "
-                f"Got {getattr(row, field)!r} for {row.path!r}{more}. Correct the file."
-            )
-    return rows
-
-
-def _csv(text: str, file: str, separator: str) -> tuple[list[str], list[list[str]]]:
-    """Header and rows, each as long as the header."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        rows = []
-        for row in reader:
-            if len(row) != len(header) and row:
-                raise DataError(
-                    f"{file}, line {reader.line_num}: must have {len(header)} fields, as the header has. "
-                    f"Got {len(row)}: {listing(row, 6)}. Correct the file."
-                )
-            if row:
-                rows.append(row)
-    except csv.Error as error:
-        raise DataError(f"{file}, line {reader.line_num}: must be a table. Got: {error}. Correct the file.") from None
-    return header, rows
-
-
-def _parquet(content: bytes, file: str) -> tuple[list[str], list[list[str]]]:
-    """Whole numbers stay whole where others are missing: Arrow's types, not NumPy's."""
-    try:
-        table = pd.read_parquet(io.BytesIO(content), dtype_backend="pyarrow")
-    except (ValueError, OSError) as error:  # what pyarrow raises for files that are not what they seem
-        raise DataError(f"data.manifest.file: {file} must be a parquet table. Got: {error}.") from None
-    columns = []
-    for name in table.columns:
-        values = table[name].tolist()
-        if any(isinstance(value, list | dict) for value in values):
-            values = [""] * len(values)  # nothing that could be a path, a label or a number
-        columns.append(["" if value is None or value is pd.NA or value != value else str(value) for value in values])
-    return [str(name) for name in table.columns], [list(row) for row in zip(*columns, strict=True)]
-
-
-def _is_split(text: str) -> bool:
-    return text in SPLIT_NAMES or text == ""
-
-
-def _is_weight(text: str) -> bool:
-    try:
-        return text == "" or 0 <= float(text) < math.inf
-    except ValueError:
-        return False
-
-
-def _list(text: str, file: str, split: str) -> list[Row]:
-    """`path, label` a line; without a comma, the last blank is between them."""
-    rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        parts = stripped.rsplit(",", 1) if "," in stripped else stripped.rsplit(None, 1)
-        if len(parts) < 2 or not all(part.strip() for part in parts):
-            raise DataError(f"{file}, line {number}: must be `path, label`. Got {stripped!r}. Correct the file.")
-        rows.append(Row(parts[0].strip(), parts[1].strip(), split))
-    return rows
-
-
 def _file_path(data: Path, root: str, path: str, suffix: str) -> str:
     """Below data.path; an absolute path that leads there too, as the machine that wrote the manifest had it."""
+    if embedded.is_one(path):
+        return path
     path = path.replace("\\", "/") + suffix
     for above in (data.absolute(), data.resolve()):
         if path.startswith(f"{above.as_posix()}/"):
@@ -208,7 +136,10 @@ def _item(path: str, same: list[Row], entry: Entry | None) -> Item:
     row = same[0]
     split: SplitName | None = SPLIT_NAMES.get(row.split)
     labels = sorted({other.label for other in same})
-    problem = entry.problem or named_as_image(path) if entry is not None else Problem(QUARANTINED, "missing file")
+    if entry is not None:
+        problem = entry.problem or named_as_image(path)
+    else:
+        problem = None if embedded.is_one(path) else Problem(QUARANTINED, "missing file")
     if path.startswith(("/", "../")):
         problem = Problem(QUARANTINED, "path leaves the directory")
     elif problem is not None:  # it was asked for by name
@@ -226,4 +157,9 @@ def _item(path: str, same: list[Row], entry: Entry | None) -> Item:
     return Item(plain(path), plain(row.label), split, problem, plain(row.group), float(row.weight or 1))
 
 
-SOURCE = Source(scan, open_tree)
+def open_reader(path: Path) -> TablesReader:
+    """Of files, and of images that lie in tables. Raises DataError where `path` is no directory or archive."""
+    return TablesReader(open_tree(path))
+
+
+SOURCE = Source(scan, open_reader)

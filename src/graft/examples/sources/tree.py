@@ -1,44 +1,38 @@
 """A directory, or an archive that is not unpacked into it, as a tree of files.
 
-A .zip is read in place. A .tar, compressed or not, has no index: it is copied once, member by member, into an
-uncompressed .zip in graft's cache, named by the archive's sha256.
+A .zip is read in place. A .tar, compressed or not, has no index: it is copied once into a .zip (`packed.py`).
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
+import io
 import os
 import re
 import shutil
 import stat
 import tarfile
-import tempfile
-import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
-from graft.errors import DataError
+from graft.errors import FULL, DataError, listing
 from graft.examples.sources.base import IGNORED, QUARANTINED, Problem, Reader, plain
-from graft.runtime.cache import ARCHIVES, file_stamp, folder_for
-from graft.runtime.progress import say
+from graft.examples.sources.packed import CLAIMS_TOO_MUCH, MOST_BYTES, packed
+from graft.inputs.image.formats import SUFFIXES
+from graft.runtime.cache import file_stamp
+from graft.runtime.room import Room
 
 SPECIAL = "a pipe, socket or device"
 UNUSABLE = Problem(QUARANTINED, "unusable name", "control characters, or bytes that are not UTF-8")
 LINKED = Problem(QUARANTINED, "link to a directory", "DVC does not see what changes below it; copy it here")
-DVC_CACHED = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}$")
-"""Where DVC keeps content; with `cache.type symlink` every file of a data set is a link there."""
-
 OF_SYSTEMS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
 """Folders that archivers, network disks and systems make; what is in them is nobody's image."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".pbm")
 TABLES = (".csv", ".tsv", ".parquet", ".txt", ".json", ".jsonl")
-UNPACKED = (*IMAGE_SUFFIXES, *TABLES)
+UNPACKED = (*SUFFIXES, *TABLES)
 """Names of members that are taken out of an archive."""
 
 
@@ -55,6 +49,9 @@ class Tree(Reader, Protocol):
 
     def entries(self) -> list[Entry]:
         """In the order of the paths' parts, those with a problem too; a hidden directory or a link is one entry."""
+
+    def open(self, path: str) -> IO[bytes]:
+        """A file to be read at any place. Raises OSError."""
 
 
 def open_tree(path: Path) -> Tree:
@@ -126,13 +123,12 @@ class Directory:
         return None
 
     def _problem_of_link(self, entry: os.DirEntry[str]) -> Problem | None:
+        """A link to a file is followed wherever it leads: DVC hashes what is there."""
         if os.path.isdir(entry.path):
             return LINKED
         target = os.path.realpath(entry.path)
         if not os.path.exists(target):
             return Problem(QUARANTINED, "broken link", f"to {os.readlink(entry.path)}")
-        if not target.startswith(self._real + os.sep) and not DVC_CACHED.search(target):
-            return Problem(QUARANTINED, "link leaves the directory", f"to {target}")
         if not stat.S_ISREG(os.stat(target).st_mode):
             return Problem(QUARANTINED, "not a regular file", SPECIAL)
         return None
@@ -140,25 +136,31 @@ class Directory:
     def size(self, path: str) -> int:
         return os.stat(f"{self.root}/{path}").st_size
 
+    def open(self, path: str) -> IO[bytes]:
+        return open(f"{self.root}/{path}", "rb")
+
     def read(self, path: str) -> bytes:
-        with open(f"{self.root}/{path}", "rb") as file:
+        with self.open(path) as file:
             return file.read()
 
     def stamp(self, path: str) -> str | None:
         return file_stamp(f"{self._real}/{path}")
 
 
-MOST_BYTES = 2**29
-"""Of a member that is unpacked into memory: more than the pixels that `data.max_pixels` allows by default."""
+LARGE_BYTES = 2**24
+"""Of a member: with larger ones an archive is read by threads of one process, which share the memory for them."""
 
-CLAIMS_TOO_MUCH = b"claims too much"
-"""The comment of a member that was left out of the copy of a tar for its size."""
+UNPACKING = Room(2**30)
+"""What is being unpacked at once, however many threads there are."""
+
+PIECE_BYTES = 2**20
+
+INFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Methods that are unpacked piece by piece; with others, zipfile makes gigabytes of a few bytes before it looks."""
 
 
 class Archive:
     """A .zip. If all its directories are in one, as in most archives, that one is not part of the paths."""
-
-    cheap_to_open = True
 
     def __init__(self, path: Path, stamp: str | None) -> None:
         self._zip = zipfile.ZipFile(path)
@@ -171,6 +173,7 @@ class Archive:
             top = ""  # a file beside the directory has the name of one in it
         self._members = {name.removeprefix(top): info for name, info in members}
         self._overridden = len(members) - len(self._members)
+        self.cheap_to_open = all(info.file_size <= LARGE_BYTES for info in self._members.values())
 
     def entries(self) -> list[Entry]:
         ordered = sorted(self._members, key=lambda path: path.split("/"))
@@ -203,10 +206,20 @@ class Archive:
     def size(self, path: str) -> int:
         return self._info(path).file_size
 
+    def open(self, path: str) -> IO[bytes]:
+        """All of it in memory: a compressed member cannot be read at any place."""
+        return io.BytesIO(self.read(path))
+
     def read(self, path: str) -> bytes:
         info = self._info(path)
+        if info.compress_type not in INFLATED:
+            raise OSError(errno.EIO, "packed by another method than deflate; pack the archive again")
+        content = io.BytesIO()
         try:
-            return self._zip.read(info)
+            with UNPACKING.taken(info.file_size), self._zip.open(info) as member:
+                # In pieces: `ZipFile.read` unpacks all there is before it looks at the size that the archive claims.
+                shutil.copyfileobj(member, content, PIECE_BYTES)
+            return content.getvalue()
         except Exception as error:  # BadZipFile, zlib.error, LZMAError, NotImplementedError have no common base
             raise OSError(errno.EIO, f"damaged in the archive: {error}") from None
 
@@ -215,19 +228,36 @@ class Archive:
         return self._stamp and f"{self._stamp} {path} {info.CRC} {info.file_size}"
 
 
+PACKED = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|7z|rar|tar\.\w+)$", re.IGNORECASE)
+"""Names of archives."""
+
+
+def _not_of_archives(archive: Archive, path: Path) -> Archive:
+    """The archive. Raises DataError where it holds other archives in the place of images."""
+    names = [entry.path for entry in archive.entries() if entry.problem is None]
+    inside = [name for name in names if PACKED.search(name)]
+    if inside and not any(name.lower().endswith(SUFFIXES) for name in names):
+        raise DataError(
+            f"data.path: {path} must be an archive of images. It holds archives instead: {listing(inside, 4)}. Unpack "
+            "it once, and name what comes out (pack it again where it is several)."
+        )
+    return archive
+
+
 OVERRIDDEN = Problem(IGNORED, "overridden by a later member of the same name")
 
 
 def _archive(path: Path) -> Archive:
     try:
         if zipfile.is_zipfile(path):
-            return Archive(path, file_stamp(os.path.realpath(path)))
+            return _not_of_archives(Archive(path, file_stamp(os.path.realpath(path))), path)
         if tarfile.is_tarfile(path):
-            return _packed(path)
+            copy = packed(path, UNPACKED)
+            return _not_of_archives(Archive(copy, copy.name), path)
     except DataError:
         raise
     except Exception as error:  # BadZipFile, TarError, zlib.error, LZMAError, UnicodeError have no common base
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if getattr(error, "errno", None) in FULL:
             raise  # the disk is full, which is no fault of the archive
         raise DataError(
             f"data.path: {path} must be a whole archive. Got: {' '.join(str(error).split())}. Fetch it again."
@@ -235,96 +265,3 @@ def _archive(path: Path) -> Archive:
     raise DataError(
         f"data.path: must be a directory or a whole archive (.zip, .tar, .tar.gz). {path} is neither, or is damaged."
     )
-
-
-def _packed(path: Path) -> Archive:
-    """The tar as an uncompressed zip in the cache, made where it is not there, or not whole."""
-    packed = folder_for(ARCHIVES) / f"{_sha256(str(path), file_stamp(os.path.realpath(path)))}.zip"
-    if packed.exists():
-        try:
-            return Archive(packed, packed.name)
-        except (OSError, zipfile.BadZipFile):
-            say(f"note: {packed} is damaged; made anew")
-    else:
-        say(f"{path}: copying into {packed.parent}, once, since a tar cannot be read at random")
-    with tempfile.NamedTemporaryFile(dir=packed.parent, suffix=".part", delete=False) as part:
-        try:
-            with tarfile.open(path) as tar, zipfile.ZipFile(part, "w") as out, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of a name that comes twice
-                _copy(tar, out, max(LEAST_LIMIT, MOST_RATIO * path.stat().st_size), path)
-                _require_whole(tar, path)
-            part.flush()
-            os.fsync(part.fileno())
-            os.replace(part.name, packed)
-        except BaseException:
-            os.unlink(part.name)
-            raise
-    return Archive(packed, packed.name)
-
-
-@cache
-def _sha256(path: str, stamp: str | None) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-LEAST_LIMIT, MOST_RATIO = 2**30, 100
-"""What an archive may become, in bytes or as a multiple of its own: images are compressed already."""
-
-
-def _copy(tar: tarfile.TarFile, out: zipfile.ZipFile, most_bytes: int, path: Path) -> None:
-    """Images and tables, piece by piece; of other members the name, so that they are accounted for.
-
-    Raises DataError where the archive becomes more than `most_bytes`.
-    """
-    unpacked = 0
-    for member in tar:
-        if member.isdir():
-            continue
-        name = member.name.removeprefix("./").encode("utf-8", "backslashreplace").decode()
-        info = zipfile.ZipInfo(name)
-        source: IO[bytes] | None = None
-        if member.isreg() or member.islnk():
-            try:
-                source = tar.extractfile(member)
-            except KeyError:  # a link to what is not in the archive
-                source = None
-        if source is None:
-            linked = member.issym() or member.islnk()
-            info.external_attr = (stat.S_IFLNK if linked else stat.S_IFIFO) << 16
-            out.writestr(info, b"")
-            continue
-        info.external_attr = (stat.S_IFREG | 0o644) << 16
-        if not name.lower().endswith(UNPACKED):
-            out.writestr(info, b"")
-            continue
-        if member.size > MOST_BYTES:
-            info.comment = CLAIMS_TOO_MUCH
-            out.writestr(info, b"")
-            continue
-        unpacked += member.size
-        if unpacked > most_bytes:
-            raise DataError(
-                f"data.path: {path} must be an archive of images. Its members take more than {most_bytes / 1e9:.1f} GB "
-                "unpacked, which no images do. Fetch it again, or unpack it yourself and name the directory."
-            )
-        with out.open(info, "w") as target:
-            shutil.copyfileobj(source, target, 2**20)
-
-
-def _require_whole(tar: tarfile.TarFile, path: Path) -> None:
-    """tarfile takes a damaged header, or the end of the file, for the end of the archive. Raises DataError."""
-    file: Any = tar.fileobj
-    file.seek(tar.offset)
-    rest = bytearray()
-    while block := file.read(2**20):  # to its end, where a compressed file's checksum is
-        if block.strip(b"\0"):
-            raise DataError(
-                f"data.path: {path} must be a whole archive. Got: a damaged header at byte {tar.offset}, or another "
-                "archive behind the first. Fetch it again, or pack it again as one."
-            )
-        rest += block[: tarfile.BLOCKSIZE]
-    if len(rest) < tarfile.BLOCKSIZE:
-        raise DataError(
-            f"data.path: {path} must be a whole archive. Got: no end after byte {tar.offset}. Fetch it again."
-        )

@@ -1,12 +1,13 @@
 """Image files to pixels, as a viewer would show them.
 
 EXIF orientation is applied; palettes, CMYK, 1-bit and 16-bit grey become 8-bit RGB; transparency
-is laid over white; of an animation the first frame is taken.
+is laid over white; of an animation the first frame is taken, of several pages the first one.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import warnings
 from collections.abc import Iterator
@@ -17,14 +18,21 @@ from typing import Any
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM")
+from graft.inputs.image.formats import ALSO, FORMATS, starts_like_one
+
+OPENED = (*FORMATS, "DIB")
+"""Pillow opens an MPO as a JPEG."""
+
 Image.MAX_IMAGE_PIXELS = None  # the limit is data.max_pixels, checked before anything is decoded
 PngImagePlugin.MAX_TEXT_CHUNK = 2**26  # a picture is no worse for a long comment
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # many images are decoded at once
+logging.getLogger(TiffImagePlugin.__name__).disabled = True  # what is wrong with a file is said once
 EXIF_ORIENTATION = 0x0112
+TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
+TIFF_BITS = 258
 JPEG_START = b"\xff\xd8\xff"
-SIGNATURES = (JPEG_START, b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"RIFF", b"P4", b"P5", b"P6")
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -81,11 +89,36 @@ def open_lazily(data: bytes) -> Image.Image:
     if not data:
         raise UndecodableError("empty file", "0 bytes")
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=OPENED)
     except UnidentifiedImageError:
-        if data.startswith(SIGNATURES):
+        if FORMATS["TIFF"].start.match(data):
+            raise _against_tiff(data) from None
+        if starts_like_one(data):
             raise UndecodableError("corrupt", "its header cannot be read") from None
         raise UndecodableError("not an image", "of no format that is read") from None
+    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
+        raise UndecodableError(
+            "unsupported", "values of 32 bits, whose black and white are not known; convert to 8 bits"
+        )
+    return image
+
+
+def name_of(image: Image.Image) -> str:
+    """The format of an image that was opened, a key of FORMATS."""
+    return ALSO.get(str(image.format), str(image.format))
+
+
+def _against_tiff(data: bytes) -> UndecodableError:
+    """Why Pillow does not open it: TIFF has more kinds of pixels and compressions than are read."""
+    try:
+        TiffImagePlugin.TiffImageFile(io.BytesIO(data))
+    except SyntaxError as error:
+        cause = error.args[0] if error.args else ""
+        if isinstance(cause, KeyError):
+            return UndecodableError("unsupported", f"a TIFF of compression {cause}; convert it to PNG")
+        if str(cause).startswith(("unknown", "Invalid value for samples")):
+            return UndecodableError("unsupported", f"a TIFF of an {cause}; convert it to PNG")
+    return UndecodableError("corrupt", "its header cannot be read")
 
 
 def exif_orientation(image: Image.Image) -> int:
@@ -113,15 +146,29 @@ def open_rgb(data: bytes, at_least: int | None = None) -> Image.Image:
 def load(image: Image.Image) -> tuple[Image.Image, int]:
     """An image that was opened lazily, decoded, and its orientation."""
     image.load()
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode.startswith("I;16"):
+        return _deep_tiff(image), exif_orientation(image)
     return image, exif_orientation(image)
+
+
+def _deep_tiff(image: TiffImagePlugin.TiffImageFile) -> Image.Image:
+    """16-bit grey, of 12 bits or of 16, with black as 0: Pillow leaves that to us."""
+    values = np.asarray(image).astype(np.uint32)
+    if image.tag_v2.get(TIFF_BITS) == (12,):
+        values = values * 65535 // 4095
+    if image.tag_v2.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO:
+        values = 65535 - values
+    return Image.fromarray(values.astype(np.uint16))
 
 
 def rgb(image: Image.Image) -> Image.Image:
     """Any mode as RGB; transparency over white."""
     if image.mode == "RGB":
         return image
-    if image.mode.startswith("I"):  # 16-bit grey
+    if image.mode.startswith("I"):  # 16-bit grey; of a PGM as "I"
         return Image.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "La":  # whose grey is multiplied by its transparency
+        image = image.convert("LA")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")

@@ -34,8 +34,8 @@ class ImageInput:
         return ImageInput(resizing, extract.augment.model_dump() if extract.views else None)
 
     @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> ImageInput:
-        return ImageInput(Resizing(values["side"], values["resize"], values["interpolation"]))
+    def from_dict(values: Mapping[str, Any], augment: Mapping[str, Any] | None = None) -> ImageInput:
+        return ImageInput(Resizing(values["side"], values["resize"], values["interpolation"]), augment)
 
     def to_dict(self) -> dict[str, Any]:
         how = self.resizing
