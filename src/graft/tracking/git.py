@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 READ_BYTES = 2**28
 """The bytes of untracked files that are read, the smallest first, which code is: photos cost a second, not minutes."""
@@ -78,20 +79,46 @@ def versions(folder: Path, path: Path) -> list[str]:
 
 
 def revision(folder: Path, name: str) -> str | None:
-    """The commit that git or DVC calls so: a hash, branch, tag, `HEAD~1` or experiment; None where there is none."""
+    """The commit that git or DVC calls so: a hash, branch, tag, `HEAD~1` or experiment; None where there is none.
+
+    Of several experiments of one name it is the one that started from HEAD, else the newest.
+    """
+    commit = _commit(folder, name)
+    if commit is None and name:
+        head = _commit(folder, "HEAD")
+        named = [one for one in _experiments(folder) if one.name == name]
+        commit = next((one.commit for one in sorted(named, key=lambda one: one.baseline != head)), None)
+    return commit
+
+
+def _commit(folder: Path, name: str) -> str | None:
     found = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-    return found.decode().strip() or experiments(folder).get(name)
+    return found.decode().strip() or None
 
 
 def experiments(folder: Path) -> dict[str, str]:
-    """The name of each DVC experiment -> its commit: refs/exps/<2 hex digits>/<38>/<name>."""
-    listed = _git(folder, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/").decode("utf-8", "replace")
-    found = {}
+    """The name of each DVC experiment -> its commit; the newest of a name."""
+    return {one.name: one.commit for one in reversed(_experiments(folder))}
+
+
+class _Experiment(NamedTuple):
+    """baseline: the commit that it started from."""
+
+    name: str
+    commit: str
+    baseline: str
+
+
+def _experiments(folder: Path) -> list[_Experiment]:
+    """DVC's, the newest first: refs/exps/<2 hex digits>/<38>/<name>."""
+    form = ("--sort=-committerdate", "--format=%(objectname) %(refname)")
+    listed = _git(folder, "for-each-ref", *form, "refs/exps/").decode("utf-8", "replace")
+    found = []
     for line in listed.splitlines():
         commit, _, ref = line.partition(" ")
         parts = ref.split("/", 4)
         if len(parts) == 5 and len(parts[2]) == 2 and len(parts[3]) == 38:
-            found[parts[4]] = commit
+            found.append(_Experiment(parts[4], commit, parts[2] + parts[3]))
     return found
 
 
