@@ -177,8 +177,8 @@ def test_the_interval_is_corrected_for_all_looks(monkeypatch: pytest.MonkeyPatch
         (
             set("abcde"),
             [
-                "These test images have judged 5 models that git or MLflow remember. Corrected for as many looks, the "
-                "interval of finetuned on test is 0.968-0.998 (99.00% for each, 95% for all)."
+                "Judged on these test images so far: 5 models (git, MLflow). Corrected for as many looks: 0.968-0.998 "
+                "(finetuned, test; 99.00% for each, 95% for all)."
             ],
         ),
     ):

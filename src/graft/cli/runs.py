@@ -119,8 +119,8 @@ def _looks(params: Params, paths: Paths, judged: summary.Judged) -> list[str]:
     right, confidence = round(test["accuracy"] * test["images"]), test["accuracy_interval"]["confidence"]
     low, high, each = looks.corrected_interval(right, test["images"], confidence, known)
     return [
-        f"These test images have judged {known} models that git or MLflow remember. Corrected for as many looks, the "
-        f"interval of {shipped} on test is {low:.3f}-{high:.3f} ({each:.2%} for each, {confidence:.0%} for all)."
+        f"Judged on these test images so far: {known} models (git, MLflow). Corrected for as many looks: {low:.3f}-"
+        f"{high:.3f} ({shipped}, test; {each:.2%} for each, {confidence:.0%} for all)."
     ]
 
 
