@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from conftest import REPOSITORY, Project
 from graft import cli
 from graft.errors import StaleError, TrackingError
-from graft.tracking import outcomes, server
+from graft.tracking import git, outcomes, server
 from graft.verdicts import words
 from test_verdicts import judged
 
@@ -97,7 +97,7 @@ def test_alone_it_compares_the_last_commit_with_the_files(here: Project) -> None
     assert lines[1:3] == [f"A HEAD ({head}) head 37 0.9250", "B workspace head 30 0.7500"]
     assert lines[3].startswith("B less A: -0.1750 (-0.3")
     assert "Changed sides: 9 that only A has right, 2 that only B has right; p = 0.065 (McNemar, exact)" in lines
-    assert "Verdict: within noise; these images cannot tell B from A (p not below 0.05)." in lines
+    assert "Verdict: within noise. These images cannot tell B from A: p is not below 0.05." in lines
     assert lines[-11:] == [f"{i:02d}.png a a b" for i in range(2, 11)] + ["00.png a b a", "30.png a b a"]
 
 
@@ -111,6 +111,17 @@ def test_revisions_are_read_from_dvcs_cache(here: Project) -> None:
     assert found["changed_sides"][0] == {"path": "30.png", "label": "a", "a": "a", "b": "b"}
     assert as_json("second", "HEAD~1")["verdict"] == words.Compared.WORSE
     assert compare("HEAD~1", "second", "--json").stdout == compare("HEAD~1", "second", "--json").stdout
+
+
+def test_experiments_of_one_name_are_told_by_where_they_started(here: Project) -> None:
+    """DVC keeps one of a name for each commit that experiments started from."""
+    head, older = (here.run("git", "rev-parse", name).stdout.strip() for name in ("HEAD", "HEAD~1"))
+    for baseline, commit in ((head, older), (older, head)):
+        here.run("git", "update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/twin", commit)
+    assert git.revision(here.folder, "twin") == older
+    here.run("git", "update-ref", "-d", f"refs/exps/{head[:2]}/{head[2:]}/twin")
+    assert git.revision(here.folder, "twin") == head
+    assert git.revision(here.folder, "nosuch") is None
 
 
 def test_twenty_images_unless_all_are_asked_for(here: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,16 +61,16 @@ def test_the_interval_is_that_of_scipys_paired_bootstrap() -> None:
 
 
 def test_the_interval_holds_as_often_as_it_says() -> None:
-    """400 test sets drawn from a known truth: 95 % cover it, give or take three standard errors."""
+    """250 test sets drawn from a known truth: 95 % cover it, give or take three standard errors."""
     truth = np.array([0.85, 0.03, 0.07, 0.05])
-    drawn = np.random.default_rng(0).multinomial(500, truth, size=400)
+    drawn = np.random.default_rng(0).multinomial(500, truth, size=250)
     intervals = [paired.difference_interval(Paired(*map(int, counts)), 0.95) for counts in drawn]
     covered = np.mean([low <= truth[2] - truth[1] <= high for low, high in intervals])
-    assert abs(covered - 0.95) < 3 * (0.95 * 0.05 / 400) ** 0.5
+    assert abs(covered - 0.95) < 3 * (0.95 * 0.05 / 250) ** 0.5
 
 
 def test_two_equal_models_are_told_apart_no_more_often_than_by_chance() -> None:
-    drawn = np.random.default_rng(0).multinomial(400, [0.86, 0.04, 0.04, 0.06], size=400)
+    drawn = np.random.default_rng(0).multinomial(400, [0.86, 0.04, 0.04, 0.06], size=250)
     found = [paired.verdict(Paired(*map(int, counts)), 0.95) for counts in drawn]
     assert np.mean([word is not Compared.WITHIN_NOISE for word in found]) <= 0.05
 

@@ -120,16 +120,16 @@ def _sentences(found: dict[str, Any]) -> list[str]:
         return [f"Verdict: {found['verdict']}. Both predict the same for every image."]
     gap, alpha = found["difference"], 1 - found["difference"]["confidence"]
     meaning = {
-        Compared.BETTER: f"B is better than A (p below {alpha:.2g}).",
-        Compared.WORSE: f"B is worse than A (p below {alpha:.2g}).",
-        Compared.WITHIN_NOISE: f"these images cannot tell B from A (p not below {alpha:.2g}).",
+        Compared.BETTER: f"B is better than A: p is below {alpha:.2g}.",
+        Compared.WORSE: f"B is worse than A: p is below {alpha:.2g}.",
+        Compared.WITHIN_NOISE: f"These images cannot tell B from A: p is not below {alpha:.2g}.",
     }
     return [
         f"B less A: {gap['value']:+.4f} ({gap['low']:+.4f} to {gap['high']:+.4f}, {gap['confidence']:.0%} by paired "
         "bootstrap)",
         f"Changed sides: {found['only_a_right']} that only A has right, {found['only_b_right']} that only B has right; "
         f"p = {found['p']:.2g} (McNemar, exact)",
-        f"Verdict: {found['verdict']}; {meaning[Compared(found['verdict'])]}",
+        f"Verdict: {found['verdict']}. {meaning[Compared(found['verdict'])]}",
     ]
 
 
