@@ -10,9 +10,9 @@ import pytest
 from conftest import REPOSITORY
 from graft.config.load import load
 from graft.errors import GraftError
-from graft.presets import claims, files, verify, worktree
-from graft.verdicts import reproduced
-from graft.verdicts.words import Reproduced
+from graft.presets import beside, claims, files, verify, worktree
+from graft.verdicts import reproduced, unpaired
+from graft.verdicts.words import Compared, Reproduced
 
 NAMES = files.names()
 
@@ -196,3 +196,28 @@ def test_what_keras_would_download_is_known(tmp_path: Path, monkeypatch: pytest.
     assert verify.download(transfer, tmp_path) == "ImageNet weights of MobileNetV2"
     assert verify.download(files.get("mnist-cnn"), tmp_path) is None
     assert verify.lacking(files.get("clothing"), tmp_path) is not None
+
+
+def test_published_numbers_stand_beside_what_was_got_here() -> None:
+    """On the official split of the photos, whatever the network is; by Fisher's exact test on 372 images."""
+    judged = {"test": {"accuracy": 346 / 372, "images": 372}, "validation": {"accuracy": 0.9, "images": 341}}
+    values = files.get("clothing").values
+    elsewhere = {**values, "data": {**values["data"], "path": "/photos"}}
+    rows = {(row.published.metric, row.published.value): row for row in beside.found(elsewhere, judged, 0.95)}
+    assert rows["test_accuracy", 0.7984].verdict == Compared.BETTER
+    assert rows["test_accuracy", 0.9032].verdict == Compared.WITHIN_NOISE
+    assert rows["val_accuracy", 0.8299].verdict == Compared.BETTER
+    private = rows["val_accuracy", 0.94]
+    assert (private.got, private.verdict) == (0.9, Compared.NOT_COMPARABLE)
+    only_test = {"test": {"accuracy": 0.5, "images": 372}}
+    rows = {(row.published.metric, row.published.value): row for row in beside.found(values, only_test, 0.95)}
+    assert rows["test_accuracy", 0.7984].verdict == Compared.WORSE
+    assert (rows["val_accuracy", 0.8299].got, rows["val_accuracy", 0.8299].verdict) == (None, Compared.NOT_COMPARABLE)
+    other = {**values, "data": {**values["data"], "classes": {"hat": "hat", "other": "*"}}}
+    assert beside.found(other, judged, 0.95) == []
+
+
+def test_fishers_test_is_fishers() -> None:
+    """The lady tasting tea, 3 of 4 right against 1 of 4 (Fisher 1935, chapter 2): 17 of 70 on one side, 34 on both."""
+    assert unpaired.fisher(3, 1, 4) == pytest.approx(34 / 70)
+    assert unpaired.verdict(4, 0.0, 4, 0.95) == Compared.BETTER

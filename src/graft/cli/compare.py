@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from graft.cli import published
 from graft.config.load import load
 from graft.tracking import outcomes
 from graft.tracking.outcomes import WORKSPACE, Outcome
@@ -43,12 +44,18 @@ def compare(
     ] = None,
     images: Annotated[bool, typer.Option("--images", help="List every image that changed sides.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, with every image.")] = False,
+    against_published: Annotated[
+        bool, typer.Option("--against-published", help="Compare the files here with what others published instead.")
+    ] = False,
 ) -> None:
     """Say whether B is better than A, worse, or within noise, on the images that both were judged on.
 
     Exit code 2: not comparable.
     """
     params = load()
+    if against_published:
+        published.show(params.evaluate.confidence)
+        return
     first, second = (outcomes.resolve(name, params.tracking.experiment) for name in (a, b))
     matched = matching.match(first.predictions, second.predictions, split)
     found = _judged(matched, (first, second), params.evaluate.confidence)
