@@ -173,14 +173,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages": {
         "errors", "backbones", "evaluation", "examples", "features", "inputs", "models", "runtime", "training"
     },
+    "repetition": {"errors", "evaluation", "examples", "runtime", "stages", "training", "verdicts"},
     "serving": {"errors", "inputs", "training"},
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
     "cli": {
-        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "project", "runtime",
-        "stages", "tracking", "training", "verdicts",
+        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "project",
+        "repetition", "runtime", "stages", "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

@@ -7,6 +7,7 @@ stages      the five stages
 init        a project of one's own
 runs        what a pass has given: `graft result`, `graft log`
 compare     whether a model is better than another one
+repeat      how far the results of one recipe lie apart
 data params backbones cache  groups of commands, each with the tables that it prints
 """
 
@@ -19,7 +20,7 @@ from typing import NoReturn
 
 import typer
 
-from graft.cli import backbones, cache, compare, data, init, params, runs, stages
+from graft.cli import backbones, cache, compare, data, init, params, repeat, runs, stages
 from graft.errors import FULL, GraftError
 
 COLLECT_AT = (100_000, 50, 100)
@@ -42,7 +43,7 @@ for stage in stages.COMMANDS:
     app.command(rich_help_panel=STAGE)(stage)
 for group, name in ((cache.app, "cache"), (data.app, "data"), (params.app, "params"), (backbones.app, "backbones")):
     app.add_typer(group, name=name, rich_help_panel=ACTION)
-for action in (init.init, runs.log, runs.result, compare.compare):
+for action in (init.init, runs.log, runs.result, compare.compare, repeat.repeat):
     app.command(rich_help_panel=ACTION)(action)
 
 
