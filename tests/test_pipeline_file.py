@@ -173,6 +173,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages": {
         "errors", "backbones", "evaluation", "examples", "features", "inputs", "models", "runtime", "training"
     },
+    "repetition": {"errors", "evaluation", "examples", "runtime", "stages", "training", "verdicts"},
     "serving": {"errors", "inputs", "training"},
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "verdicts"},
@@ -181,7 +182,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "presets", "project",
-        "runtime", "stages", "tracking", "training", "verdicts",
+        "repetition", "runtime", "stages", "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

@@ -7,6 +7,7 @@ stages      the five stages
 init        a project of one's own
 runs        what a pass has given: `graft result`, `graft log`
 compare     whether a model is better than another one
+repeat      how far the results of one recipe lie apart
 verify      whether presets give what is claimed of them
 data params preset backbones cache  groups of commands, each with the tables that it prints
 """
@@ -20,7 +21,7 @@ from typing import NoReturn
 
 import typer
 
-from graft.cli import backbones, cache, compare, data, init, params, preset, runs, stages, verify
+from graft.cli import backbones, cache, compare, data, init, params, preset, repeat, runs, stages, verify
 from graft.errors import FULL, GraftError
 
 COLLECT_AT = (100_000, 50, 100)
@@ -49,7 +50,7 @@ for group, name in (
     (backbones.app, "backbones"),
 ):
     app.add_typer(group, name=name, rich_help_panel=ACTION)
-for action in (init.init, runs.log, runs.result, compare.compare, verify.verify):
+for action in (init.init, runs.log, runs.result, compare.compare, repeat.repeat, verify.verify):
     app.command(rich_help_panel=ACTION)(action)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,14 +76,18 @@ def require_current(params: dict[str, Any]) -> None:
         )
 
 
-def changed(params: dict[str, Any], outputs: Iterable[Path] | None = None) -> list[str]:
+def changed(
+    params: dict[str, Any], outputs: Iterable[Path] | None = None, stages: Collection[str] | None = None
+) -> list[str]:
     """What `dvc.lock` has otherwise: parameters with their stage, paths of outputs; nothing where there is no lock.
 
-    params: the tree of params.yaml. outputs: those to look at; None: all.
+    params: the tree of params.yaml. outputs: those to look at; None: all. stages: whose; None: all.
     """
     found = []
     looked_at = None if outputs is None else {str(path) for path in outputs}
     for stage, entry in _locked().items():
+        if stages is not None and stage not in stages:
+            continue
         for key, value in entry.get("params", {}).get("params.yaml", {}).items():
             node: Any = params
             for part in key.split("."):

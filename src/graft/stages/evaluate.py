@@ -31,47 +31,18 @@ def run(params: Params, paths: Paths) -> None:
 
     Where nothing is held out, models have no split, tables no row, and the curves are the only picture.
     """
-    evaluate = params.evaluate
     data = dataset.read(paths.catalogue, paths.split)
-    used, classes, targets = data.used, data.classes, data.targets
-    rows = {name: chosen for name, chosen in data.sides.rows.items() if name in JUDGED and len(chosen)}
+    judged = judge(params, paths, data)
     curves = {stage: history.read(path) for stage, path in paths.histories.items()}
     curves = {stage: curve for stage, curve in curves.items() if len(curve)}
-
-    probabilities = {
-        model: {name: dataset.predicted(network, views, chosen) for name, chosen in rows.items()}
-        for model, (network, views) in _models(params, paths, data, "finetune" in curves).items()
-    }
-
-    judged = {
-        model: {
-            name: metrics.Judged(
-                by_split[name],
-                targets[chosen],
-                classes,
-                evaluate.top_k,
-                evaluate.calibration_bins,
-                evaluate.confidence,
-            )
-            for name, chosen in rows.items()
-        }
-        for model, by_split in probabilities.items()
-    }
-    found: summary.Judged = {m: {str(s): metrics.compute(j) for s, j in splits.items()} for m, splits in judged.items()}
+    found = metrics.compute_all(judged)
     _write_json(found, paths.metrics)
     _write_json(summary.few(found), paths.summary)
-    parts: list[pd.DataFrame] = []
-    for model, by_split in probabilities.items():
-        for name, chosen in rows.items():
-            shown = used.iloc[chosen]
-            parts.append(
-                predictions.table(model, name, list(shown["path"]), list(shown["label"]), by_split[name], classes)
-            )
-    table = pd.concat(parts, ignore_index=True) if parts else predictions.nothing(classes)
+    table = _table(judged, data)
     predictions.write(table, paths.predictions)
 
-    last_split: SplitName = "test" if "test" in rows else "validation"
-    final = list(probabilities)[-1]
+    final = list(judged)[-1]
+    last_split: SplitName = "test" if "test" in judged[final] else "validation"
     last = table[(table["model"] == final) & (table["split"] == last_split)]
     plots.write_confusion(list(last["prediction"]), list(last["label"]), paths.confusion)
     on_shown = {
@@ -83,19 +54,48 @@ def run(params: Params, paths: Paths) -> None:
             plots.save(figure, paths.pictures / f"{picture}.png")
 
 
-def _models(
-    params: Params, paths: Paths, data: dataset.Dataset, finetuned: bool
-) -> dict[str, tuple[keras.Model, store.Views]]:
+def judge(params: Params, paths: Paths, data: dataset.Dataset) -> dict[str, dict[SplitName, metrics.Judged]]:
+    """model -> split -> what it says of the images held out there; splits without images are left out."""
+    p = params.evaluate
+    rows = {name: chosen for name, chosen in data.sides.rows.items() if name in JUDGED and len(chosen)}
+    return {
+        model: {
+            name: metrics.Judged(
+                dataset.predicted(network, views, chosen),
+                data.targets[chosen],
+                data.classes,
+                p.top_k,
+                p.calibration_bins,
+                p.confidence,
+            )
+            for name, chosen in rows.items()
+        }
+        for model, (network, views) in _models(params, paths, data).items()
+    }
+
+
+def _models(params: Params, paths: Paths, data: dataset.Dataset) -> dict[str, tuple[keras.Model, store.Views]]:
     """Each model that was trained, from what it reads on; and that."""
     meta, _ = store.read_meta(paths.features)
     models: dict[str, tuple[keras.Model, store.Views]] = {}
     if features := store.load(paths.features, data.sha256s):
         models["head"] = (saving.load(paths.head), features)
-    if finetuned:
+    if len(history.read(paths.finetune_history)):
         above = assemble.above(saving.load(paths.model), store.read_meta(paths.activations)[0].output["cut"])
         images = pixels.of(data, meta.made_with, params.data.source, Path(params.data.path))
         models["finetuned"] = (above, store.load(paths.activations, data.sha256s) or images)
     return models
+
+
+def _table(judged: Mapping[str, Mapping[SplitName, metrics.Judged]], data: dataset.Dataset) -> pd.DataFrame:
+    """What each model predicts for each image."""
+    parts = []
+    for model, splits in judged.items():
+        for name, one in splits.items():
+            shown = data.used.iloc[data.sides.rows[name]]
+            paths, labels = list(shown["path"]), list(shown["label"])
+            parts.append(predictions.table(model, name, paths, labels, one.probabilities, data.classes))
+    return pd.concat(parts, ignore_index=True) if parts else predictions.nothing(data.classes)
 
 
 def _write_json(values: Mapping[str, Any], path: Path) -> None:

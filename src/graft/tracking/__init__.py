@@ -4,6 +4,7 @@ The only place that knows MLflow.
 
 server.py  which store or server, and whether it answers
 git.py     commit, dirty flag, diff, untracked files
+repeats.py the runs of a repetition: a parent, and in it one for each seed or fold
 run.py     the pass's run: opened by the first training stage, completed by `evaluate`
 mirror.py  what a complete run is given, from the files
 model.py   the final model as MLflow's flavor, the very file that DVC has
