@@ -66,6 +66,8 @@ def show(params: Params, paths: Paths, run_name: str | None = None) -> None:
     console.print()
     if any(judged.values()):
         console.print(_table(judged))
+        for sentence in _temperatures(judged):
+            console.print(sentence, markup=False, soft_wrap=True)
         console.print(_changes(paths), soft_wrap=True)
     else:
         console.print("No image was held out for validation or test (data.split): nothing to judge the models by.")
@@ -102,6 +104,17 @@ def _table(judged: summary.Judged) -> Table:
                 f"{m['expected_calibration_error']:.4f}",
             )
     return table
+
+
+def _temperatures(judged: summary.Judged) -> list[str]:
+    """What the temperature of the model that ships has changed, a sentence for each split; nothing without one."""
+    return [
+        f"{model}, {split}: temperature {t['value']:g} took ECE from {t['expected_calibration_error_before']:.4f} to "
+        f"{m['expected_calibration_error']:.4f}, log loss from {t['log_loss_before']:.4f} to {m['log_loss']:.4f}"
+        for model, splits in judged.items()
+        for split, m in splits.items()
+        if (t := m.get("temperature"))
+    ]
 
 
 def _changes(paths: Paths) -> str:

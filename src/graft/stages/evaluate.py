@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from graft.evaluation import metrics, plots, predictions, summary
+from graft.evaluation import metrics, plots, predictions, summary, temperature
 from graft.examples import dataset, pixels
 from graft.examples.sources.base import SplitName
 from graft.features import store
-from graft.models import assemble, saving
+from graft.models import assemble, card, saving
 from graft.training import history
 
 if TYPE_CHECKING:
@@ -37,11 +37,16 @@ def run(params: Params, paths: Paths) -> None:
     rows = {name: chosen for name, chosen in data.sides.rows.items() if name in JUDGED and len(chosen)}
     curves = {stage: history.read(path) for stage, path in paths.histories.items()}
     curves = {stage: curve for stage, curve in curves.items() if len(curve)}
+    divisor = card.read(paths.card).get("temperature")
 
+    models = _models(params, paths, data, "finetune" in curves)
     probabilities = {
         model: {name: dataset.predicted(network, views, chosen) for name, chosen in rows.items()}
-        for model, (network, views) in _models(params, paths, data, "finetune" in curves).items()
+        for model, (network, views) in models.items()
     }
+    ships = list(models)[-1]
+    if divisor is not None and ships == "head":  # the head's own file is as it was trained
+        probabilities[ships] = {name: temperature.divided(p, divisor) for name, p in probabilities[ships].items()}
 
     judged = {
         model: {
@@ -52,6 +57,7 @@ def run(params: Params, paths: Paths) -> None:
                 evaluate.top_k,
                 evaluate.calibration_bins,
                 evaluate.confidence,
+                divisor if model == ships else None,
             )
             for name, chosen in rows.items()
         }
@@ -71,8 +77,7 @@ def run(params: Params, paths: Paths) -> None:
     predictions.write(table, paths.predictions)
 
     last_split: SplitName = "test" if "test" in rows else "validation"
-    final = list(probabilities)[-1]
-    last = table[(table["model"] == final) & (table["split"] == last_split)]
+    last = table[(table["model"] == ships) & (table["split"] == last_split)]
     plots.write_confusion(list(last["prediction"]), list(last["label"]), paths.confusion)
     on_shown = {
         f"{model}, {last_split}": splits[last_split] for model, splits in judged.items() if last_split in splits
