@@ -90,7 +90,7 @@ def test_every_metric_gives_plain_values(name: str) -> None:
     def plain(value: Any) -> bool:
         return all(map(plain, value.values())) if isinstance(value, dict) else type(value) in (int, float)
 
-    assert plain(metrics.METRICS[name](judged()))
+    assert plain(metrics.METRICS[name](judged(temperature=1.5)))
 
 
 def test_predictions_hold_a_row_per_image(tmp_path: Path) -> None:

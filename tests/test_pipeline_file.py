@@ -173,7 +173,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages": {
         "errors", "backbones", "evaluation", "examples", "features", "inputs", "models", "runtime", "training"
     },
-    "repetition": {"errors", "evaluation", "examples", "runtime", "stages", "training", "verdicts"},
+    "repetition": {"errors", "evaluation", "examples", "models", "runtime", "stages", "training", "verdicts"},
     "serving": {"errors", "inputs", "training"},
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "verdicts"},

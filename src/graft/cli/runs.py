@@ -66,6 +66,8 @@ def show(params: Params, paths: Paths, run_name: str | None = None) -> None:
     console.print()
     if any(judged.values()):
         console.print(_table(judged))
+        for sentence in _temperatures(judged):
+            console.print(sentence, markup=False, soft_wrap=True)
         console.print(_changes(paths), soft_wrap=True)
         for line in _looks(params, paths, judged):
             console.print(line, soft_wrap=True)
@@ -121,6 +123,17 @@ def _looks(params: Params, paths: Paths, judged: summary.Judged) -> list[str]:
     return [
         f"Judged on these test images so far: {known} models (git, MLflow). Corrected for as many looks: {low:.3f}-"
         f"{high:.3f} ({shipped}, test; {each:.2%} for each, {confidence:.0%} for all)."
+    ]
+
+
+def _temperatures(judged: summary.Judged) -> list[str]:
+    """What the temperature of the model that ships has changed, a sentence for each split; nothing without one."""
+    return [
+        f"{model}, {split}: temperature {t['value']:g} took ECE from {t['expected_calibration_error_before']:.4f} to "
+        f"{m['expected_calibration_error']:.4f}, log loss from {t['log_loss_before']:.4f} to {m['log_loss']:.4f}"
+        for model, splits in judged.items()
+        for split, m in splits.items()
+        if (t := m.get("temperature"))
     ]
 
 

@@ -131,11 +131,14 @@ def _check_held_out(sections: dict[str, Any]) -> list[str]:
     if data is None or data.split.method != "counts" or data.split.counts.validation:
         return []
     stages = {name: sections[name] for name in ("train", "finetune") if name in sections}
-    return [
+    faults = [
         f"{name}.monitor: must be loss or accuracy where data.split.counts has validation: 0. Got {p.monitor!r}."
         for name, p in stages.items()
         if p.monitor.startswith("val_") and getattr(p, "enabled", True)
     ]
+    if "finetune" in stages and stages["finetune"].temperature == "validation":
+        faults.append("finetune.temperature: must be none where data.split.counts has validation: 0. Got 'validation'.")
+    return faults
 
 
 def _check_head(extract: ExtractParams, train: TrainParams) -> list[str]:

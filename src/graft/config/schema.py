@@ -353,6 +353,7 @@ class FinetuneParams(Optimization):
     enabled: bool
     cut: str | int | float | None
     batch_norm: Literal["frozen", "learning"]
+    temperature: Literal["none", "validation"]
 
 
 class EvaluateParams(Section):

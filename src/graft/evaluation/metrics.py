@@ -7,12 +7,14 @@ None where the metric says nothing (top-5 of five classes).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import stats
 from sklearn import metrics as sk
+
+from graft.evaluation.temperature import divided
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Judged:
     """Predictions and truth, and how to judge them.
 
     probabilities: (n, n_classes) float, rows add up to 1. targets: (n,) int64. classes: their names.
+    temperature: by which their logits have been divided; None where they have not.
     """
 
     probabilities: np.ndarray
@@ -28,6 +31,7 @@ class Judged:
     top_k: int
     calibration_bins: int
     confidence: float
+    temperature: float | None = None
 
     @property
     def predicted(self) -> np.ndarray:
@@ -94,6 +98,18 @@ def reliability(j: Judged) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
     return edges, counts, mean_confidence, mean_correct
 
 
+def temperature(j: Judged) -> dict[str, float] | None:
+    """What the logits were divided by, and how calibrated the model was before; None without a temperature."""
+    if j.temperature is None:
+        return None
+    before = replace(j, probabilities=divided(j.probabilities, 1 / j.temperature))
+    return {
+        "value": j.temperature,
+        "log_loss_before": log_loss(before),
+        "expected_calibration_error_before": expected_calibration_error(before),
+    }
+
+
 def per_class(j: Judged) -> dict[str, dict[str, float]]:
     """Precision, recall, F1 and number of images of each class; undefined ratios are 0."""
     precision, recall, f1, support = sk.precision_recall_fscore_support(
@@ -113,6 +129,7 @@ METRICS: dict[str, Callable[[Judged], Any]] = {
     "macro_f1": macro_f1,
     "log_loss": log_loss,
     "expected_calibration_error": expected_calibration_error,
+    "temperature": temperature,
     "per_class": per_class,
 }
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from graft.backbones import cuts
 from graft.backbones.build import Loaded, feature_model
 from graft.models.fold import fold
@@ -80,6 +82,17 @@ def opened(classifier: keras.Model, cut: str | None) -> keras.Model:
     for layer in classifier.layers[place + 1 : -1]:
         x = layer(x)
     return keras.Model(inputs, [x, classifier.layers[-1](x), *crossing], name="opened")
+
+
+def divide_logits(model: keras.Model, temperature: float) -> None:
+    """Divide the logits of a head, or of a model that ends in one, in place: the kernel and bias of its last layer."""
+    import keras
+
+    last = model
+    while isinstance(last, keras.Model):
+        last = last.layers[-1]
+    for variable in last.weights:
+        variable.assign(variable.numpy() / np.float32(temperature))
 
 
 def _network(classifier: keras.Model) -> tuple[int, keras.Model]:

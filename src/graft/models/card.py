@@ -25,12 +25,14 @@ def make(
     cut: str | None,
     weights_sha256: str,
     validation: Mapping[str, float],
+    temperature: float | None,
 ) -> dict[str, Any]:
     """made_with: of the features' meta.json. cut: where fine-tuning started, None where there was none.
 
     weights_sha256: of the model's own weights. validation: what `finetune` saw, {} where nothing was held out.
+    temperature: by which the logits were divided, in the model; None, and no line of the card, where they were not.
     """
-    return {
+    return ({} if temperature is None else {"temperature": temperature}) | {
         "classes": list(classes),
         "input": dict(made_with["input"]),
         "preprocessing": {"name": made_with["preprocessing"], "in_model": PREPROCESSING[made_with["preprocessing"]]},

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from graft.errors import TrainingError
 from graft.evaluation import metrics
 from graft.examples import dataset, split
+from graft.models import card
 from graft.repetition.plans import Plan
 from graft.runtime.progress import hushed, say
 from graft.stages import evaluate, finetune, train
@@ -71,11 +72,13 @@ def once(plan: Plan, paths: Paths) -> Trained:
                 "data.split: must hold images out, for validation or test, to judge models by. Got none."
             )
         train.run(params, own, lambda epoch, values: None)
+        divisor = None
         if params.finetune.enabled:
             finetune.run(params, own, lambda epoch, values: None)
+            divisor = card.read(own.card).get("temperature")
         else:
             history.write(history.empty(), own.finetune_history)
-        return Trained(plan, evaluate.judge(params, own, data))
+        return Trained(plan, evaluate.judge(params, own, data, divisor))
 
 
 def _in(folder: Path, paths: Paths) -> Paths:

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from graft.evaluation import metrics, plots, predictions, summary
+from graft.evaluation import metrics, plots, predictions, summary, temperature
 from graft.examples import dataset, pixels
 from graft.examples.sources.base import SplitName
 from graft.features import store
-from graft.models import assemble, saving
+from graft.models import assemble, card, saving
 from graft.training import history
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def run(params: Params, paths: Paths) -> None:
     Where nothing is held out, models have no split, tables no row, and the curves are the only picture.
     """
     data = dataset.read(paths.catalogue, paths.split)
-    judged = judge(params, paths, data)
+    judged = judge(params, paths, data, card.read(paths.card).get("temperature"))
     curves = {stage: history.read(path) for stage, path in paths.histories.items()}
     curves = {stage: curve for stage, curve in curves.items() if len(curve)}
     found = metrics.compute_all(judged)
@@ -54,23 +55,37 @@ def run(params: Params, paths: Paths) -> None:
             plots.save(figure, paths.pictures / f"{picture}.png")
 
 
-def judge(params: Params, paths: Paths, data: dataset.Dataset) -> dict[str, dict[SplitName, metrics.Judged]]:
-    """model -> split -> what it says of the images held out there; splits without images are left out."""
+def judge(
+    params: Params, paths: Paths, data: dataset.Dataset, divisor: float | None
+) -> dict[str, dict[SplitName, metrics.Judged]]:
+    """model -> split -> what it says of the images held out there; splits without images are left out.
+
+    divisor: the temperature of the model that ships, which is the last; None where it has none.
+    """
     p = params.evaluate
     rows = {name: chosen for name, chosen in data.sides.rows.items() if name in JUDGED and len(chosen)}
+    models = _models(params, paths, data)
+    ships = list(models)[-1]
+
+    def said(model: str, chosen: np.ndarray) -> np.ndarray:
+        probabilities = dataset.predicted(*models[model], chosen)
+        # The head's own file is as it was trained.
+        return temperature.divided(probabilities, divisor) if divisor and model == ships == "head" else probabilities
+
     return {
         model: {
             name: metrics.Judged(
-                dataset.predicted(network, views, chosen),
+                said(model, chosen),
                 data.targets[chosen],
                 data.classes,
                 p.top_k,
                 p.calibration_bins,
                 p.confidence,
+                divisor if model == ships else None,
             )
             for name, chosen in rows.items()
         }
-        for model, (network, views) in _models(params, paths, data).items()
+        for model in models
     }
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from graft.backbones import build
 from graft.backbones.build import ACTIVATIONS, FEATURES
-from graft.errors import StaleError
+from graft.errors import StaleError, TrainingError
+from graft.evaluation import temperature
 from graft.examples import dataset, pixels
 from graft.features import store
 from graft.models import assemble, card, gates, saving
@@ -30,6 +31,9 @@ GATE_EXAMPLES = 4
 def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
     """Write the model on pixels, its card, and the history of fine-tuning (without rows where it is not enabled)."""
     data = dataset.read(paths.catalogue, paths.split)
+    calibrates = params.finetune.temperature == "validation"
+    if calibrates:
+        _require_held_out(data)
     stored = {name: store.load(folder, data.sha256s) for name, folder in _folders(paths).items()}
     meta, _ = store.read_meta(paths.features)
     cut = store.read_meta(paths.activations)[0].output["cut"]
@@ -52,14 +56,17 @@ def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
         trained = sum(w.numpy().size for w in last.trainable_weights)
         say(f"training from {cut} on: {trained:,} of {model.count_params():,} parameters")
         curve = dataset.fit_to(views, data, last, params.finetune, params.seed, on_epoch, start_counts=True)
-        predicted = shards.predict(model, inputs)
-        _gate_tuned(stored[ACTIVATIONS], views.plain(rows), last, predicted)
     else:
         say("finetune.enabled is false: the model is the frozen backbone with the trained head")
+    divisor = _calibrate(last, views, data) if calibrates else None
+    if cut is not None or divisor is not None:
+        predicted = shards.predict(model, inputs)
+    if cut is not None:
+        _gate_tuned(stored[ACTIVATIONS], views.plain(rows), last, predicted)
 
     saving.save(model, paths.model, inputs, predicted)
     seen = _validation(last, views, data)
-    card.write(card.make(data.classes, meta.made_with, cut, build.digest(model), seen), paths.card)
+    card.write(card.make(data.classes, meta.made_with, cut, build.digest(model), seen, divisor), paths.card)
     history.write(curve, paths.finetune_history)
 
 
@@ -117,6 +124,28 @@ def _gate_tuned(
             predicted,
             gates.PROBABILITY[activations.meta.dtype if activations else "float32"],
         )
+
+
+def _require_held_out(data: dataset.Dataset) -> None:
+    """Raises TrainingError where there is nothing to choose a temperature by, before anything is trained."""
+    if not data.of("validation").weights.any():
+        raise TrainingError(
+            "finetune.temperature: validation needs validation examples with a weight above 0, and the split has none. "
+            "Set it to none, or hold some out (data.split)."
+        )
+
+
+def _calibrate(model: keras.Model, views: store.Views, data: dataset.Dataset) -> float:
+    """Divide the model's logits by the temperature that suits the validation examples; returns it.
+
+    model: what takes `views`, and ends in the very head of the model that ships.
+    """
+    examples = data.of("validation")
+    probabilities = dataset.predicted(model, views, examples.rows)
+    found = temperature.fitted(probabilities, examples.targets, examples.weights)
+    assemble.divide_logits(model, found)
+    say(f"temperature: logits are divided by {found:g}, which suits the validation examples best")
+    return found
 
 
 def _tolerance(stored: store.Stored) -> float:
