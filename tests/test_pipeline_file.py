@@ -167,7 +167,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"errors", "runtime"},
     "evaluation": {"errors"},
     "verdicts": {"errors"},
-    "models": {"errors", "backbones", "training"},
+    "convex": {"errors"},
+    "models": {"errors", "backbones", "convex", "runtime", "training"},
     "features": {"errors", "backbones", "inputs", "pipeline", "runtime", "training"},
     "examples": {"errors", "features", "inputs", "pipeline", "runtime", "training"},
     "stages": {
