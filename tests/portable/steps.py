@@ -31,6 +31,7 @@ VALUES = {
     "batch_size": 32,
     "epochs": None,
     "steps": 10,
+    "steps_per_epoch": None,
     "label_smoothing": 0.1,
     "class_weights": "balanced",
     "monitor": "val_loss",
