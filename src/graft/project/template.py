@@ -1,6 +1,6 @@
 """The files of a project, made from this repository's own `dvc.yaml`, `params.yaml`, `.gitignore` and `.dvcignore`.
 
-A wheel holds them (pyproject.toml: force-include); in a checkout they are read where they lie.
+A wheel holds them (hatch_build.py); in a checkout they are read where they lie.
 """
 
 from __future__ import annotations
