@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -55,27 +54,29 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-@pytest.fixture
-def here(repository: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+def enter(repository: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work there, with its own store: MLflow leaves in the environment what another test has set."""
     monkeypatch.chdir(repository.folder)
     for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def here(repository: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    enter(repository, monkeypatch)
     return repository
 
 
 @pytest.fixture(scope="module")
 def runs(repository: Project) -> dict[str, str]:
     """name -> id of runs: one whole, one unfinished, two of one name."""
-    before = Path.cwd()
-    os.chdir(repository.folder)
-    try:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        enter(repository, monkeypatch)
         client, experiment_id = server.connect("graft")
         found = {}
         for name in ("it's rate=0.1", "unfinished", "twice", "twice"):
             found[name] = client.create_run(experiment_id, run_name=name).info.run_id
         client.log_artifact(found["it's rate=0.1"], "answers.parquet", outcomes.ARTIFACT)
-    finally:
-        os.chdir(before)
     return found
 
 
