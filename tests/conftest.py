@@ -116,6 +116,24 @@ def params_of(changes: dict[str, Any] | None = None, tree: dict[str, Any] | None
     return params.model_copy(update={"backbone": backbone, "finetune": finetune})
 
 
+def trained_pass(
+    folder: Path, prepare: Callable[..., PreparedData], changes: dict[str, Any] | None = None
+) -> tuple[Any, Any]:
+    """Parameters and paths of six drawings a class on which `train` has run, to be fine-tuned within seconds."""
+    from graft.stages import extract, train
+
+    write_drawings(folder, 6)
+    prepared = prepare(folder)
+    small = {
+        "data.source": "folder", "data.path": str(folder), "backbone.input_size": 32, "extract.views": 0,
+        "train.epochs": 2, "finetune.epochs": 1, "finetune.cut": "block_16_project",
+    }  # fmt: skip
+    params, paths = params_of(small | (changes or {})), paths_in(prepared.folder)
+    extract.run(params, paths)
+    train.run(params, paths, lambda epoch, metrics: None)
+    return params, paths
+
+
 def data_params(changes: dict[str, Any] | None = None) -> Any:
     """The `data` section of the default params.yaml as graft reads it, with changes: {"split.method": "counts"}."""
     return params_of({f"data.{key}": value for key, value in (changes or {}).items()}).data

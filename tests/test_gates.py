@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import PreparedData, params_of, paths_in, write_drawings
+from conftest import PreparedData, trained_pass
 from graft.backbones import build
 from graft.errors import GateError, StaleError
 from graft.features import store
 from graft.features.engines import ENGINES
 from graft.models import assemble, card, gates, heads
-from graft.stages import extract, finetune, train
+from graft.stages import finetune
 from graft.training import history
 
 SIGNATURE = {"pixels": ((32, 32, 3), "uint8")}
@@ -87,18 +87,7 @@ def test_bfloat16_passes_its_gate_and_skew_does_not(backbone: build.Loaded) -> N
 @pytest.fixture
 def trained(tmp_path: Path, prepare: Callable[..., PreparedData]) -> tuple[Any, Any]:
     """Parameters and paths of drawings on which `train` has run."""
-    write_drawings(tmp_path / "images", 6)
-    prepared = prepare(tmp_path / "images")
-    params = params_of(
-        {
-            "data.source": "folder", "data.path": str(tmp_path / "images"), "backbone.input_size": 32,
-            "extract.views": 0, "train.epochs": 2, "finetune.epochs": 1, "finetune.cut": "block_16_project",
-        }
-    )  # fmt: skip
-    paths = paths_in(prepared.folder)
-    extract.run(params, paths)
-    train.run(params, paths, lambda epoch, metrics: None)
-    return params, paths
+    return trained_pass(tmp_path / "images", prepare)
 
 
 def damage(folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:

@@ -177,7 +177,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "repetition": {"errors", "evaluation", "examples", "models", "runtime", "stages", "training", "verdicts"},
     "serving": {"errors", "inputs", "training"},
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
-    "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "verdicts"},
+    "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },

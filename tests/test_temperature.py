@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import PreparedData, params_of, paths_in, write_drawings
+from conftest import PreparedData, trained_pass
 from graft.errors import TrainingError
 from graft.evaluation import temperature
 from graft.models import assemble, card, heads, saving
-from graft.stages import evaluate, extract, finetune, train
+from graft.stages import evaluate, extract, finetune
 from graft.training import history, shards
 
 
@@ -62,19 +62,7 @@ def test_a_head_whose_logits_are_divided_says_what_is_worked_out() -> None:
 @pytest.fixture
 def extracted(tmp_path: Path, prepare: Callable[..., PreparedData]) -> tuple[Any, Any]:
     """Parameters and paths of drawings that have a trained head, and whose model is to have a temperature."""
-    write_drawings(tmp_path / "images", 6)
-    prepared = prepare(tmp_path / "images")
-    params = params_of(
-        {
-            "data.source": "folder", "data.path": str(tmp_path / "images"), "backbone.input_size": 32,
-            "extract.views": 0, "train.epochs": 2, "finetune.epochs": 1, "finetune.cut": "block_16_project",
-            "finetune.temperature": "validation", "evaluate.top_k": 2,
-        }
-    )  # fmt: skip
-    paths = paths_in(prepared.folder)
-    extract.run(params, paths)
-    train.run(params, paths, lambda epoch, metrics: None)
-    return params, paths
+    return trained_pass(tmp_path / "images", prepare, {"finetune.temperature": "validation", "evaluate.top_k": 2})
 
 
 def judged(params: Any, paths: Any) -> tuple[float, Any]:

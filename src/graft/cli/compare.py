@@ -13,6 +13,8 @@ from rich.table import Table
 
 from graft.cli import published
 from graft.config.load import load
+from graft.tracking import outcomes
+from graft.tracking.outcomes import WORKSPACE
 from graft.verdicts.words import EXIT_CODE_NOT_COMPARABLE, Compared
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from graft.tracking.outcomes import Outcome
     from graft.verdicts.matching import Matched
 
-LAST_COMMIT, WORKSPACE = "HEAD", "workspace"
+LAST_COMMIT = "HEAD"
 WIDTH = 90
 SHOWN = 20
 """Images that changed sides, where not all are asked for."""
@@ -57,7 +59,6 @@ def compare(
     if against_published:
         published.show(params.evaluate.confidence)
         return
-    from graft.tracking import outcomes
     from graft.verdicts import matching
 
     first, second = (outcomes.resolve(name, params.tracking.experiment) for name in (a, b))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from graft.cli import runs
 from graft.config import yaml_file
 from graft.config.load import FILE
-from graft.errors import StaleError
 from graft.evaluation import summary
 from graft.pipeline import layout
 from graft.presets import beside, claims
@@ -22,11 +20,7 @@ WIDTH = 100
 
 def show(confidence: float) -> None:
     """Print a table. Exit code 2 where nothing was published for these data, as far as graft knows."""
-    paths = layout.read()
-    try:
-        judged = json.loads(paths.metrics.read_text())
-    except (OSError, ValueError) as error:
-        raise StaleError(f"{paths.metrics}: must be written by `evaluate`. Run `dvc repro`. Got: {error}") from None
+    judged = runs.read(layout.read().metrics)
     ships = summary.shipped(judged)
     rows = beside.found(yaml_file.read(FILE), judged[ships] if ships else {}, confidence)
     if not rows:

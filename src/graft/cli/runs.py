@@ -61,7 +61,7 @@ def show(params: Params, paths: Paths, run_name: str | None = None) -> None:
     """The table, what changed since the last commit, the run's name, and what to know before using the model."""
     from graft.training import history
 
-    judged = _read(paths.metrics)
+    judged = read(paths.metrics)
     console = Console(width=max(WIDTH, Console().width), highlight=False)
     console.print()
     if any(judged.values()):
@@ -80,7 +80,8 @@ def show(params: Params, paths: Paths, run_name: str | None = None) -> None:
         console.print(f"warning: {warning}", markup=False, soft_wrap=True, style="yellow")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """A JSON file that `evaluate` writes. Raises StaleError where it is missing or not readable."""
     try:
         values: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -141,7 +142,7 @@ def _changes(paths: Paths) -> str:
     """The figures that DVC compares, each with its difference from the last commit's."""
     from graft.tracking import git
 
-    now = _read(paths.summary)
+    now = read(paths.summary)
     committed = git.committed(Path.cwd(), paths.summary)
     try:
         before: dict[str, float] = json.loads(committed or b"{}")

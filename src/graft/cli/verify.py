@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -40,16 +42,17 @@ def verify(
     results: list[Result] = []
     for name in presets or _runnable(project):
         say(f"{name}: `dvc repro` in a clean worktree. {files.get(name).about['Takes']}")
-        found, seconds = verification.timed(name, project, data, fresh)
-        say(f"{name}: done in {seconds:.0f} s")
-        results += found
+        began = time.monotonic()
+        results += verification.run(name, project, data, fresh)
+        say(f"{name}: done in {time.monotonic() - began:.0f} s")
+    told = [asdict(one) for one in results]
     if as_json:
-        typer.echo(json.dumps([one.to_dict() for one in results], indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
     else:
         _print(results)
     from graft.tracking import verification as tracking
 
-    tracking.log([one.to_dict() for one in results])
+    tracking.log(told)
     verdicts = {one.verdict for one in results}
     if Reproduced.OUTSIDE in verdicts:
         raise typer.Exit(EXIT_CODE_OUTSIDE)

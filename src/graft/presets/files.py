@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from graft.config import schema, yaml_file
 from graft.errors import GraftError, ParamsError, unknown
 from graft.project import template
+from graft.tracking import git
 
 FOLDER = "presets"
 DEFAULT = "digits"
@@ -86,10 +86,7 @@ def use(name: str, file: Path, force: bool = False) -> None:
 
 def _can_be_had_again(file: Path) -> bool:
     """Whether nothing is lost with a file: git has it, or its values are those of a preset."""
-    committed = subprocess.run(
-        ["git", "show", f"HEAD:./{file.name}"], cwd=file.parent.resolve(), capture_output=True, check=False
-    )
-    if committed.returncode == 0 and committed.stdout == file.read_bytes():
+    if git.committed(file.parent.resolve(), Path(file.name)) == file.read_bytes():
         return True
     try:
         values = yaml_file.read(file)

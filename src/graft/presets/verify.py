@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from graft.backbones.table import get, keras_models
 from graft.evaluation import summary
@@ -34,9 +32,6 @@ class Result:
     tolerance: float
     verdict: Reproduced
     reason: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "verdict": self.verdict.value}
 
 
 def lacking(preset: files.Preset, project: Path, data: Path | None = None) -> str | None:
@@ -83,12 +78,6 @@ def run(name: str, project: Path, data: Path | None = None, fresh: bool = False)
     found = summary.figures(judged, summary.shipped(judged))
     same = expected.model_sha256 is not None and card["weights_sha256"] == expected.model_sha256
     return [_judged(name, claim, found.get(claim.metric), same) for claim in expected.claims]
-
-
-def timed(name: str, project: Path, data: Path | None = None, fresh: bool = False) -> tuple[list[Result], float]:
-    """As `run`, with the seconds that it took."""
-    began = time.monotonic()
-    return run(name, project, data, fresh), time.monotonic() - began
 
 
 def _judged(name: str, claim: claims.Claim, got: float | None, same_bytes: bool) -> Result:

@@ -61,7 +61,7 @@ def _cut(params: Params, loaded: build.Loaded) -> str | None:
         return None
     points = cuts.derive(loaded.model)
     cut = cuts.named(points, params.finetune.cut)
-    if not cuts.is_input(loaded.model, cut):
+    if plan.reason(params, plan.ACTIVATIONS) is None:
         _note_size(points.points, cut, params.backbone.input_size)
     return cut
 

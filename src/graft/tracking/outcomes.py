@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from graft.config import yaml_file
 from graft.config.load import FILE
 from graft.errors import ParamsError, StaleError, TrackingError, listing
@@ -19,6 +17,7 @@ from graft.runtime.progress import say
 from graft.tracking import git, server
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
@@ -134,6 +133,8 @@ def _artifact(client: MlflowClient, run: Run) -> pd.DataFrame:
 
 
 def _table(data: bytes, where: str) -> pd.DataFrame:
+    import pandas as pd
+
     try:
         return pd.read_parquet(io.BytesIO(data))
     except (ValueError, OSError) as error:  # pyarrow's ArrowInvalid is a ValueError

@@ -17,7 +17,7 @@ def log(results: Sequence[Mapping[str, Any]]) -> None:
     """A run of the experiment `verification`: a metric for each claim that was tried, a tag for each verdict, and all
     results as FILE. A word where MLflow cannot take them: they have been printed.
 
-    results: as `presets.verify.Result.to_dict` gives them.
+    results: `presets.verify.Result` as dicts.
     """
     if not results:
         return
