@@ -12,7 +12,6 @@ from rich.table import Table
 from graft.backbones import cuts, known_cuts, portable
 from graft.backbones.automatic import FULL_WIDTH
 from graft.backbones.table import BACKBONES, Backbone, get, keras_models
-from graft.features import speed
 from graft.runtime import numerics
 from graft.runtime.progress import say
 from graft.runtime.tensorflow import start_tensorflow
@@ -39,6 +38,8 @@ def measure(
     names: Annotated[list[str] | None, typer.Argument(help="Names of the table; all where none is given.")] = None,
 ) -> None:
     """Measure how many images a second networks take here, once; the table shows it from then on."""
+    from graft.features import speed
+
     rows = [get(name) for name in names or BACKBONES]
     numerics.apply("portable")
     start_tensorflow()
@@ -80,6 +81,8 @@ def weights_here(row: Backbone) -> str:
 
 def table() -> None:
     """Every row of the table of backbones."""
+    from graft.features import speed
+
     shown = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     numbers = ("parameters", "GFLOPs", "features", "pixels", "images/s", "MB/1,000")
     for column in ("backbone", *numbers, "weights here"):

@@ -11,10 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from graft.cli import published
 from graft.config.load import load
-from graft.tracking import outcomes
-from graft.tracking.outcomes import WORKSPACE
+from graft.pipeline.layout import WORKSPACE
 from graft.verdicts.words import EXIT_CODE_NOT_COMPARABLE, Compared
 
 if TYPE_CHECKING:
@@ -57,8 +55,11 @@ def compare(
     """
     params = load()
     if against_published:
+        from graft.cli import published
+
         published.show(params.evaluate.confidence)
         return
+    from graft.tracking import outcomes
     from graft.verdicts import matching
 
     first, second = (outcomes.resolve(name, params.tracking.experiment) for name in (a, b))

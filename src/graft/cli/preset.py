@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from graft.config.load import FILE
-from graft.presets import files, verify
 
 WIDTH = 100
 
@@ -20,6 +19,8 @@ app = typer.Typer(help="Recipes that are known to work, as params.yaml.", no_arg
 @app.command("list")
 def list_() -> None:
     """List the presets: what each shows, what it is expected to give, how long it takes, whether its data are here."""
+    from graft.presets import files, verify
+
     shown = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 1, 0))
     for column in ("preset", "shows", "expects", "takes"):
         shown.add_column(column)
@@ -33,6 +34,8 @@ def list_() -> None:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A name of the list.")]) -> None:
     """Print a preset: its comments, and every value."""
+    from graft.presets import files
+
     typer.echo(files.get(name).text, nl=False)
 
 
@@ -42,6 +45,8 @@ def use(
     force: Annotated[bool, typer.Option("--force", help="Write over edits that are not committed.")] = False,
 ) -> None:
     """Write a preset as params.yaml. Edits of yours that are not committed are not written over."""
+    from graft.presets import files, verify
+
     files.use(name, FILE, force)
     typer.echo(f"{FILE}: is now the preset {name}")
     if reason := verify.lacking(files.get(name), Path()):

@@ -6,18 +6,18 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from graft.errors import GraftError
-from graft.presets import claims, files
-from graft.presets import verify as verification
-from graft.presets.verify import Result
 from graft.runtime.progress import say
 from graft.verdicts.words import EXIT_CODE_NOT_COMPARABLE, Reproduced
+
+if TYPE_CHECKING:
+    from graft.presets.verify import Result
 
 WIDTH = 100
 EXIT_CODE_OUTSIDE = 1
@@ -36,6 +36,10 @@ def verify(
     What DVC's cache has of this code and these values is not computed again. Exit code 0: every claim holds, to the
     byte, within its tolerance or within seed noise; 1: one is outside; 2: one could not be compared.
     """
+    from graft.presets import files
+    from graft.presets import verify as verification
+    from graft.tracking import verification as tracking
+
     if data is not None and len(presets or []) != 1:
         raise GraftError("--data: must be given with one preset. Name it: `graft verify PRESET --data PLACE`.")
     project = Path.cwd()
@@ -50,8 +54,6 @@ def verify(
         typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
     else:
         _print(results)
-    from graft.tracking import verification as tracking
-
     tracking.log(told)
     verdicts = {one.verdict for one in results}
     if Reproduced.OUTSIDE in verdicts:
@@ -62,6 +64,9 @@ def verify(
 
 def _runnable(project: Path) -> list[str]:
     """Those with claims whose data and weights are here; of the others a word."""
+    from graft.presets import claims, files
+    from graft.presets import verify as verification
+
     expected, runnable = claims.read(), []
     for name in files.names():
         preset = files.get(name)

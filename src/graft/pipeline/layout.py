@@ -10,6 +10,9 @@ from graft.errors import ParamsError, unknown
 
 FILE = Path("dvc.yaml")
 
+WORKSPACE = "workspace"
+"""How the files here are called beside those of a revision, as DVC calls them."""
+
 STAGES = ("prepare", "extract", "train", "finetune", "evaluate")
 
 

@@ -13,6 +13,7 @@ from graft.config import yaml_file
 from graft.config.load import FILE
 from graft.errors import ParamsError, StaleError, TrackingError, listing
 from graft.pipeline import layout, lock
+from graft.pipeline.layout import WORKSPACE
 from graft.runtime.progress import say
 from graft.tracking import git, server
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-WORKSPACE = "workspace"
-"""How the files here are called, as DVC calls them."""
 
 ARTIFACT = "predictions"
 """The folder of a run's artefacts that `mirror` logs them to."""
