@@ -175,12 +175,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "serving": {"errors", "inputs", "training"},
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
+    "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "verdicts"},
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
     "cli": {
-        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "project", "runtime",
-        "stages", "tracking", "training", "verdicts",
+        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "presets", "project",
+        "runtime", "stages", "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

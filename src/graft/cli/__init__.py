@@ -7,7 +7,8 @@ stages      the five stages
 init        a project of one's own
 runs        what a pass has given: `graft result`, `graft log`
 compare     whether a model is better than another one
-data params backbones cache  groups of commands, each with the tables that it prints
+verify      whether presets give what is claimed of them
+data params preset backbones cache  groups of commands, each with the tables that it prints
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import NoReturn
 
 import typer
 
-from graft.cli import backbones, cache, compare, data, init, params, runs, stages
+from graft.cli import backbones, cache, compare, data, init, params, preset, runs, stages, verify
 from graft.errors import FULL, GraftError
 
 COLLECT_AT = (100_000, 50, 100)
@@ -40,9 +41,15 @@ STAGE = "Stages (run by `dvc repro`)"
 ACTION = "For you"
 for stage in stages.COMMANDS:
     app.command(rich_help_panel=STAGE)(stage)
-for group, name in ((cache.app, "cache"), (data.app, "data"), (params.app, "params"), (backbones.app, "backbones")):
+for group, name in (
+    (cache.app, "cache"),
+    (data.app, "data"),
+    (params.app, "params"),
+    (preset.app, "preset"),
+    (backbones.app, "backbones"),
+):
     app.add_typer(group, name=name, rich_help_panel=ACTION)
-for action in (init.init, runs.log, runs.result, compare.compare):
+for action in (init.init, runs.log, runs.result, compare.compare, verify.verify):
     app.command(rich_help_panel=ACTION)(action)
 
 
