@@ -34,16 +34,18 @@ FIRST, SECOND, THIRD = set(range(10)), {0, 1, 30}, set(range(1, 11))
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Two commits of a pipeline whose only stage copies its answers, a third result uncommitted, a run in MLflow."""
-    folder = tmp_path_factory.mktemp("compared")
+    """A project below its repository's root whose only stage copies its answers: two results committed, a third not."""
+    folder = tmp_path_factory.mktemp("compared") / "below" / "root"
+    folder.mkdir(parents=True)
     project = Project(folder)
     shutil.copy(REPOSITORY / "params.yaml", folder)
     (folder / "data").mkdir()
     named = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["vars"]
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"vars": named, "stages": {"evaluate": EVALUATE}}))
-    project.run("git", "init", "-q")
-    project.run("dvc", "init", "-q")
+    project.run("git", "init", "-q", "../..")
     project.run("git", "commit", "-qm", "nothing yet", "--allow-empty")
+    project.run("dvc", "init", "-q", "--subdir")
+    project.commit()
     (folder / ".gitignore").write_text(".dvc\nanswers.parquet\nmlruns\nmlflow.db*\n")
     for wrong in (FIRST, SECOND, THIRD):
         answers(wrong).to_parquet(folder / "answers.parquet", index=False)
@@ -175,7 +177,9 @@ def test_looking_a_name_up_makes_no_store(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_predictions_that_are_gone_say_how_to_get_them(here: Project) -> None:
-    with pytest.raises(StaleError, match=r"^HEAD~2 \(\w{7}\): must have a dvc\.yaml that names `predictions`"):
+    with pytest.raises(StaleError, match=r"^HEAD~3 \(\w{7}\): must have a dvc\.yaml that names `predictions`"):
+        outcomes.resolve("HEAD~3", "graft")
+    with pytest.raises(StaleError, match=rf"^HEAD~2 \(\w{{7}}\): must hold a result\. Its dvc\.lock has no {PATH}\."):
         outcomes.resolve("HEAD~2", "graft")
     cache, aside = here.folder / ".dvc" / "cache", here.folder / ".dvc" / "aside"
     cache.rename(aside)

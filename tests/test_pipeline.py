@@ -195,6 +195,12 @@ def test_the_run_has_artifacts_dataset_code_and_stages(project: Project, first_r
     assert all(tags[f"graft.stage.{stage}"].startswith("executed ") for stage in ALL)
 
 
+def test_a_commit_and_its_run_predict_the_same(project: Project, first_run: Any) -> None:
+    said = project.run("graft", "compare", "HEAD", first_run.info.run_id).stdout
+    assert "of 12 test images" in said
+    assert "Verdict: within noise. Both predict the same for every image." in said
+
+
 def test_the_data_report_is_the_one_of_the_run(project: Project, first_run: Any, tmp_path: Path) -> None:
     """Self-contained and always the same: what a user asks for is what MLflow shows."""
     done = project.run("graft", "data", "report")

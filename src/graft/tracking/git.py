@@ -62,6 +62,11 @@ def committed(folder: Path, path: Path, commit: str = "HEAD") -> bytes | None:
     return _git(folder, "show", f"{commit}:./{path.as_posix()}") or None
 
 
+def prefix(folder: Path) -> str:
+    """Where `folder` lies in its repository: `a/b/`, or "" for its root."""
+    return _git(folder, "rev-parse", "--show-prefix").decode("utf-8", "surrogateescape").rstrip("\n")
+
+
 def versions(folder: Path, path: Path) -> list[str]:
     """Each text that a path relative to `folder` has had, in whatever branch, tag or DVC experiment, once."""
     raw = ("--raw", "--no-abbrev", "--no-renames", "-m", "--format=", "--full-history")

@@ -68,22 +68,29 @@ def _at(name: str, commit: str) -> Outcome:
     import dvc.api
     from dvc.exceptions import DvcException
 
-    short = commit[:7]
-    text = git.committed(Path.cwd(), layout.FILE, commit)
+    here, what = Path.cwd(), f"{name} ({commit[:7]})"
+    pipeline, locked = (
+        (git.committed(here, path, commit) or b"").decode("utf-8", "replace") for path in (layout.FILE, lock.LOCK)
+    )
     try:
-        path = str(yaml_file.parse((text or b"").decode("utf-8", "replace"), name)["vars"][0]["paths"]["predictions"])
+        path = str(yaml_file.parse(pipeline, name)["vars"][0]["paths"]["predictions"])
     except (ParamsError, KeyError, IndexError, TypeError):
         raise StaleError(
-            f"{name} ({short}): must have a {layout.FILE} that names `predictions` among its paths. It has none."
+            f"{what}: must have a {layout.FILE} that names `predictions` among its paths. It has none."
         ) from None
+    if path not in lock.outputs(locked):
+        raise StaleError(
+            f"{what}: must hold a result. Its {lock.LOCK} has no {path}. Run `dvc repro` and commit, or compare with "
+            "another revision."
+        )
     try:
-        data = dvc.api.read(path, repo=".", rev=commit, mode="rb")
+        data = dvc.api.read(f"{git.prefix(here)}{path}", repo=".", rev=commit, mode="rb")
     except (DvcException, OSError) as error:
         raise StaleError(
-            f"{name} ({short}): {path} must be in DVC's cache or in a remote. Got: {' '.join(str(error).split())}. Run "
-            f"`dvc fetch` there, or `dvc repro` in a checkout of it."
+            f"{what}: {path} must be in DVC's cache or in a remote. Got: {' '.join(str(error).split())} Run `dvc fetch "
+            "--all-commits`, or `dvc repro` in a checkout of that commit."
         ) from None
-    return Outcome(name if name.startswith(short) else f"{name} ({short})", _table(data, f"{path} of {name}"))
+    return Outcome(name if name.startswith(commit[:7]) else what, _table(data, f"{path} of {what}"))
 
 
 def _logged(name: str, experiment: str) -> Outcome:
