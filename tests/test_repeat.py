@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,21 @@ def test_the_pipelines_seed_gives_the_pipelines_numbers(passed: tuple[Any, Any, 
     again_trained = again.once(first, paths)
     assert again_trained.metrics == json.loads(paths.metrics.read_text())
     assert contents(folder) == before
+
+
+def test_a_frozen_network_ships_with_its_temperature(passed: tuple[Any, Any, Path], tmp_path: Path) -> None:
+    params, paths, _ = passed
+    frozen = params.finetune.model_copy(update={"enabled": False, "temperature": "validation"})
+    params = params.model_copy(update={"finetune": frozen})
+    kept = ("catalogue", "split", "quarantine", "duplicates", "prepare_metrics")
+    paths = replace(paths, **{name: tmp_path / path.name for name, path in asdict(paths).items() if name not in kept})
+    extract.run(params, paths)
+    train.run(params, paths, lambda epoch, values: None)
+    finetune.run(params, paths, lambda epoch, values: None)
+    evaluate.run(params, paths)
+    trained = again.once(plans.Plan("the same", plans.head_only(params)), paths)
+    assert trained.metrics["head"]["test"]["temperature"]["value"] != 1
+    assert trained.metrics == json.loads(paths.metrics.read_text())
 
 
 def test_a_seed_is_another_head(passed: tuple[Any, Any, Path], capsys: pytest.CaptureFixture[str]) -> None:
