@@ -30,7 +30,7 @@ class Plan:
 
 
 def head_only(params: Params) -> Params:
-    """The same recipe without fine-tuning; its head is judged as it is trained where fine-tuning would go on from it."""
+    """The same recipe without fine-tuning. A head that fine-tuning would go on from is judged as it is trained."""
     if not params.finetune.enabled:
         return params
     without = {"enabled": False, "temperature": "none"}
