@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from graft.tracking import repeats, run
 from graft.verdicts.spread import Spread
 
 CHANGES = {"extract.views": 1, "train.heads.linear.dropout": 0.5, "finetune.epochs": 1, "data.split.fold": "1 of 3"}
+PARAMS = params_of()
 
 
 def test_noise_is_the_repeatability_limit() -> None:
@@ -81,6 +82,21 @@ def test_the_pipelines_seed_gives_the_pipelines_numbers(passed: tuple[Any, Any, 
     again_trained = again.once(first, paths)
     assert again_trained.metrics == json.loads(paths.metrics.read_text())
     assert contents(folder) == before
+
+
+def test_a_frozen_network_ships_with_its_temperature(passed: tuple[Any, Any, Path], tmp_path: Path) -> None:
+    params, paths, _ = passed
+    frozen = params.finetune.model_copy(update={"enabled": False, "temperature": "validation"})
+    params = params.model_copy(update={"finetune": frozen})
+    kept = ("catalogue", "split", "quarantine", "duplicates", "prepare_metrics")
+    paths = replace(paths, **{name: tmp_path / path.name for name, path in asdict(paths).items() if name not in kept})
+    extract.run(params, paths)
+    train.run(params, paths, lambda epoch, values: None)
+    finetune.run(params, paths, lambda epoch, values: None)
+    evaluate.run(params, paths)
+    trained = again.once(plans.Plan("the same", plans.head_only(params)), paths)
+    assert trained.metrics["head"]["test"]["temperature"]["value"] != 1
+    assert trained.metrics == json.loads(paths.metrics.read_text())
 
 
 def test_a_seed_is_another_head(passed: tuple[Any, Any, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,7 +206,7 @@ def test_the_command_prints_writes_and_logs(here: Path) -> None:
     (here / "found.json").unlink()
     assert contents(here) == before
     spread = document["spread"]["head"]["test_accuracy"]
-    assert f"differ by less than {spread['noise']:.4f} in test accuracy" in done.output
+    assert "All 2 seeds give the same test accuracy." in done.output
     for row in ("seed 42", "seed 43", "mean", "standard deviation", "seed noise (95%)"):
         assert f"\n {row}" in done.stdout
 
@@ -209,6 +225,14 @@ def test_the_command_prints_writes_and_logs(here: Path) -> None:
     assert f"reproduced: the same numbers as MLflow run {parent.info.run_name}" in again_called.output
     ((parent, *children),) = runs_of("head, seeds 42, 43")
     assert [one.info.status for one in (parent, *children)] == ["FINISHED"] * 3
+
+
+def test_the_noise_is_told_in_images_too(capsys: pytest.CaptureFixture[str]) -> None:
+    trained = [again.Trained(plans.Plan(f"seed {right}", PARAMS), said(right)) for right in (7, 8, 9)]
+    command._show(result.document("head, three seeds", trained, 0.95, folds=False))
+    noise = 4.302653 * math.sqrt(2) * 0.1
+    told = f"differ by less than {noise:.4f} in test accuracy ({noise * 10:.1f} of 10 images) are within seed noise"
+    assert capsys.readouterr().out.count(told) == 2  # of the head, and fine-tuned
 
 
 @pytest.mark.parametrize(
@@ -250,11 +274,16 @@ def test_files_of_other_params_are_not_trained_on(
 
 
 def judged(right: int) -> dict[str, dict[str, dict[str, Any]]]:
-    """Two models, so many of ten images right."""
+    """The metrics of two models, so many of ten images right."""
+    return metrics.compute_all(said(right))
+
+
+def said(right: int) -> dict[str, dict[str, metrics.Judged]]:
+    """What they said."""
     targets = np.zeros(10, np.int64)
     says = np.where(np.arange(10)[:, None] < right, [0.8, 0.2], [0.2, 0.8])
     one = metrics.Judged(says, targets, ["a", "b"], 5, 10, 0.95)
-    return metrics.compute_all({"head": {"test": one}, "finetuned": {"test": one}})
+    return {"head": {"test": one}, "finetuned": {"test": one}}
 
 
 def test_an_interrupt_leaves_nothing_running(passed: tuple[Any, Any, Path], here: Path) -> None:

@@ -158,6 +158,8 @@ def _sentences(document: dict[str, Any], model: str, spread: dict[str, Any]) -> 
     name = "test_accuracy" if "test_accuracy" in spread else "val_accuracy"
     images = document["runs"][0]["judged"][model]["test" if name == "test_accuracy" else "validation"]["images"]
     noise = spread[name]["noise"]
+    if not noise:
+        return [f"All {len(document['runs'])} seeds give the same {COLUMNS[name]}."]
     return [
         f"Two runs of this recipe that differ by less than {noise:.4f} in {COLUMNS[name]} ({noise * images:.1f} of "
         f"{images} images) are within seed noise ({document['confidence']:.0%}, by {len(document['runs'])} seeds)."

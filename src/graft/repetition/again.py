@@ -73,7 +73,7 @@ def once(plan: Plan, paths: Paths) -> Trained:
             )
         train.run(params, own, lambda epoch, values: None)
         divisor = None
-        if params.finetune.enabled:
+        if params.finetune.enabled or params.finetune.temperature != "none":
             finetune.run(params, own, lambda epoch, values: None)
             divisor = card.read(own.card).get("temperature")
         else:

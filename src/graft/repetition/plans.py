@@ -30,8 +30,11 @@ class Plan:
 
 
 def head_only(params: Params) -> Params:
-    """The same recipe without fine-tuning."""
-    return params.model_copy(update={"finetune": params.finetune.model_copy(update={"enabled": False})})
+    """The same recipe without fine-tuning. A head that fine-tuning would go on from is judged as it is trained."""
+    if not params.finetune.enabled:
+        return params
+    without = {"enabled": False, "temperature": "none"}
+    return params.model_copy(update={"finetune": params.finetune.model_copy(update=without)})
 
 
 def consecutive(params: Params, n: int) -> list[int]:
