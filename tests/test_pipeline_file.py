@@ -172,14 +172,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages": {
         "errors", "backbones", "evaluation", "examples", "features", "inputs", "models", "runtime", "training"
     },
+    "range_test": {"errors", "examples", "features", "models", "runtime", "stages", "training"},
     "serving": {"errors", "inputs", "training"},
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
     "cli": {
-        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "project", "runtime",
-        "stages", "tracking", "training",
+        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "project", "range_test",
+        "runtime", "stages", "tracking", "training",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -14,9 +15,23 @@ T = TypeVar("T")
 LOG_EVERY_SECONDS = 30.0
 
 
+_hushes: list[None] = []
+
+
 def say(message: str) -> None:
     """One line to standard error, where it does not mix with a command's result."""
-    tqdm.write(message, file=sys.stderr)
+    if not _hushes:
+        tqdm.write(message, file=sys.stderr)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Inside, nothing is said, in no thread; bars are shown."""
+    _hushes.append(None)
+    try:
+        yield
+    finally:
+        _hushes.pop()
 
 
 def track(items: Iterable[T], total: int, what: str, size: Callable[[T], int] = lambda _: 1) -> Iterator[T]:

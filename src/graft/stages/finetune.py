@@ -37,7 +37,7 @@ def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
     stored = {name: store.load(folder, data.sha256s) for name, folder in _folders(paths).items()}
     meta, _ = store.read_meta(paths.features)
     cut = store.read_meta(paths.activations)[0].output["cut"]
-    loaded = _built(params, meta)
+    loaded = built(params, meta)
     head = saving.load(paths.head)
     model = assemble.classifier(loaded, meta.output["pooling"], head)
 
@@ -74,7 +74,7 @@ def _folders(paths: Paths) -> dict[str, Path]:
     return {FEATURES: paths.features, ACTIVATIONS: paths.activations}
 
 
-def _built(params: Params, meta: store.Meta) -> build.Loaded:
+def built(params: Params, meta: store.Meta) -> build.Loaded:
     """The backbone. Raises StaleError where its weights are not those of the features."""
     loaded = build.of(params.backbone)
     expected = meta.made_with["weights_sha256"]
