@@ -7,7 +7,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro clothing test test-all stress portable check format bench pretrain table cuts portable-table wheel lock clean
+.PHONY: help install repro clothing test test-all stress portable check format bench pretrain table cuts presets portable-table verify wheel lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -67,8 +67,14 @@ table: $(INSTALLED)  ## Measure the table in pretrain/README.md (about 20 minute
 cuts: $(INSTALLED)  ## Derive src/graft/backbones/cuts.json from the networks
 	python -m graft.cli.derive cuts
 
+presets: $(INSTALLED)  ## Write presets/*.yaml anew from params.yaml and their own values
+	python -m graft.cli.derive presets
+
 portable-table: $(INSTALLED)  ## Derive src/graft/backbones/portable.json (needs AVX-512; an hour)
 	python -m graft.cli.derive portable
+
+verify: $(INSTALLED)  ## Say whether the presets that need no download give what is claimed of them
+	graft verify digits
 
 wheel: $(INSTALLED)  ## Build dist/graft_transfer-*.whl, which `graft init` starts projects from
 	python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

@@ -21,6 +21,7 @@ from conftest import CLASSES, REPOSITORY, Project, default_params, drawing, make
 from graft.config.load import load
 from graft.errors import DataError, GraftError, StaleError
 from graft.pipeline import code, layout
+from graft.presets import files
 from graft.project import lock, look, start, template
 
 ORIGINAL = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())
@@ -419,3 +420,30 @@ def test_a_newer_graft_runs_what_changed(installed: Installed) -> None:
     assert "graft.lock: must name the code of the graft that runs" in refused.stderr
     assert "The code of evaluate is another" in installed.run("graft", "init", "--update").stdout
     assert installed.executed(installed.run("dvc", "repro").stdout) == ["evaluate"]
+
+
+def test_a_recipe_as_a_project(tmp_path: Path) -> None:
+    folder = tmp_path / "digits-again"
+    list(start.write(folder, recipe=files.get("mnist-cnn").text))
+    assert (folder / "data" / "keras" / "README.md").is_file()
+    params = load(folder / "params.yaml")
+    assert (params.backbone.name, params.tracking.experiment) == ("GreyPixels", "digits-again")
+    assert (folder / "params.yaml").read_text().startswith("# The preset `mnist-cnn`")
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (["--preset", "digits", "--data", "x"], "--data and --preset: must not be given together"),
+        (["--preset", "digits", "--update"], "--update: must be given alone"),
+        (["--preset", "digit"], "preset: must be one of digits, .* Got 'digit'. Did you mean 'digits'"),
+    ],
+)
+def test_options_that_say_two_things(options: list[str], fault: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "graft", "init", str(tmp_path / "new"), *options],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.search(fault, done.stderr)
+    assert not (tmp_path / "new").exists()

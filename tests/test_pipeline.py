@@ -184,6 +184,9 @@ def test_the_run_has_artifacts_dataset_code_and_stages(project: Project, first_r
     assert tags["graft.git.dirty"] == "false"
     meta = json.loads((project.folder / "data" / "features" / "meta.json").read_text())
     assert tags["graft.weights_sha256"] == meta["made_with"]["weights_sha256"]
+    (model,) = (out["md5"] for out in lock["finetune"]["outs"] if out["path"].endswith("model.keras"))
+    assert tags["graft.model"] == model
+    assert len(tags["graft.test_split"]) == 64
     own = json.loads((project.folder / "models" / "card.json").read_text())
     card = json.loads(Path(client.download_artifacts(run_id, "card.json")).read_text())
     assert card["classes"] == list(CLASSES)

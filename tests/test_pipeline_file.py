@@ -166,21 +166,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inputs": {"errors", "runtime"},
     "training": {"errors", "runtime"},
     "evaluation": {"errors"},
-    "models": {"errors", "backbones", "training"},
+    "verdicts": {"errors"},
+    "convex": {"errors"},
+    "models": {"errors", "backbones", "convex", "runtime", "training"},
     "features": {"errors", "backbones", "inputs", "pipeline", "runtime", "training"},
     "examples": {"errors", "features", "inputs", "pipeline", "runtime", "training"},
     "stages": {
         "errors", "backbones", "evaluation", "examples", "features", "inputs", "models", "runtime", "training"
     },
     "range_test": {"errors", "examples", "features", "models", "runtime", "stages", "training"},
+    "repetition": {"errors", "evaluation", "examples", "models", "runtime", "stages", "training", "verdicts"},
     "serving": {"errors", "inputs", "training"},
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
+    "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "verdicts"},
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
     "cli": {
-        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "project", "range_test",
-        "runtime", "stages", "tracking", "training",
+        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "presets", "project",
+        "range_test", "repetition", "runtime", "stages", "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

@@ -14,7 +14,7 @@ from conftest import PreparedData, params_of, paths_in, write_drawings
 from graft.backbones import build, cuts
 from graft.errors import ParamsError, TrainingError
 from graft.examples import dataset, pixels
-from graft.features import store
+from graft.features import staleness, store
 from graft.models import assemble, heads, saving
 from graft.stages import evaluate, extract, finetune, train
 from graft.training import history
@@ -81,6 +81,7 @@ def test_a_head_on_pixels_is_a_network_from_scratch(run: Run, capsys: pytest.Cap
     )  # fmt: skip
     assert params.backbone.weights == "none"
     assert params.finetune.cut is None
+    staleness.require_current(params, paths)
     judged = json.loads(paths.metrics.read_text())
     assert list(judged) == ["head"]
     assert history.read(paths.train_history)["accuracy"].max() > 0.9
@@ -91,7 +92,7 @@ def test_a_head_on_pixels_is_a_network_from_scratch(run: Run, capsys: pytest.Cap
 
 def test_a_whole_network_is_trained_on_pixels(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is stored: neither features, for which no head is trained, nor activations, which are the pixels."""
-    _, paths = run(
+    params, paths = run(
         train__enabled=False, finetune__cut="input", finetune__batch_norm="learning", backbone__weights="random",
         finetune__epochs=1, extract__views=1,
     )  # fmt: skip
@@ -102,6 +103,7 @@ def test_a_whole_network_is_trained_on_pixels(run: Run, capsys: pytest.CaptureFi
     for folder in (paths.features, paths.activations):
         assert {file.name for file in folder.iterdir()} == {"meta.json"}
         assert not store.read_meta(folder)[1]
+    staleness.require_current(params, paths)
     assert history.read(paths.train_history).empty
     assert list(json.loads(paths.metrics.read_text())) == ["finetuned"]
     drawn = build.build("MobileNetV2", 0.35, 32, "random", 0).model

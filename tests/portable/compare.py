@@ -39,6 +39,7 @@ def main() -> None:
     approximate = ["--approximate"] if "--approximate" in sys.argv else []
     networks = ("mobilenet", "resnet", "mobilenet_v3", "convnext") if everything else ("mobilenet",)
     runs: list[tuple[str, list[str]]] = [("features.py", [name]) for name in networks]
+    runs.append(("solved.py", []))
     runs.append(("steps.py", [*([] if everything else ["finetune", "cnn"]), *approximate]))
     same = True
     for script, arguments in runs:

@@ -7,7 +7,10 @@ stages      the five stages
 init        a project of one's own
 runs        what a pass has given: `graft result`, `graft log`
 lr_find     a learning-rate range test
-data params backbones cache  groups of commands, each with the tables that it prints
+compare     whether a model is better than another one
+repeat      how far the results of one recipe lie apart
+verify      whether presets give what is claimed of them
+data params preset backbones cache  groups of commands, each with the tables that it prints
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import NoReturn
 
 import typer
 
-from graft.cli import backbones, cache, data, init, lr_find, params, runs, stages
+from graft.cli import backbones, cache, compare, data, init, lr_find, params, preset, repeat, runs, stages, verify
 from graft.errors import FULL, GraftError
 
 COLLECT_AT = (100_000, 50, 100)
@@ -40,9 +43,15 @@ STAGE = "Stages (run by `dvc repro`)"
 ACTION = "For you"
 for stage in stages.COMMANDS:
     app.command(rich_help_panel=STAGE)(stage)
-for group, name in ((cache.app, "cache"), (data.app, "data"), (params.app, "params"), (backbones.app, "backbones")):
+for group, name in (
+    (cache.app, "cache"),
+    (data.app, "data"),
+    (params.app, "params"),
+    (preset.app, "preset"),
+    (backbones.app, "backbones"),
+):
     app.add_typer(group, name=name, rich_help_panel=ACTION)
-for action in (init.init, runs.log, runs.result, lr_find.lr_find):
+for action in (init.init, runs.log, runs.result, compare.compare, repeat.repeat, lr_find.lr_find, verify.verify):
     app.command(rich_help_panel=ACTION)(action)
 
 

@@ -2,6 +2,7 @@
 
 python -m graft.cli.derive cuts                 backbones/cuts.json: `make cuts`
 python -m graft.cli.derive portable [NAME...]   backbones/portable.json: `make portable-table`
+python -m graft.cli.derive presets              presets/*.yaml, from params.yaml and their own values: `make presets`
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from tqdm import tqdm
 from graft.backbones import build, cuts, known_cuts, portable
 from graft.backbones.automatic import FULL_WIDTH
 from graft.backbones.table import BACKBONES
+from graft.presets import files
+from graft.project import template
 from graft.runtime import numerics
 from graft.runtime.tensorflow import start_tensorflow
 
@@ -171,6 +174,12 @@ def print_line(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
+def rewrite_presets() -> None:
+    """Every preset with its own values in the params.yaml of today."""
+    for name in files.names():
+        (template.folder(files.FOLDER) / f"{name}.yaml").write_text(files.rewritten(files.get(name)), encoding="utf-8")
+
+
 def main() -> None:
     """See the top of this file."""
     what, *rest = sys.argv[1:] or [""]
@@ -178,6 +187,8 @@ def main() -> None:
         derive_cuts()
     elif what == "portable":
         derive_portable(rest)
+    elif what == "presets":
+        rewrite_presets()
     elif what == "hashes":
         name, alpha, side, capped = rest
         print_hashes(name, float(alpha) if alpha else None, int(side), capped == "capped")

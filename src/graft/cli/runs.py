@@ -69,6 +69,8 @@ def show(params: Params, paths: Paths, run_name: str | None = None) -> None:
         for sentence in _temperatures(judged):
             console.print(sentence, markup=False, soft_wrap=True)
         console.print(_changes(paths), soft_wrap=True)
+        for line in _looks(params, paths, judged):
+            console.print(line, soft_wrap=True)
     else:
         console.print("No image was held out for validation or test (data.split): nothing to judge the models by.")
     if run_name is not None:
@@ -104,6 +106,24 @@ def _table(judged: summary.Judged) -> Table:
                 f"{m['expected_calibration_error']:.4f}",
             )
     return table
+
+
+def _looks(params: Params, paths: Paths, judged: summary.Judged) -> list[str]:
+    """What the accuracy on test is worth after all models that were judged there; nothing where this is the first."""
+    from graft.tracking import ledger
+    from graft.verdicts import looks
+
+    shipped = summary.shipped(judged)
+    test = judged[shipped].get("test") if shipped else None
+    known = len(ledger.models(paths, params.tracking.experiment)) if test else 0
+    if test is None or known < 2:
+        return []
+    right, confidence = round(test["accuracy"] * test["images"]), test["accuracy_interval"]["confidence"]
+    low, high, each = looks.corrected_interval(right, test["images"], confidence, known)
+    return [
+        f"Judged on these test images so far: {known} models (git, MLflow). Corrected for as many looks: {low:.3f}-"
+        f"{high:.3f} ({shipped}, test; {each:.2%} for each, {confidence:.0%} for all)."
+    ]
 
 
 def _temperatures(judged: summary.Judged) -> list[str]:

@@ -16,7 +16,7 @@ Resize = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Pooling = Literal["avg", "max"]
 HeadPooling = Literal["avg", "max", "flatten"]
-HeadName = Literal["linear", "mlp", "conv"]
+HeadName = Literal["linear", "mlp", "conv", "ridge", "logistic"]
 OptimizerName = Literal["sgd", "rmsprop", "adam", "adamw", "nadam", "lion"]
 ScheduleName = Literal["constant", "cosine", "linear", "exponential"]
 Numerics = Literal["portable", "native"]
@@ -316,10 +316,16 @@ class ConvHead(Section):
     dropout: Fraction
 
 
+class SolvedHead(Section):
+    pooling: HeadPooling
+
+
 class Heads(Section):
     linear: LinearHead
     mlp: MlpHead
     conv: ConvHead
+    ridge: SolvedHead
+    logistic: SolvedHead
 
 
 class Optimization(Section):

@@ -6,7 +6,7 @@ None where the metric says nothing (top-5 of five classes).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -138,3 +138,8 @@ def compute(j: Judged) -> dict[str, Any]:
     """Every metric of the table that applies, by name."""
     values = {name: metric(j) for name, metric in METRICS.items()}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def compute_all(judged: Mapping[str, Mapping[Any, Judged]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """model -> split -> metric, as in `data/evaluation.json`."""
+    return {model: {str(split): compute(one) for split, one in splits.items()} for model, splits in judged.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graft import inputs
-from graft.backbones import cuts
+from graft.backbones import cuts, known_cuts
 from graft.features import compute, store
 from graft.features.cache import Part
 from graft.pipeline import code
@@ -65,10 +65,14 @@ class Plan:
 
 
 def reason(params: Params, output: str) -> str | None:
-    """Why an output need not be stored; None where it must. `extract` finds out alone what `finetune.cut` leads to."""
+    """Why an output need not be stored; None where it must."""
     if output == FEATURES:
         return None if params.train.enabled else "train.enabled is false: no head is trained on features"
-    return None if params.finetune.enabled else "finetune.enabled is false"
+    if not params.finetune.enabled:
+        return "finetune.enabled is false"
+    points = known_cuts.known(params.backbone.name)
+    at_input = cuts.resolve(points, params.finetune.cut) == cuts.resolve(points, cuts.INPUT)
+    return "finetune.cut is the network's input: pixels are read instead" if at_input else None
 
 
 def declared(params: Params, output: str) -> dict[str, Any]:
@@ -92,15 +96,10 @@ def declared(params: Params, output: str) -> dict[str, Any]:
     return values | ({"pooling": extract.pooling} if output == FEATURES else {"asked": params.finetune.cut})
 
 
-READ_INSTEAD = "finetune.cut is the network's input: pixels are read instead"
-
-
 def make(params: Params, paths: Paths, loaded: Loaded, cut: str | None, engine: str, sha256s: Sequence[str]) -> Plan:
     """cut: as `cuts.named` resolved it, None without fine-tuning. sha256s: of the used examples."""
     extract = params.extract
     reasons = {name: reason(params, name) for name in (FEATURES, ACTIVATIONS)}
-    if cut is not None and cuts.is_input(loaded.model, cut):
-        reasons[ACTIVATIONS] = READ_INSTEAD
     stored_cut = cut if reasons[ACTIVATIONS] is None else None
     spec = compute.Spec(
         backbone=params.backbone,

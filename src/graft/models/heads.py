@@ -67,11 +67,20 @@ def conv(x: Any, p: Mapping[str, Any]) -> Any:
     return keras.layers.Dropout(p["dropout"], name="dropout")(x)
 
 
+def solved(x: Any, p: Mapping[str, Any]) -> Any:
+    return _pooled(x, p["pooling"])
+
+
 HEADS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "linear": linear,
     "mlp": mlp,
     "conv": conv,
+    "ridge": solved,
+    "logistic": solved,
 }
+
+LAST = "probabilities"
+"""The name of every head's last layer."""
 
 
 def build(
@@ -83,5 +92,5 @@ def build(
     keras.utils.set_random_seed(seed)
     inputs = keras.Input(feature_shape, name="features")
     x = HEADS[name](inputs, values)
-    outputs = keras.layers.Dense(n_classes, activation="softmax", name="probabilities")(x)
+    outputs = keras.layers.Dense(n_classes, activation="softmax", name=LAST)(x)
     return keras.Model(inputs, outputs, name="head")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,20 +68,36 @@ def require_current(params: dict[str, Any]) -> None:
 
     params: the tree of params.yaml.
     """
-    stale = []
-    for stage, entry in _locked().items():
-        for key, value in entry.get("params", {}).get("params.yaml", {}).items():
-            node: Any = params
-            for part in key.split("."):
-                node = node.get(part) if isinstance(node, dict) else None
-            if node != value:
-                stale.append(f"params.yaml {key} (of {stage})")
-        stale += [out["path"] for out in entry.get("outs", []) if _md5(Path(out["path"])) != out.get("md5")]
+    stale = changed(params)
     if stale or not _locked():
         raise TrackingError(
             f"{LOCK}: must belong to params.yaml and the files. Different: {', '.join(stale) or 'there is none'}. "
             "Run `dvc repro`, or `dvc checkout` for the files of this dvc.lock."
         )
+
+
+def changed(
+    params: dict[str, Any], outputs: Iterable[Path] | None = None, stages: Collection[str] | None = None
+) -> list[str]:
+    """What `dvc.lock` has otherwise: parameters with their stage, paths of outputs; nothing where there is no lock.
+
+    params: the tree of params.yaml. outputs: those to look at; None: all. stages: whose; None: all.
+    """
+    found = []
+    looked_at = None if outputs is None else {str(path) for path in outputs}
+    for stage, entry in _locked().items():
+        if stages is not None and stage not in stages:
+            continue
+        for key, value in entry.get("params", {}).get("params.yaml", {}).items():
+            node: Any = params
+            for part in key.split("."):
+                node = node.get(part) if isinstance(node, dict) else None
+            if node != value:
+                found.append(f"params.yaml {key} (of {stage})")
+        for path, md5 in _md5s(entry).items():
+            if (looked_at is None or path in looked_at) and _md5(Path(path)) != md5:
+                found.append(path)
+    return found
 
 
 def written() -> list[str]:

@@ -18,8 +18,8 @@ from graft.examples.sources import tables
 from graft.pipeline.layout import STAGES
 from graft.project import lock, look, template
 
-DIGITS = "data/digits/README.md"
-"""Makes the folder that data.path names where no images are given, and says what is read."""
+PLACES = {path: f"{path}/README.md" for path in ("data/digits", "data/keras")}
+"""Values of data.path of sources that bring their images -> what makes the folder, and says what is read."""
 
 PIPELINE = "dvc.yaml"
 PARAMETERS = "params.yaml"
@@ -30,8 +30,10 @@ README = "README.md"
 """Left alone where there is one: it is about the whole repository."""
 
 
-def write(folder: Path, data: Path | None = None) -> Iterator[str]:
+def write(folder: Path, data: Path | None = None, recipe: str | None = None) -> Iterator[str]:
     """Write a project, with values that suit the images at `data`, and tell what was done, in sentences.
+
+    recipe: a whole params.yaml to start from instead.
 
     Raises GraftError before anything is written where a file of another content is there, or the images cannot be used.
     """
@@ -44,12 +46,14 @@ def write(folder: Path, data: Path | None = None) -> Iterator[str]:
         found = look.look(data, recorded)
         values |= look.suited(found)
         yield from look.sentences(found)
+    parameters = template.replaced(recipe or template.original(PARAMETERS), values)
+    path = yaml_file.parse(parameters, PARAMETERS)["data"]["path"]
     texts = {
         PIPELINE: template.pipeline(),
-        PARAMETERS: template.parameters(values),
+        PARAMETERS: parameters,
         str(lock.FILE): lock.text(),
         README: template.readme(folder.name),
-    } | ({DIGITS: template.original(DIGITS)} if data is None else {})
+    } | ({PLACES[path]: template.original(PLACES[path])} if path in PLACES else {})
     _require_equal(folder, texts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -113,7 +117,7 @@ def _require_equal(folder: Path, texts: Mapping[str, str]) -> None:
     differing = [
         name
         for name, text in texts.items()
-        if name not in (README, DIGITS)
+        if name not in (README, *PLACES.values())
         and (folder / name).exists()
         and (not (folder / name).is_file() or (folder / name).read_bytes() != text.encode())
     ]

@@ -30,10 +30,14 @@ PLAIN = re.compile(r"[A-Za-z/_]([\w ./()+=-]*[\w./()+=-])?")
 """Texts that need no quotes, unless YAML 1.1 takes them for something else: `on`, `null`."""
 
 
+def folder(name: str = ".") -> Path:
+    """A folder of this repository, as the wheel or the checkout has it."""
+    return (PACKAGED if PACKAGED.is_dir() else CHECKOUT) / name
+
+
 def original(name: str) -> str:
-    """A file of this repository, as the wheel or the checkout has it."""
-    folder = PACKAGED if PACKAGED.is_dir() else CHECKOUT
-    return (folder / name).read_text(encoding="utf-8")
+    """A file of this repository, likewise."""
+    return (folder() / name).read_text(encoding="utf-8")
 
 
 def pipeline() -> str:

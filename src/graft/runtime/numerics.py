@@ -2,7 +2,8 @@
 
 TensorFlow and OpenVINO compute with oneDNN, which takes the largest instruction set that the processor has; another
 one sums in another order and gives other late decimals. `portable` holds both to AVX2, which every x86-64 processor
-since 2013 has, so that all of them give the same bytes. `native` lets them use all that is there.
+since 2013 has, so that all of them give the same bytes; and OpenBLAS, which NumPy and SciPy bring, likewise. `native`
+lets them use all that is there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from graft.errors import SurroundingsError
 
 ISA = "ONEDNN_MAX_CPU_ISA"
 PORTABLE_ISA = "AVX2"
+BLAS = "OPENBLAS_CORETYPE"
 
 VARIABLES: dict[str, dict[str, str | None]] = {
     "TF_ENABLE_ONEDNN_OPTS": {"portable": "1", "native": "1"},  # off by default on some processors
@@ -27,6 +29,7 @@ VARIABLES: dict[str, dict[str, str | None]] = {
     "TF_SET_ONEDNN_FPMATH_MODE": {"portable": None, "native": None},
     "TF_XLA_FLAGS": {"portable": None, "native": None},  # may compile what is trained, in another order of sums
     "TF_USE_LEGACY_KERAS": {"portable": None, "native": None},
+    BLAS: {"portable": "Haswell", "native": None},  # of NumPy and SciPy, for heads that are solved
     "NVIDIA_TF32_OVERRIDE": {"portable": None, "native": None},
 }
 """Variables that change numbers -> what each must be, None for unset: another value is an error that names it."""
@@ -42,8 +45,11 @@ their keras.json, for other projects, and what they mean there is nothing that w
 
 
 def settings(numerics: str) -> dict[str, str]:
-    """What is set for `numerics`: a value of params.yaml."""
-    return {name: wanted for name, by in VARIABLES.items() if (wanted := by[numerics]) is not None}
+    """What is set for `numerics`: a value of params.yaml. OpenBLAS would not check that the processor has AVX2."""
+    found = {name: wanted for name, by in VARIABLES.items() if (wanted := by[numerics]) is not None}
+    if not is_portable_here():
+        found.pop(BLAS, None)
+    return found
 
 
 def apply(numerics: str) -> None:
@@ -54,7 +60,7 @@ def apply(numerics: str) -> None:
     faults = []
     for name, by in VARIABLES.items():
         wanted, found = by[numerics], os.environ.get(name)
-        if found is not None and found.upper() != wanted:
+        if found is not None and found.upper() != (wanted or "").upper():
             should = f"must be {wanted} or unset" if wanted else "must be unset"
             faults.append(f"{name}: {should} for numerics: {numerics}. Got {found!r}; unset it.")
     if faults:

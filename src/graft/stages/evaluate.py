@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from graft.evaluation import metrics, plots, predictions, summary, temperature
@@ -31,53 +32,19 @@ def run(params: Params, paths: Paths) -> None:
 
     Where nothing is held out, models have no split, tables no row, and the curves are the only picture.
     """
-    evaluate = params.evaluate
     data = dataset.read(paths.catalogue, paths.split)
-    used, classes, targets = data.used, data.classes, data.targets
-    rows = {name: chosen for name, chosen in data.sides.rows.items() if name in JUDGED and len(chosen)}
+    judged = judge(params, paths, data, card.read(paths.card).get("temperature"))
     curves = {stage: history.read(path) for stage, path in paths.histories.items()}
     curves = {stage: curve for stage, curve in curves.items() if len(curve)}
-    divisor = card.read(paths.card).get("temperature")
-
-    models = _models(params, paths, data, "finetune" in curves)
-    probabilities = {
-        model: {name: dataset.predicted(network, views, chosen) for name, chosen in rows.items()}
-        for model, (network, views) in models.items()
-    }
-    ships = list(models)[-1]
-    if divisor is not None and ships == "head":  # the head's own file is as it was trained
-        probabilities[ships] = {name: temperature.divided(p, divisor) for name, p in probabilities[ships].items()}
-
-    judged = {
-        model: {
-            name: metrics.Judged(
-                by_split[name],
-                targets[chosen],
-                classes,
-                evaluate.top_k,
-                evaluate.calibration_bins,
-                evaluate.confidence,
-                divisor if model == ships else None,
-            )
-            for name, chosen in rows.items()
-        }
-        for model, by_split in probabilities.items()
-    }
-    found: summary.Judged = {m: {str(s): metrics.compute(j) for s, j in splits.items()} for m, splits in judged.items()}
+    found = metrics.compute_all(judged)
     _write_json(found, paths.metrics)
     _write_json(summary.few(found), paths.summary)
-    parts: list[pd.DataFrame] = []
-    for model, by_split in probabilities.items():
-        for name, chosen in rows.items():
-            shown = used.iloc[chosen]
-            parts.append(
-                predictions.table(model, name, list(shown["path"]), list(shown["label"]), by_split[name], classes)
-            )
-    table = pd.concat(parts, ignore_index=True) if parts else predictions.nothing(classes)
+    table = _table(judged, data)
     predictions.write(table, paths.predictions)
 
-    last_split: SplitName = "test" if "test" in rows else "validation"
-    last = table[(table["model"] == ships) & (table["split"] == last_split)]
+    final = list(judged)[-1]
+    last_split: SplitName = "test" if "test" in judged[final] else "validation"
+    last = table[(table["model"] == final) & (table["split"] == last_split)]
     plots.write_confusion(list(last["prediction"]), list(last["label"]), paths.confusion)
     on_shown = {
         f"{model}, {last_split}": splits[last_split] for model, splits in judged.items() if last_split in splits
@@ -88,19 +55,62 @@ def run(params: Params, paths: Paths) -> None:
             plots.save(figure, paths.pictures / f"{picture}.png")
 
 
-def _models(
-    params: Params, paths: Paths, data: dataset.Dataset, finetuned: bool
-) -> dict[str, tuple[keras.Model, store.Views]]:
+def judge(
+    params: Params, paths: Paths, data: dataset.Dataset, divisor: float | None
+) -> dict[str, dict[SplitName, metrics.Judged]]:
+    """model -> split -> what it says of the images held out there; splits without images are left out.
+
+    divisor: the temperature of the model that ships, which is the last; None where it has none.
+    """
+    p = params.evaluate
+    rows = {name: chosen for name, chosen in data.sides.rows.items() if name in JUDGED and len(chosen)}
+    models = _models(params, paths, data)
+    ships = list(models)[-1]
+
+    def said(model: str, chosen: np.ndarray) -> np.ndarray:
+        probabilities = dataset.predicted(*models[model], chosen)
+        # The head's own file is as it was trained.
+        return temperature.divided(probabilities, divisor) if divisor and model == ships == "head" else probabilities
+
+    return {
+        model: {
+            name: metrics.Judged(
+                said(model, chosen),
+                data.targets[chosen],
+                data.classes,
+                p.top_k,
+                p.calibration_bins,
+                p.confidence,
+                divisor if model == ships else None,
+            )
+            for name, chosen in rows.items()
+        }
+        for model in models
+    }
+
+
+def _models(params: Params, paths: Paths, data: dataset.Dataset) -> dict[str, tuple[keras.Model, store.Views]]:
     """Each model that was trained, from what it reads on; and that."""
     meta, _ = store.read_meta(paths.features)
     models: dict[str, tuple[keras.Model, store.Views]] = {}
     if features := store.load(paths.features, data.sha256s):
         models["head"] = (saving.load(paths.head), features)
-    if finetuned:
+    if len(history.read(paths.finetune_history)):
         above = assemble.above(saving.load(paths.model), store.read_meta(paths.activations)[0].output["cut"])
         images = pixels.of(data, meta.made_with, params.data.source, Path(params.data.path))
         models["finetuned"] = (above, store.load(paths.activations, data.sha256s) or images)
     return models
+
+
+def _table(judged: Mapping[str, Mapping[SplitName, metrics.Judged]], data: dataset.Dataset) -> pd.DataFrame:
+    """What each model predicts for each image."""
+    parts = []
+    for model, splits in judged.items():
+        for name, one in splits.items():
+            shown = data.used.iloc[data.sides.rows[name]]
+            paths, labels = list(shown["path"]), list(shown["label"])
+            parts.append(predictions.table(model, name, paths, labels, one.probabilities, data.classes))
+    return pd.concat(parts, ignore_index=True) if parts else predictions.nothing(data.classes)
 
 
 def _write_json(values: Mapping[str, Any], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A new head is trained on the cached features."""
+"""A new head is trained on the cached features, or solved for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from graft.examples import dataset
 from graft.features import store
-from graft.models import heads, saving
+from graft.models import heads, saving, solved
 from graft.runtime.progress import say
 from graft.training import history
 
@@ -26,7 +26,10 @@ def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
     head = heads.build(params.train.head, values, meta.shape[2:], len(data.classes), params.seed)
     if params.train.enabled:
         features = store.require(paths.features, data.sha256s)
-        curve = dataset.fit_to(features, data, head, params.train, params.seed, on_epoch)
+        if params.train.head in solved.SOLVERS:
+            curve = solved.fit(head, params.train, data, features, on_epoch)
+        else:
+            curve = dataset.fit_to(features, data, head, params.train, params.seed, on_epoch)
         example = features.plain(data.sides.rows["train"][:32])
     else:
         say("train.enabled is false: fine-tuning starts from the head as it is drawn")

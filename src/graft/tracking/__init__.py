@@ -4,8 +4,11 @@ The only place that knows MLflow.
 
 server.py  which store or server, and whether it answers
 git.py     commit, dirty flag, diff, untracked files
+repeats.py the runs of a repetition: a parent, and in it one for each seed or fold
 run.py     the pass's run: opened by the first training stage, completed by `evaluate`
 mirror.py  what a complete run is given, from the files
 model.py   the final model as MLflow's flavor, the very file that DVC has
+outcomes.py what a run, a revision or the files here predicted, image by image
+ledger.py  which models were judged on this test split
 dataset.py the catalogue as MLflow's dataset
 """

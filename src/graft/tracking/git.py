@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 READ_BYTES = 2**28
 """The bytes of untracked files that are read, the smallest first, which code is: photos cost a second, not minutes."""
@@ -61,15 +62,63 @@ def committed(folder: Path, path: Path, commit: str = "HEAD") -> bytes | None:
     return _git(folder, "show", f"{commit}:./{path.as_posix()}") or None
 
 
+def versions(folder: Path, path: Path) -> list[str]:
+    """Each text that a path relative to `folder` has had, in whatever branch, tag or DVC experiment, once."""
+    raw = ("--raw", "--no-abbrev", "--no-renames", "-m", "--format=", "--full-history")
+    changes = _git(folder, "-c", "log.showRoot=true", "log", "--all", *raw, "--", path.as_posix()).splitlines()
+    blobs = {line.split()[3] for line in changes if line.startswith(b":")}  # :<modes> <before> <after> <letter>
+    told = _git(folder, "cat-file", "--batch", text=b"".join(blob + b"\n" for blob in sorted(blobs)))
+    found = []
+    while told:
+        head, _, told = told.partition(b"\n")
+        _, kind, *size = head.split()
+        if kind == b"blob":  # what was deleted is `missing`
+            found.append(told[: int(size[0])].decode("utf-8", "replace"))
+            told = told[int(size[0]) + 1 :]
+    return found
+
+
+def revision(folder: Path, name: str) -> str | None:
+    """The commit that git or DVC calls so: a hash, branch, tag, `HEAD~1` or experiment; None where there is none.
+
+    Of several experiments of one name it is the one that started from HEAD, else the newest.
+    """
+    commit = _commit(folder, name)
+    if commit is None and name:
+        head = _commit(folder, "HEAD")
+        named = [one for one in _experiments(folder) if one.name == name]
+        commit = next((one.commit for one in sorted(named, key=lambda one: one.baseline != head)), None)
+    return commit
+
+
+def _commit(folder: Path, name: str) -> str | None:
+    found = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    return found.decode().strip() or None
+
+
 def experiments(folder: Path) -> dict[str, str]:
-    """The name of each DVC experiment -> its commit: refs/exps/<2 hex digits>/<38>/<name>."""
-    listed = _git(folder, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/").decode("utf-8", "replace")
-    found = {}
+    """The name of each DVC experiment -> its commit; the newest of a name."""
+    return {one.name: one.commit for one in reversed(_experiments(folder))}
+
+
+class _Experiment(NamedTuple):
+    """baseline: the commit that it started from."""
+
+    name: str
+    commit: str
+    baseline: str
+
+
+def _experiments(folder: Path) -> list[_Experiment]:
+    """DVC's, the newest first: refs/exps/<2 hex digits>/<38>/<name>."""
+    form = ("--sort=-committerdate", "--format=%(objectname) %(refname)")
+    listed = _git(folder, "for-each-ref", *form, "refs/exps/").decode("utf-8", "replace")
+    found = []
     for line in listed.splitlines():
         commit, _, ref = line.partition(" ")
         parts = ref.split("/", 4)
         if len(parts) == 5 and len(parts[2]) == 2 and len(parts[3]) == 38:
-            found[parts[4]] = commit
+            found.append(_Experiment(parts[4], commit, parts[2] + parts[3]))
     return found
 
 
@@ -104,9 +153,10 @@ def _sha256(path: Path) -> str | None:
         return None
 
 
-def _git(folder: Path, *arguments: str) -> bytes:
+def _git(folder: Path, *arguments: str, text: bytes = b"") -> bytes:
+    """What it prints, given `text` to read; nothing where it fails."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, timeout=60, check=False)
+        done = subprocess.run(["git", *arguments], cwd=folder, input=text, capture_output=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return b""
     return done.stdout if done.returncode == 0 else b""

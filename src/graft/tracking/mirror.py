@@ -19,7 +19,7 @@ from graft.examples import catalogue, report
 from graft.examples.sources import SOURCES
 from graft.models import card
 from graft.pipeline import lock
-from graft.tracking import model
+from graft.tracking import ledger, model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -86,6 +86,8 @@ def log(tracked: Tracked, params: Params, paths: Paths, running: str | None) -> 
     _log_data(tracked, params, paths)
     digest = lock.md5_of(paths.catalogue)
     _log_dataset(tracked, paths, digest)
+    for key, value in ledger.tags(paths).items():
+        tracked.client.set_tag(tracked.run_id, key, value)
     _log_stages(tracked, paths, running)
     described = _card(params, paths)
     tracked.client.log_dict(tracked.run_id, described, "card.json")

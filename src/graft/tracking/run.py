@@ -11,7 +11,7 @@ import getpass
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def live(stage: str, params: Params, paths: Paths) -> Iterator[OnEpoch]:
     session.note_execution(stage)
     client, experiment_id = server.connect(params.tracking.experiment)
     with server.faults():
-        done = _find(client, experiment_id, {PASS: pass_id(params, paths), COMPLETE: "true"})
+        done = find(client, experiment_id, {PASS: pass_id(params, paths), COMPLETE: "true"})
     if done is not None:
         say(f"this pass is complete in MLflow as {done.info.run_name} ({done.info.run_id}); computing it again")
         yield lambda epoch, metrics: None
@@ -76,7 +76,7 @@ def live(stage: str, params: Params, paths: Paths) -> Iterator[OnEpoch]:
     with server.faults():
         tracked = _open(client, experiment_id, params, paths)
     say(f"MLflow run {tracked.run_id} in {server.shown()}")
-    with _ending(tracked), _Stream(stage, tracked) as stream:
+    with ending(tracked), _Stream(stage, tracked) as stream:
         yield stream.on_epoch
 
 
@@ -144,7 +144,7 @@ def complete(params: Params, paths: Paths, running: str | None) -> Logged:
     digest = mirror.outputs_digest(paths)
     this = {PASS: pass_id(params, paths), COMPLETE: "true"}
     with server.faults():
-        same = _find(client, experiment_id, this | {OUTPUTS: digest})
+        same = find(client, experiment_id, this | {OUTPUTS: digest})
         if same is not None:
             run_id, name = same.info.run_id, same.info.run_name
             if client.list_artifacts(run_id):
@@ -153,11 +153,11 @@ def complete(params: Params, paths: Paths, running: str | None) -> Logged:
                 say(f"note: the artefacts of MLflow run {run_id} are gone; logged anew")
                 mirror.log(Tracked(client, run_id, name), params, paths, running)
             return Logged(run_id, name)
-        other = _find(client, experiment_id, this)
+        other = find(client, experiment_id, this)
         if other is not None:
             say(f"note: same inputs as MLflow run {other.info.run_id}, but other outputs; logged as a new run")
         tracked = _open(client, experiment_id, params, paths)
-        with _ending(tracked):
+        with ending(tracked):
             mirror.log(tracked, params, paths, running)
             if other is not None:
                 client.set_tag(tracked.run_id, DIVERGED, other.info.run_id)
@@ -166,7 +166,7 @@ def complete(params: Params, paths: Paths, running: str | None) -> Logged:
     return Logged(tracked.run_id, tracked.name)
 
 
-def _find(client: MlflowClient, experiment_id: str, tags: dict[str, str]) -> Run | None:
+def find(client: MlflowClient, experiment_id: str, tags: dict[str, str]) -> Run | None:
     """The newest run with these tags."""
     wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
     found = client.search_runs([experiment_id], wanted, order_by=["start_time DESC"], max_results=1)
@@ -175,13 +175,28 @@ def _find(client: MlflowClient, experiment_id: str, tags: dict[str, str]) -> Run
 
 def _open(client: MlflowClient, experiment_id: str, params: Params, paths: Paths) -> Tracked:
     """Resume the pass's unfinished run, if the same code made it, or make one; with all params and tags."""
-    from mlflow.entities import Param, RunTag
+    from mlflow.entities import RunTag
 
     code = git.state(Path.cwd(), written())
-    tags = {
-        PASS: pass_id(params, paths),
+    tags = {PASS: pass_id(params, paths), **described(params, code, "dvc repro")}
+    run = find(client, experiment_id, {PASS: tags[PASS], CODE: tags[CODE]})
+    if run is None or run.data.tags.get(COMPLETE) == "true":
+        run = client.create_run(experiment_id, tags=tags, run_name=params.tracking.run_name or names.of(params))
+    else:
+        client.update_run(run.info.run_id, status="RUNNING")
+        client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    tracked = Tracked(client, run.info.run_id, run.info.run_name)
+    with ending(tracked, "RUNNING"):
+        log_params(tracked, params, run.data.params)
+        log_code(tracked, code)
+    return tracked
+
+
+def described(params: Params, code: git.CodeState, command: str) -> dict[str, str]:
+    """The tags of every run: what made it, on what, and the user's own."""
+    return {
         CODE: code.digest,
-        "mlflow.source.name": "dvc repro",
+        "mlflow.source.name": command,
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": code.commit,
         "graft.git.dirty": str(code.dirty).lower(),
@@ -190,21 +205,21 @@ def _open(client: MlflowClient, experiment_id: str, params: Params, paths: Paths
         **({"dvc.exp_name": os.environ["DVC_EXP_NAME"]} if "DVC_EXP_NAME" in os.environ else {}),
         **params.tracking.tags,
     }
-    run = _find(client, experiment_id, {PASS: tags[PASS], CODE: tags[CODE]})
-    if run is None or run.data.tags.get(COMPLETE) == "true":
-        run = client.create_run(experiment_id, tags=tags, run_name=params.tracking.run_name or names.of(params))
-    else:
-        client.update_run(run.info.run_id, status="RUNNING")
-        client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-    tracked = Tracked(client, run.info.run_id, run.info.run_name)
-    with _ending(tracked, "RUNNING"):
-        known = run.data.params
-        missing = [Param(key, _text(value)) for key, value in params.flat().items() if key not in known]
-        for start in range(0, len(missing), 100):
-            client.log_batch(tracked.run_id, params=missing[start : start + 100])
-        if code.uncommitted:
-            client.log_text(tracked.run_id, code.uncommitted, "code/uncommitted.diff")
-    return tracked
+
+
+def log_params(tracked: Tracked, params: Params, known: Container[str] = ()) -> None:
+    """All of params.yaml, but what the run has already: MLflow takes a hundred at a time."""
+    from mlflow.entities import Param
+
+    missing = [Param(key, _text(value)) for key, value in params.flat().items() if key not in known]
+    for start in range(0, len(missing), 100):
+        tracked.client.log_batch(tracked.run_id, params=missing[start : start + 100])
+
+
+def log_code(tracked: Tracked, code: git.CodeState) -> None:
+    """What is not committed, where there is something."""
+    if code.uncommitted:
+        tracked.client.log_text(tracked.run_id, code.uncommitted, "code/uncommitted.diff")
 
 
 def written() -> list[str]:
@@ -226,7 +241,7 @@ def _user() -> str:
 
 
 @contextmanager
-def _ending(tracked: Tracked, well: str = "FINISHED") -> Iterator[None]:
+def ending(tracked: Tracked, well: str = "FINISHED") -> Iterator[None]:
     """Sets the run's status: `well`, FAILED, or KILLED for an interrupt. `graft.complete` says whether it is whole."""
     status = "FAILED"
     try:

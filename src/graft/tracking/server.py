@@ -56,6 +56,18 @@ def _own_uri() -> str:
     return f"{SQLITE}{store.escaped(root() / STORE)}"
 
 
+def store_file() -> Path | None:
+    """The SQLite file that runs go to; None where they go to a server, or to another database."""
+    where = uri()
+    return Path(unquote(where.removeprefix(SQLITE).split("?")[0])) if where.startswith(SQLITE) else None
+
+
+def is_unmade() -> bool:
+    """Whether no run can have been logged yet: `connect` would make the store."""
+    file = store_file()
+    return file is not None and not file.exists()
+
+
 def shown() -> str:
     """The tracking URI without a user's password."""
     return _without_password(uri())
@@ -103,8 +115,9 @@ def connect(experiment: str) -> tuple[MlflowClient, str]:
     import mlflow
 
     _quiet()
-    local = where.startswith(SQLITE)
-    file = Path(unquote(where.removeprefix(SQLITE).split("?")[0])) if local else root() / ".graft" / "mlflow"
+    sqlite = store_file()
+    local = sqlite is not None
+    file = sqlite or root() / ".graft" / "mlflow"
     with faults():
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock", timeout=LOCK_WITHIN_SECONDS):

@@ -102,7 +102,7 @@ def fit(
     optimizer.build(model.trainable_variables)
     step = _step(model, optimizer, n_classes, p.label_smoothing)
     judge = _judge(model, n_classes, p.label_smoothing)
-    by_class = _class_weights(p.class_weights, train.targets, n_classes)
+    by_class = class_weights(p.class_weights, train.targets, n_classes)
     at_a_time = p.batch_size * _batches_at_a_time(p.batch_size, model)
 
     best = _Best(model, p)
@@ -150,14 +150,31 @@ def fit(
     return curve.reindex(columns=list(history.COLUMNS))
 
 
-def _check(p: Optimization, train: Examples, validation: Examples) -> None:
-    """Raise TrainingError where training cannot end in a best epoch, before it has begun."""
+def require_examples(train: Examples) -> None:
+    """Raise TrainingError where there is nothing to learn from."""
     if not len(train.rows):
         raise TrainingError("the split has no training examples.")
     if not train.weights.any():
         raise TrainingError(
             f"the {len(train.rows)} training examples all have weight 0: nothing can be learnt of them."
         )
+
+
+def judged(
+    model: keras.Model, n_classes: int, examples: Examples, read: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, float]:
+    """accuracy and loss of a model in inference mode; nothing where there are no examples.
+
+    read: row numbers (b,) -> inputs (b, ...) float32.
+    """
+    if not len(examples.rows):
+        return {}
+    return _metrics(_judged(_judge(model, n_classes, 0.0), examples, lambda rows, epoch: read(rows)))
+
+
+def _check(p: Optimization, train: Examples, validation: Examples) -> None:
+    """Raise TrainingError where training cannot end in a best epoch, before it has begun."""
+    require_examples(train)
     if not p.monitor.startswith("val_"):
         return
     if not len(validation.rows):
@@ -178,8 +195,9 @@ def _check_finite(p: Optimization, epoch: int, metrics: dict[str, float]) -> Non
             )
 
 
-def _class_weights(how: str, targets: np.ndarray, n_classes: int) -> np.ndarray:
-    """(n_classes,) float32. balanced: n / (n_classes * count), as scikit-learn's compute_class_weight."""
+def class_weights(how: str, targets: np.ndarray, n_classes: int) -> np.ndarray:
+    """(n_classes,) float32: `class_weights` of params.yaml. balanced: n / (n_classes * count), as scikit-learn's
+    compute_class_weight."""
     if how == "none":
         return np.ones(n_classes, np.float32)
     counts = np.bincount(targets, minlength=n_classes)

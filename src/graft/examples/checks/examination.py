@@ -114,6 +114,7 @@ def _examine_chunk(reader: Reader, paths: list[str], max_pixels: int) -> list[Ex
         if known is None:
             new[i] = look(data, max_pixels)
         done.append(Examined(sha256, len(data), known))
+        del data  # or it would be held while the next one is read
     for i, verdict in zip(new, with_hashes(list(new.values())), strict=True):
         done[i] = replace(done[i], verdict=verdict)
     return done

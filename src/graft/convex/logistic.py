@@ -1,0 +1,117 @@
+"""Logistic regression, whose penalty is the one of the lowest log loss on parts of the examples that it has not seen.
+
+Five folds: leaving out one by one costs a solution for each example, and its approximations (Rad & Maleki 2020,
+https://arxiv.org/abs/1801.10243) the inverse of a matrix with a row for each weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graft.convex import standardise
+from graft.convex.standardise import Standard
+from graft.errors import TrainingError
+
+PENALTIES = tuple(10.0 ** (-k / 2) for k in range(9))
+"""Of half a squared weight against the mean loss, strongest first: 1 to 0.0001."""
+
+FOLDS = 5
+
+TOLERANCE = 1e-5
+"""Of the largest entry of the mean loss's gradient."""
+
+MOST_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A solution for raw features: softmax(features @ kernel + bias).
+
+    kernel: (d, c) float64. bias: (c,) float64. penalty: of PENALTIES. log_loss: weighted mean over held-out examples.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    penalty: float
+    log_loss: float
+
+
+def solve(features: np.ndarray, targets: np.ndarray, weights: np.ndarray, n_classes: int) -> Solved:
+    """features: (n, d) of any float. targets: (n,) int64. weights: (n,), at least 0, with a sum above 0.
+
+    Raises TrainingError where fewer than two classes have examples, or no class has two of them.
+    """
+    weights = weights.astype(np.float64)
+    with standardise.one_thread():
+        standard = _standard(features, weights)
+        x = standard.of(features)
+        folds = _folds(targets)
+        losses, judged = np.zeros(len(PENALTIES)), 0.0
+        for fold in range(FOLDS):
+            inside = folds != fold
+            # A class of which all examples are held out cannot be answered, whatever the penalty.
+            held = ~inside & np.isin(targets, targets[inside])
+            judged += weights[held].sum()
+            for number, model in enumerate(_solutions(x[inside], targets[inside], weights[inside])):
+                losses[number] += _log_loss(model, x[held], targets[held], weights[held])
+        if not judged:
+            raise TrainingError(
+                "train.head: logistic chooses its penalty on training examples that are held out, and needs two of a "
+                "class for that. The split has one of each; set train.head: ridge."
+            )
+        best = int(losses.argmin())
+        *_, model = _solutions(x, targets, weights, PENALTIES[: best + 1])
+        kernel, bias = standard.folded(*_of_all_classes(model, n_classes))
+    return Solved(kernel, bias, PENALTIES[best], float(losses[best] / judged))
+
+
+def _standard(features: np.ndarray, weights: np.ndarray) -> Standard:
+    share = weights / weights.sum()
+    mean = share @ features.astype(np.float64)
+    return Standard(mean, standardise.deviation(share @ (features - mean) ** 2, mean))
+
+
+def _folds(targets: np.ndarray) -> np.ndarray:
+    """(n,) -> (n,) int64: the examples of each class in turn, the next class where the last one stopped."""
+    folds = np.empty(len(targets), np.int64)
+    folds[np.argsort(targets, kind="stable")] = np.arange(len(targets)) % FOLDS
+    return folds
+
+
+def _solutions(
+    x: np.ndarray, targets: np.ndarray, weights: np.ndarray, penalties: tuple[float, ...] = PENALTIES
+) -> Iterator[Any]:
+    """scikit-learn's model for each penalty, each from the one before: the same object, changed."""
+    from sklearn.linear_model import LogisticRegression
+
+    if len(np.unique(targets)) < 2:
+        raise TrainingError("train.head: logistic needs training examples of two classes at least. Got one.")
+    model = LogisticRegression(tol=TOLERANCE, max_iter=MOST_STEPS, warm_start=True)
+    for penalty in penalties:
+        yield model.set_params(C=1.0 / (penalty * weights.sum())).fit(x, targets, sample_weight=weights)
+
+
+def _log_loss(model: Any, x: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+    """Weighted sum over examples of classes that the model knows."""
+    if not len(targets):
+        return 0.0
+    known = model.predict_log_proba(x)[np.arange(len(targets)), np.searchsorted(model.classes_, targets)]
+    return float(-weights @ known)
+
+
+NEVER = -30.0
+"""Bias of a class without training examples: a probability of about 1e-13."""
+
+
+def _of_all_classes(model: Any, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """(d, c) and (c,), also of classes without training examples; of two classes scikit-learn has one row alone."""
+    rows, biases = model.coef_, model.intercept_
+    if len(model.classes_) == 2:
+        rows, biases = np.concatenate([-rows, rows]) / 2, np.concatenate([-biases, biases]) / 2
+    kernel, bias = np.zeros((rows.shape[1], n_classes)), np.full(n_classes, NEVER)
+    kernel[:, model.classes_], bias[model.classes_] = rows.T, biases
+    return kernel, bias

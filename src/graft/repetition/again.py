@@ -1,0 +1,95 @@
+"""One plan, from the features that are there to what its models are worth: by the pipeline's own stages.
+
+They write into a temporary folder, so that the same seed gives what the pipeline gives, to the last digit.
+"""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graft.errors import TrainingError
+from graft.evaluation import metrics
+from graft.examples import dataset, split
+from graft.models import card
+from graft.repetition.plans import Plan
+from graft.runtime.progress import hushed, say
+from graft.stages import evaluate, finetune, train
+from graft.training import history
+
+if TYPE_CHECKING:
+    from graft.pipeline.layout import Paths
+
+READ = ("catalogue", "split", "quarantine", "duplicates", "features", "activations", "prepare_metrics")
+"""Paths that are the pipeline's own; what is trained goes elsewhere."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a plan. judged: model -> split -> what it said of the images there."""
+
+    plan: Plan
+    judged: Mapping[str, Mapping[Any, metrics.Judged]]
+
+    @cached_property
+    def metrics(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """model -> split -> metric, as in `data/evaluation.json`."""
+        return metrics.compute_all(self.judged)
+
+
+def each(plans: Sequence[Plan], paths: Paths) -> Iterator[Trained]:
+    """Train and judge them one after the other; a line for each."""
+    began = time.monotonic()
+    for done, plan in enumerate(plans, start=1):
+        with hushed():
+            trained = once(plan, paths)
+        seconds = (time.monotonic() - began) / done
+        say(f"{done}/{len(plans)} {plan.name}: {_shown(trained)}; {seconds * (len(plans) - done):.0f} s left")
+        yield trained
+
+
+def once(plan: Plan, paths: Paths) -> Trained:
+    """Train and judge one. Raises TrainingError where nothing is held out to judge by, and what the stages raise."""
+    import keras
+
+    params = plan.params
+    keras.backend.clear_session()
+    gc.collect()
+    with tempfile.TemporaryDirectory(prefix="graft-repeat-") as name:
+        own = _in(Path(name), paths)
+        if plan.sides is not None:
+            own = replace(own, split=Path(name) / "split.csv")
+            split.write(plan.sides, own.split)
+        data = dataset.read(own.catalogue, own.split)
+        if not any(len(data.sides.rows[name]) for name in evaluate.JUDGED):
+            raise TrainingError(
+                "data.split: must hold images out, for validation or test, to judge models by. Got none."
+            )
+        train.run(params, own, lambda epoch, values: None)
+        divisor = None
+        if params.finetune.enabled:
+            finetune.run(params, own, lambda epoch, values: None)
+            divisor = card.read(own.card).get("temperature")
+        else:
+            history.write(history.empty(), own.finetune_history)
+        return Trained(plan, evaluate.judge(params, own, data, divisor))
+
+
+def _in(folder: Path, paths: Paths) -> Paths:
+    written = [field.name for field in fields(paths) if field.name not in READ]
+    return replace(paths, **{name: folder / getattr(paths, name).name for name in written})
+
+
+def _shown(trained: Trained) -> str:
+    """`head validation 0.9777, test 0.9889; finetuned ...`"""
+    parts = []
+    for model, splits in trained.metrics.items():
+        accuracies = [f"{name} {found['accuracy']:.4f}" for name, found in splits.items()]
+        parts.append(f"{model} {', '.join(accuracies)}")
+    return "; ".join(parts)
