@@ -67,6 +67,11 @@ def test_a_stage_that_is_off_has_no_rate(tmp_path: Path) -> None:
         subjects.of("finetune", params_of({"finetune.enabled": False}), paths_in(tmp_path))
 
 
+def test_a_head_that_is_solved_has_no_rate(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"train\.head: must be one that is trained\. ridge is solved"):
+        subjects.of("train", params_of({"train.head": "ridge"}), paths_in(tmp_path))
+
+
 def test_the_picture_names_both_rates() -> None:
     figure = picture.draw(measure.curve([2.0, 1.5, 1.0, 3.0]), 0.01, "train")
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]

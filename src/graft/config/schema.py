@@ -359,6 +359,7 @@ class FinetuneParams(Optimization):
     enabled: bool
     cut: str | int | float | None
     batch_norm: Literal["frozen", "learning"]
+    interpolate: Annotated[float, Field(gt=0, le=1)]
     temperature: Literal["none", "validation"]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from graft.errors import TrainingError
 from graft.examples import dataset, pixels
 from graft.features import store
-from graft.models import assemble, heads, saving
+from graft.models import assemble, heads, saving, solved
 from graft.stages import finetune
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def of(stage: Stage, params: Params, paths: Paths) -> tuple[keras.Model, store.V
     """
     if not getattr(params, stage).enabled:
         raise TrainingError(f"{stage}.enabled: must be true for its learning rate to be looked for. Got false.")
+    if stage == "train" and params.train.head in solved.SOLVERS:
+        raise TrainingError(f"train.head: must be one that is trained. {params.train.head} is solved, without a rate.")
     data = dataset.read(paths.catalogue, paths.split)
     subject = _head if stage == "train" else _upper_layers
     return (*subject(params, paths, data), data)

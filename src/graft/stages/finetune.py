@@ -55,7 +55,10 @@ def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
         last = assemble.above(model, cut, learns)
         trained = sum(w.numpy().size for w in last.trainable_weights)
         say(f"training from {cut} on: {trained:,} of {model.count_params():,} parameters")
+        start = last.get_weights()
         curve = dataset.fit_to(views, data, last, params.finetune, params.seed, on_epoch, start_counts=True)
+        if params.finetune.interpolate < 1:
+            assemble.interpolate(last, start, params.finetune.interpolate)
     else:
         say("finetune.enabled is false: the model is the frozen backbone with the trained head")
     divisor = _calibrate(last, views, data) if calibrates else None
