@@ -29,12 +29,19 @@ def test_a_curve_is_read_as_by_hand() -> None:
     """100 steps over six decades; the loss is flat, falls from step 40 to 60, and rises after 80."""
     step = np.arange(101)
     losses = 2.0 - np.clip((step - 40) / 20, 0, 1) + np.clip((step - 80) / 5, 0, None)
-    got = measure.curve(list(losses))
+    got = measure.curve(list(losses), guess=2.0)
     assert got.rates[[0, 50]] == pytest.approx([1e-6, 1e-3])
     assert got.losses[0] == losses[1], "the first rate shows in the second loss"
     assert 78 <= got.least <= 81
-    assert got.suggested == pytest.approx(got.rates[got.least] / 10, rel=0.05)
-    assert 1e-6 * 10 ** (6 * 45 / 100) < got.steepest < 1e-6 * 10 ** (6 * 62 / 100)
+    assert got.rates[82] < got.rises < got.rates[88], "where the smoothed loss is 0.1 above its least"
+    assert got.suggested == pytest.approx(got.rises / 10, rel=0.05)
+
+
+def test_a_start_that_fits_already_has_a_rate_too() -> None:
+    """Its loss cannot fall: it is next to nothing, and then it rises."""
+    got = measure.curve([0.001] + [0.02] * 60 + [0.02 * 1.5**k for k in range(20)], guess=2.0)
+    assert got.least < 5
+    assert got.rates[60] < got.rises < got.rates[78]
 
 
 def test_smoothing_starts_at_the_first_loss() -> None:
@@ -73,7 +80,7 @@ def test_a_head_that_is_solved_has_no_rate(tmp_path: Path) -> None:
 
 
 def test_the_picture_names_both_rates() -> None:
-    figure = picture.draw(measure.curve([2.0, 1.5, 1.0, 3.0]), 0.01, "train")
+    figure = picture.draw(measure.curve([2.0, 1.5, 1.0, 3.0], 1.1), 0.01, "train")
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert labels[2].startswith("suggested: ")
     assert labels[3] == "params.yaml: 0.01"

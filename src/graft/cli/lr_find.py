@@ -42,9 +42,8 @@ def lr_find(
 
 def _told(curve: Curve, stage: str, now: float) -> str:
     """The suggestion with its reason, beside what params.yaml has."""
-    rate, loss = curve.rates[curve.least], curve.smoothed[curve.least]
     return (
         f"{stage}.learning_rate: about {curve.suggested:g}; params.yaml has {now:g}.\n"
-        f"The smoothed loss is least, {loss:.3f}, at a rate of {rate:.2g}, of which this is a tenth; it falls fastest "
-        f"at {curve.steepest:.2g}.\nIt is the peak from which a schedule comes down: try it, and judge by validation."
+        f"From a rate of {curve.rises:.2g} on the smoothed loss rises, of which this is a tenth.\n"
+        "It is the peak from which a schedule comes down: try it, and judge by validation."
     )

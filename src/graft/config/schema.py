@@ -335,6 +335,7 @@ class Optimization(Section):
     learning_rate: Positive
     momentum: Fraction
     weight_decay: NotNegative
+    clip_norm: Positive | None
     schedule: ScheduleName
     warmup_steps: Annotated[int, Field(ge=0)]
     decay_to: Probability

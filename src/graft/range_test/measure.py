@@ -27,22 +27,22 @@ LOWEST, HIGHEST = 1e-6, 1.0
 MEMORY = 0.9
 """Share of the mean so far in the next smoothed loss."""
 
-RAN_AWAY = 4.0
-"""How many times the least smoothed loss ends the test."""
+RISEN, RAN_AWAY = 0.05, 0.5
+"""How far above its least the smoothed loss has risen, and at how far the test ends: shares of the loss of a guess."""
 
-BELOW_THE_LEAST = 10.0
-"""By what the rate of the least smoothed loss is divided: there the loss is about to turn, and a whole training wants
-to be some way below."""
+BELOW = 10.0
+"""By what the rate from which the loss rises is divided: a whole training wants to be some way below."""
 
 
 @dataclass(frozen=True)
 class Curve:
     """Parallel, in the order of the steps. rates: of the step before. losses: of the batch that then came, as a step
-    minimises it. smoothed: the same."""
+    minimises it. smoothed: the same. guess: the loss of a model that gives all classes the same probability."""
 
     rates: np.ndarray
     losses: np.ndarray
     smoothed: np.ndarray
+    guess: float
 
     @property
     def least(self) -> int:
@@ -50,15 +50,18 @@ class Curve:
         return int(self.smoothed.argmin())
 
     @property
-    def steepest(self) -> float:
-        """The rate at which the smoothed loss falls fastest by the logarithm of the rate."""
-        slope = np.gradient(self.smoothed[: self.least + 1]) if self.least else np.zeros(1)
-        return float(self.rates[int(slope.argmin())])
+    def rises(self) -> float:
+        """The rate from which on the smoothed loss is RISEN; the last one where it never is.
+
+        Not that of the least loss: a head that fits already, from which fine-tuning starts, leaves nothing to fall.
+        """
+        risen = self.smoothed[self.least :] > self.smoothed[self.least] + RISEN * self.guess
+        return float(self.rates[self.least + int(risen.argmax()) if risen.any() else -1])
 
     @property
     def suggested(self) -> float:
-        """The rate of the least smoothed loss, divided by BELOW_THE_LEAST; two digits."""
-        return float(f"{self.rates[self.least] / BELOW_THE_LEAST:.1e}")
+        """The rate from which on the loss rises, divided by BELOW; two digits."""
+        return float(f"{self.rises / BELOW:.1e}")
 
 
 NOTHING = Examples(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
@@ -72,7 +75,7 @@ class _RanAwayError(Exception):
 def measure(views: Views, data: Dataset, model: keras.Model, p: Optimization, seed: int) -> Curve:
     """Train `model` in place for up to STEPS steps, as its stage would but for the rate. views: what it takes.
 
-    Smith 2015, https://arxiv.org/abs/1506.01186, section 3.3; exponential, smoothed and ended as fastai does. Raises
+    Smith 2015, https://arxiv.org/abs/1506.01186, section 3.3; exponential and smoothed as fastai does. Raises
     TrainingError where there is nothing to learn from, or where the second step already has no loss.
     """
     ratio = HIGHEST / LOWEST
@@ -80,11 +83,12 @@ def measure(views: Views, data: Dataset, model: keras.Model, p: Optimization, se
     length = {"steps": STEPS, "epochs": None, "steps_per_epoch": 1}
     kept = {"monitor": "accuracy", "early_stopping_patience": None}
     losses: list[float] = []
+    guess = math.log(len(data.classes))
 
     def note(step: int, metrics: dict[str, float]) -> None:
         losses.append(metrics.get("loss", math.nan))
         known = smooth(losses)
-        if known[-1] > RAN_AWAY * min(known):
+        if known[-1] > min(known) + RAN_AWAY * guess:
             raise _RanAwayError
 
     try:
@@ -105,13 +109,13 @@ def measure(views: Views, data: Dataset, model: keras.Model, p: Optimization, se
     except TrainingError:  # the loss is no number any more
         if len(losses) < 2:
             raise
-    return curve(losses)
+    return curve(losses, guess)
 
 
-def curve(losses: Sequence[float]) -> Curve:
+def curve(losses: Sequence[float], guess: float) -> Curve:
     """losses: of the steps from the first on, at least two. The first one was before any rate was applied."""
     rates = LOWEST * (HIGHEST / LOWEST) ** (np.arange(len(losses) - 1) / STEPS)
-    return Curve(rates, np.asarray(losses[1:]), np.asarray(smooth(losses)[1:]))
+    return Curve(rates, np.asarray(losses[1:]), np.asarray(smooth(losses)[1:]), guess)
 
 
 def smooth(losses: Sequence[float]) -> list[float]:
