@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -14,13 +13,15 @@ from rich.table import Table
 
 from graft.cli import published
 from graft.config.load import load
-from graft.tracking import outcomes
-from graft.tracking.outcomes import WORKSPACE, Outcome
-from graft.verdicts import matching, paired
-from graft.verdicts.matching import Matched
 from graft.verdicts.words import EXIT_CODE_NOT_COMPARABLE, Compared
 
-LAST_COMMIT = "HEAD"
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from graft.tracking.outcomes import Outcome
+    from graft.verdicts.matching import Matched
+
+LAST_COMMIT, WORKSPACE = "HEAD", "workspace"
 WIDTH = 90
 SHOWN = 20
 """Images that changed sides, where not all are asked for."""
@@ -56,6 +57,9 @@ def compare(
     if against_published:
         published.show(params.evaluate.confidence)
         return
+    from graft.tracking import outcomes
+    from graft.verdicts import matching
+
     first, second = (outcomes.resolve(name, params.tracking.experiment) for name in (a, b))
     matched = matching.match(first.predictions, second.predictions, split)
     found = _judged(matched, (first, second), params.evaluate.confidence)
@@ -69,6 +73,8 @@ def compare(
 
 def _judged(matched: Matched, pair: tuple[Outcome, Outcome], confidence: float) -> dict[str, Any]:
     """All that is known, as `--json` has it."""
+    from graft.verdicts import paired
+
     sides = zip(("a", "b"), pair, matched.models, strict=True)
     found: dict[str, Any] = {side: {"name": one.name, "model": model} for side, one, model in sides}
     found |= {"split": matched.split, "images": len(matched.table), "not_compared": list(matched.differences)}
@@ -91,6 +97,8 @@ def _judged(matched: Matched, pair: tuple[Outcome, Outcome], confidence: float) 
 
 
 def _print(found: dict[str, Any], most: int | None) -> None:
+    import pandas as pd
+
     console = Console(width=max(WIDTH, Console().width), highlight=False)
     for difference in found["not_compared"]:
         console.print(f"Not compared: {difference}", markup=False, soft_wrap=True)

@@ -70,7 +70,8 @@ def reason(params: Params, output: str) -> str | None:
         return None if params.train.enabled else "train.enabled is false: no head is trained on features"
     if not params.finetune.enabled:
         return "finetune.enabled is false"
-    points = known_cuts.known(params.backbone.name)
+    backbone = params.backbone
+    points = known_cuts.known(backbone.name)
     at_input = cuts.resolve(points, params.finetune.cut) == cuts.resolve(points, cuts.INPUT)
     return "finetune.cut is the network's input: pixels are read instead" if at_input else None
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from scipy import stats
-
 from graft.verdicts.words import Compared
 
 
@@ -13,6 +11,8 @@ def fisher(right: int, other_right: int, images: int) -> float:
     Fisher's exact test (Fisher 1922, https://doi.org/10.2307/2340521), by scipy.stats. It takes the answers as
     independent: where both were judged on the same images it is cautious.
     """
+    from scipy import stats
+
     table = [[right, images - right], [other_right, images - other_right]]
     return float(stats.fisher_exact(table).pvalue)
 
