@@ -14,7 +14,7 @@ from graft.backbones import build
 from graft.errors import GateError, StaleError
 from graft.features import store
 from graft.features.engines import ENGINES
-from graft.models import assemble, card, gates, heads
+from graft.models import assemble, card, gates, heads, saving
 from graft.stages import finetune
 from graft.training import history
 
@@ -105,6 +105,24 @@ def test_finetune_writes_a_model_and_its_card(trained: tuple[Any, Any]) -> None:
     assert found["finetuned_from"] == "block_16_project"
     kept = history.read(paths.finetune_history).query("best == 1").iloc[0]
     assert found["validation"]["accuracy"] == pytest.approx(kept["val_accuracy"])
+
+
+def test_interpolated_weights_lie_between_the_head_alone_and_the_fine_tuned_model(trained: tuple[Any, Any]) -> None:
+    """Each is where it started, plus a share of what fine-tuning changed; what is frozen is as it was."""
+    params, paths = trained
+
+    def weights(**changes: Any) -> list[np.ndarray]:
+        finetune.run(
+            params.model_copy(update={"finetune": params.finetune.model_copy(update=changes)}), paths, lambda *_: None
+        )
+        found: list[np.ndarray] = saving.load(paths.model).get_weights()
+        return found
+
+    tuned, kept = weights(), weights(interpolate=0.25)
+    start = assemble.classifier(build.of(params.backbone), "avg", saving.load(paths.head)).get_weights()
+    assert any(not np.array_equal(a, b) for a, b in zip(start, tuned, strict=True))
+    for before, after, between in zip(start, tuned, kept, strict=True):
+        np.testing.assert_array_equal(between, before + np.float32(0.25) * (after - before))
 
 
 def test_features_of_other_pixels_are_caught(trained: tuple[Any, Any]) -> None:

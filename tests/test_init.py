@@ -61,9 +61,14 @@ def test_the_pipeline_is_this_one_with_digests_for_code() -> None:
 
 def test_one_value_changes_one_place_of_params() -> None:
     text = (REPOSITORY / "params.yaml").read_text()
-    new = template.replaced(text, {"data.path": "my photos, all", "train.learning_rate": 0.5, "data.classes": None})
+    values = {"data.path": "my photos, all", "data.classes": None, "train.heads.mlp.hidden_units": [64, 32]}
+    new = template.replaced(text, values | {"train.learning_rate": 0.5})
     changed = [b for a, b in zip(text.splitlines(), new.splitlines(), strict=True) if a != b]
-    assert [line.split("#")[0].strip() for line in changed] == ["path: 'my photos, all'", "learning_rate: 0.5"]
+    assert [line.split("#")[0].strip() for line in changed] == [
+        "path: 'my photos, all'",
+        "mlp: {pooling: avg, hidden_units: [64, 32], dropout: 0.2}",
+        "learning_rate: 0.5",
+    ]
     assert yaml.safe_load(new)["data"]["path"] == "my photos, all"
 
 

@@ -174,6 +174,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages": {
         "errors", "backbones", "evaluation", "examples", "features", "inputs", "models", "runtime", "training"
     },
+    "range_test": {"errors", "examples", "features", "models", "runtime", "stages", "training"},
     "repetition": {"errors", "evaluation", "examples", "models", "runtime", "stages", "training", "verdicts"},
     "serving": {"errors", "inputs", "training"},
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
@@ -183,7 +184,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "presets", "project",
-        "repetition", "runtime", "stages", "tracking", "training", "verdicts",
+        "range_test", "repetition", "runtime", "stages", "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

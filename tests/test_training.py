@@ -19,6 +19,7 @@ DEFAULT: dict[str, Any] = {
     "learning_rate": 0.01,
     "momentum": 0.9,
     "weight_decay": 0.0,
+    "clip_norm": None,
     "schedule": "constant",
     "warmup_steps": 0,
     "decay_to": 0.0,
@@ -356,3 +357,28 @@ def test_every_optimizer_and_its_decay(name: str) -> None:
 
 def test_momentum_reaches_sgd() -> None:
     assert optimizers.build(values(optimizer="sgd", momentum=0.8), 10).momentum == 0.8
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "lion"])
+def test_a_gradient_longer_than_clip_norm_is_shortened(optimizer: str) -> None:
+    """One step of plain SGD goes as far as the gradient is long; a clip that no gradient reaches changes nothing."""
+
+    def step(clip_norm: float | None) -> list[np.ndarray]:
+        model = head()
+        before = [np.copy(weight) for weight in model.get_weights()]
+        train(
+            values(optimizer=optimizer, momentum=0.0, learning_rate=1.0, epochs=None, steps=1, clip_norm=clip_norm,
+                   monitor="loss"),
+            model,
+        )  # fmt: skip
+        return [after - weight for after, weight in zip(model.get_weights(), before, strict=True)]
+
+    def length(steps: list[np.ndarray]) -> float:
+        return float(np.sqrt(sum((part**2).sum() for part in steps)))
+
+    free = step(None)
+    for part, same in zip(free, step(1000.0), strict=True):
+        np.testing.assert_allclose(part, same, rtol=1e-5)
+    if optimizer == "sgd":
+        assert length(free) > 0.1
+        assert length(step(0.1)) == pytest.approx(0.1, rel=1e-4)

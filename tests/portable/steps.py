@@ -25,6 +25,7 @@ VALUES = {
     "learning_rate": 0.001,
     "momentum": 0.9,
     "weight_decay": 0.0,
+    "clip_norm": 1.0,
     "schedule": "cosine",
     "warmup_steps": 2,
     "decay_to": 0.1,

@@ -6,6 +6,7 @@ TensorFlow is imported where it is used.
 stages      the five stages
 init        a project of one's own
 runs        what a pass has given: `graft result`, `graft log`
+lr_find     a learning-rate range test
 compare     whether a model is better than another one
 repeat      how far the results of one recipe lie apart
 verify      whether presets give what is claimed of them
@@ -21,7 +22,7 @@ from typing import NoReturn
 
 import typer
 
-from graft.cli import backbones, cache, compare, data, init, params, preset, repeat, runs, stages, verify
+from graft.cli import backbones, cache, compare, data, init, lr_find, params, preset, repeat, runs, stages, verify
 from graft.errors import FULL, GraftError
 
 COLLECT_AT = (100_000, 50, 100)
@@ -50,7 +51,7 @@ for group, name in (
     (backbones.app, "backbones"),
 ):
     app.add_typer(group, name=name, rich_help_panel=ACTION)
-for action in (init.init, runs.log, runs.result, compare.compare, repeat.repeat, verify.verify):
+for action in (init.init, runs.log, runs.result, compare.compare, repeat.repeat, lr_find.lr_find, verify.verify):
     app.command(rich_help_panel=ACTION)(action)
 
 

@@ -26,7 +26,7 @@ def _ready(stage: str, tensorflow: bool = True) -> tuple[Params, Paths]:
     return params, paths
 
 
-def _ready_for_features(stage: str) -> tuple[Params, Paths]:
+def ready_for_features(stage: str) -> tuple[Params, Paths]:
     """The same, where the features must belong to the parameters: said before TensorFlow takes its time."""
     from graft.features import staleness
 
@@ -55,7 +55,7 @@ def extract() -> None:
 
 def train() -> None:
     """Train a new head on the cached features."""
-    params, paths = _ready_for_features("train")
+    params, paths = ready_for_features("train")
     from graft.stages import train as stage
     from graft.tracking import run as tracking
 
@@ -65,7 +65,7 @@ def train() -> None:
 
 def finetune() -> None:
     """Train the backbone's upper layers together with the head; writes the model."""
-    params, paths = _ready_for_features("finetune")
+    params, paths = ready_for_features("finetune")
     from graft.stages import finetune as stage
     from graft.tracking import run as tracking
 
@@ -75,7 +75,7 @@ def finetune() -> None:
 
 def evaluate() -> None:
     """Judge head-only and fine-tuned model on validation and test; completes the MLflow run."""
-    params, paths = _ready_for_features("evaluate")
+    params, paths = ready_for_features("evaluate")
     from graft.stages import evaluate as stage
     from graft.tracking import run as tracking
 

@@ -335,6 +335,7 @@ class Optimization(Section):
     learning_rate: Positive
     momentum: Fraction
     weight_decay: NotNegative
+    clip_norm: Positive | None
     schedule: ScheduleName
     warmup_steps: Annotated[int, Field(ge=0)]
     decay_to: Probability
@@ -359,6 +360,7 @@ class FinetuneParams(Optimization):
     enabled: bool
     cut: str | int | float | None
     batch_norm: Literal["frozen", "learning"]
+    interpolate: Annotated[float, Field(gt=0, le=1)]
     temperature: Literal["none", "validation"]
 
 

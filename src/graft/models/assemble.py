@@ -6,6 +6,7 @@ pixels ── preprocess ── layers below the cut ──┬── layers from
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,6 +83,16 @@ def opened(classifier: keras.Model, cut: str | None) -> keras.Model:
     for layer in classifier.layers[place + 1 : -1]:
         x = layer(x)
     return keras.Model(inputs, [x, classifier.layers[-1](x), *crossing], name="opened")
+
+
+def interpolate(model: keras.Model, start: Sequence[np.ndarray], share: float) -> None:
+    """Move a model's weights back towards where they started, in place: `share` of the way from there remains.
+
+    start: as `model.get_weights()` gave them. Wortsman et al. 2021, https://arxiv.org/abs/2109.01903, eq. 1.
+    """
+    part = np.float32(share)
+    for variable, before in zip(model.weights, start, strict=True):
+        variable.assign(before + part * (variable.numpy() - before))
 
 
 def divide_logits(model: keras.Model, temperature: float) -> None:

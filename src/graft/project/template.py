@@ -71,17 +71,17 @@ def readme(name: str) -> str:
 
 
 def replaced(text: str, values: Mapping[str, Any]) -> str:
-    """A YAML text with other scalars at some keys; everything else stays as it is written.
+    """A YAML text with other values at some keys, scalars or lists in brackets; everything else stays as it is written.
 
     A comment behind a value keeps its column where there is room.
     """
-    nodes = _scalars(yaml.compose(text, Loader=yaml.SafeLoader))
+    nodes = _leaves(yaml.compose(text, Loader=yaml.SafeLoader))
     missing = [key for key in values if key not in nodes]
     if missing:
         raise KeyError(f"no single value in the text: {missing}")
     for key in sorted(values, key=lambda key: nodes[key].start_mark.index, reverse=True):
         node, new = nodes[key], _written(values[key])
-        if not node.value:  # nothing stands there, which is null
+        if node.value == "":  # nothing stands there, which is null
             new = f" {new}" if values[key] is not None else ""
         before, behind = text[: node.start_mark.index], text[node.end_mark.index :]
         spaces = re.match(r" +(?=#)", behind)
@@ -92,14 +92,14 @@ def replaced(text: str, values: Mapping[str, Any]) -> str:
     return text
 
 
-def _scalars(node: Any, above: str = "") -> dict[str, Any]:
-    """key.key -> the node of a scalar."""
+def _leaves(node: Any, above: str = "") -> dict[str, Any]:
+    """key.key -> the node of a scalar, or of a list in brackets."""
     found: dict[str, Any] = {}
     for key, value in node.value:
         name = f"{above}{key.value}"
         if isinstance(value, yaml.MappingNode):
-            found |= _scalars(value, f"{name}.")
-        elif isinstance(value, yaml.ScalarNode):
+            found |= _leaves(value, f"{name}.")
+        elif isinstance(value, yaml.ScalarNode) or value.flow_style:
             found[name] = value
     return found
 

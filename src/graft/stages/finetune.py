@@ -37,7 +37,7 @@ def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
     stored = {name: store.load(folder, data.sha256s) for name, folder in _folders(paths).items()}
     meta, _ = store.read_meta(paths.features)
     cut = store.read_meta(paths.activations)[0].output["cut"]
-    loaded = _built(params, meta)
+    loaded = built(params, meta)
     head = saving.load(paths.head)
     model = assemble.classifier(loaded, meta.output["pooling"], head)
 
@@ -55,7 +55,10 @@ def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
         last = assemble.above(model, cut, learns)
         trained = sum(w.numpy().size for w in last.trainable_weights)
         say(f"training from {cut} on: {trained:,} of {model.count_params():,} parameters")
+        start = last.get_weights()
         curve = dataset.fit_to(views, data, last, params.finetune, params.seed, on_epoch, start_counts=True)
+        if params.finetune.interpolate < 1:
+            assemble.interpolate(last, start, params.finetune.interpolate)
     else:
         say("finetune.enabled is false: the model is the frozen backbone with the trained head")
     divisor = _calibrate(last, views, data) if calibrates else None
@@ -74,7 +77,7 @@ def _folders(paths: Paths) -> dict[str, Path]:
     return {FEATURES: paths.features, ACTIVATIONS: paths.activations}
 
 
-def _built(params: Params, meta: store.Meta) -> build.Loaded:
+def built(params: Params, meta: store.Meta) -> build.Loaded:
     """The backbone. Raises StaleError where its weights are not those of the features."""
     loaded = build.of(params.backbone)
     expected = meta.made_with["weights_sha256"]

@@ -46,12 +46,14 @@ def learning_rates(p: Optimization, total_steps: int) -> Any:
 
 
 def build(p: Optimization, total_steps: int) -> keras.Optimizer:
-    """The optimizer; weight decay is decoupled and skips UNDECAYED."""
+    """The optimizer; weight decay is decoupled and skips UNDECAYED. Gradients are clipped by the length of all as one
+    (Pascanu et al. 2013, https://arxiv.org/abs/1211.5063, algorithm 1)."""
     import keras
 
     arguments: dict[str, Any] = {
         "learning_rate": learning_rates(p, total_steps),
         "weight_decay": p.weight_decay or None,
+        "global_clipnorm": p.clip_norm,
     }
     if p.optimizer in ("sgd", "rmsprop"):
         arguments["momentum"] = p.momentum
