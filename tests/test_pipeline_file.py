@@ -170,6 +170,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"errors", "backbones", "convex", "runtime", "training"},
     "features": {"errors", "backbones", "inputs", "pipeline", "runtime", "training"},
     "examples": {"errors", "features", "inputs", "pipeline", "runtime", "training"},
+    "probing": {
+        "errors", "backbones", "convex", "evaluation", "examples", "features", "inputs", "models", "pipeline",
+        "runtime", "training",
+    },
     "stages": {
         "errors", "backbones", "evaluation", "examples", "features", "inputs", "models", "runtime", "training"
     },
@@ -179,8 +183,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
     "cli": {
-        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "project", "runtime",
-        "stages", "tracking", "training",
+        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "probing", "project",
+        "runtime", "stages", "tracking", "training",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

@@ -5,6 +5,7 @@ TensorFlow is imported where it is used.
 
 stages      the five stages
 init        a project of one's own
+probe       which network, which layer: `graft probe`
 runs        what a pass has given: `graft result`, `graft log`
 data params backbones cache  groups of commands, each with the tables that it prints
 """
@@ -18,7 +19,7 @@ from typing import NoReturn
 
 import typer
 
-from graft.cli import backbones, cache, data, init, params, runs, stages
+from graft.cli import backbones, cache, data, init, params, probe, runs, stages
 from graft.errors import FULL, GraftError
 
 COLLECT_AT = (100_000, 50, 100)
@@ -41,7 +42,7 @@ for stage in stages.COMMANDS:
     app.command(rich_help_panel=STAGE)(stage)
 for group, name in ((cache.app, "cache"), (data.app, "data"), (params.app, "params"), (backbones.app, "backbones")):
     app.add_typer(group, name=name, rich_help_panel=ACTION)
-for action in (init.init, runs.log, runs.result):
+for action in (init.init, probe.probe, runs.log, runs.result):
     app.command(rich_help_panel=ACTION)(action)
 
 
