@@ -6,6 +6,8 @@ the table of backbones, whose rows are part of what features are cached by.
 
 from __future__ import annotations
 
+from graft.backbones.automatic import FULL_WIDTH
+
 TOP1: dict[str, float] = {
     "MobileNet": 0.704, "MobileNetV2": 0.713, "MobileNetV3Small": 0.681, "MobileNetV3Large": 0.756,
     "ResNet50": 0.749, "ResNet101": 0.764, "ResNet152": 0.766,
@@ -20,3 +22,8 @@ TOP1: dict[str, float] = {
     "ConvNeXtTiny": 0.813, "ConvNeXtSmall": 0.823, "ConvNeXtBase": 0.853, "ConvNeXtLarge": 0.863,
     "ConvNeXtXLarge": 0.867,
 }  # fmt: skip
+
+
+def published(name: str, alpha: float | None) -> float | None:
+    """Of a network of the table; None of a width that is not the full one, or without a network."""
+    return TOP1.get(name) if alpha in (None, FULL_WIDTH) else None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from graft.probing.judging import Candidate, Choice
 
 FOLDER = Path("data/probe")
-WIDTH = 120
+WIDTH = 126
 
 
 def probe(
@@ -74,7 +74,9 @@ def _every(backbones: list[str], input_sizes: list[int]) -> list[Params]:
             tree: dict[str, Any] = dict(yaml_file.read_by_people(FILE))
             if named:
                 name, _, width = named.partition(":")
-                changes = {"name": name, "alpha": _width(width), "weights": "auto", "weights_sha256": None}
+                weights = tree["backbone"]["weights"]
+                weights = weights if weights in ("imagenet", "random") else "auto"
+                changes = {"name": name, "alpha": _width(width), "weights": weights, "weights_sha256": None}
                 tree["backbone"] = tree["backbone"] | changes
                 tree["finetune"] = tree["finetune"] | {"cut": "auto"}
             if size:
@@ -129,7 +131,11 @@ def advice(choice: Choice) -> list[str]:
         "accuracy: of training images, each left out, and validation images together; p: McNemar's exact test against "
         "the first; ms/image: of one thread, up to the layer; MB/1,000: the layer's activations. Test images: unread.",
         f"read features at {_called(choice.best)}: {choice.best.accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f}; "
-        + (f"{n_near} others cannot be told from it (bold)" if n_near else "every other layer is worse (p below 0.05)"),
+        + (
+            f"not to be told from it: {n_near} of the others (bold)"
+            if n_near
+            else "all others are worse (p below 0.05)"
+        ),
     ]
     if choice.cheapest is not choice.best:
         lines.append(

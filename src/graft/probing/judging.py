@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from graft.backbones.imagenet import TOP1
 from graft.convex import ridge
 from graft.errors import TrainingError
 
@@ -53,8 +52,8 @@ class Candidate:
         return float(self.hits.mean())
 
 
-def judged(network: str, name: str, passed: Passed, data: Dataset) -> list[Candidate]:
-    """A candidate for each tap. name: of the row of the table. passed: of all of `data.used`.
+def judged(network: str, imagenet: float | None, passed: Passed, data: Dataset) -> list[Candidate]:
+    """A candidate for each tap. network, imagenet: as a candidate has them. passed: of all of `data.used`.
 
     Raises TrainingError where the split has no training image with a weight.
     """
@@ -81,7 +80,7 @@ def judged(network: str, name: str, passed: Passed, data: Dataset) -> list[Candi
                 1e3 * passed.seconds_per_image * tap.below,
                 time.perf_counter() - began,
                 tap.stored_bytes,
-                TOP1.get(name),
+                imagenet,
             )
         )
     return found
@@ -107,7 +106,7 @@ def interval(candidate: Candidate) -> tuple[float, float]:
 class Choice:
     """ranked: the best first. within_noise: of each, whether McNemar's test at 1 - CONFIDENCE cannot tell it from the
     best. cheapest: that of the fewest milliseconds among them. by_imagenet: the last layer of the network with the
-    highest published accuracy on ImageNet, None where none is published.
+    highest published accuracy on ImageNet, at the largest size; None where none is published.
     """
 
     ranked: list[Candidate]
@@ -126,7 +125,7 @@ def choose(candidates: Sequence[Candidate]) -> Choice:
     within = [against(ranked[0], one) >= 1 - CONFIDENCE for one in ranked]
     cheapest = min((one for one, near in zip(ranked, within, strict=True) if near), key=lambda one: one.milliseconds)
     last = [one for one in candidates if one.cut is None and one.imagenet is not None]
-    return Choice(ranked, within, cheapest, max(last, key=lambda one: one.imagenet or 0.0, default=None))
+    return Choice(ranked, within, cheapest, max(last, key=lambda one: (one.imagenet, one.milliseconds), default=None))
 
 
 def table(choice: Choice) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from graft.backbones.imagenet import published
 from graft.errors import StaleError
 from graft.examples import catalogue, dataset, split
 from graft.examples.sources import SOURCES
@@ -39,7 +40,7 @@ def run(every: Sequence[Params], paths: Paths) -> judging.Choice:
             f"{name_of(params)}: {passed.computed} of {len(tasks)} images computed, the others known; "
             f"{len(passed.taps)} layers to judge"
         )
-        found += judging.judged(name_of(params), params.backbone.name, passed, data)
+        found += judging.judged(name_of(params), published(params.backbone.name, params.backbone.width), passed, data)
     return judging.choose(found)
 
 
