@@ -23,7 +23,7 @@ from graft.cli import probe as command
 from graft.convex import ridge
 from graft.errors import ParamsError
 from graft.examples import dataset
-from graft.probing import judging, passes, run, taps
+from graft.probing import judging, passes, run, taps, tuning
 
 BUILT = functools.cache(build.build)
 SMALL = {"backbone.input_size": 32, "data.source": "folder"}
@@ -89,7 +89,8 @@ def test_from_images_to_a_choice(probed: tuple[Any, Any, PreparedData], monkeypa
         return seen[-1]
 
     monkeypatch.setattr(passes, "run", spied)
-    choice = run.run([params], paths)
+    choice, tuned = run.run([params], paths)
+    assert tuned == []
     assert {prepared.sides[path] for path in wanted} == {"train", "validation"}
     (passed,) = seen
     assert passed.computed == len(wanted) == 36
@@ -108,10 +109,33 @@ def test_from_images_to_a_choice(probed: tuple[Any, Any, PreparedData], monkeypa
     assert [one.accuracy for one in choice.ranked] == sorted((one.accuracy for one in choice.ranked), reverse=True)
     assert choice.within_noise[0]
     assert choice.by_imagenet is None
-    again = run.run([params], paths)
+    again, _ = run.run([params], paths)
     assert seen[1].computed == 0
     np.testing.assert_array_equal(seen[1].features, passed.features)
     assert [one.layer for one in again.ranked] == [one.layer for one in choice.ranked]
+
+
+def test_where_to_unfreeze(probed: tuple[Any, Any, PreparedData], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every cut starts from the same pretrained network and head: epoch 0 is the same for all."""
+    params, paths, _ = probed
+    monkeypatch.setattr(build, "build", build.build.__wrapped__)  # a network of its own for each cut, as in a command
+    monkeypatch.setattr(tuning, "MOST_CUTS", 2)
+    starts: list[float] = []
+    whole = tuning.fit
+
+    def spied(*args: Any, **named: Any) -> Any:
+        curve = whole(*args, **named, start_counts=True)
+        starts.append(curve["val_loss"][0])
+        return curve
+
+    monkeypatch.setattr(tuning, "fit", spied)
+    _, tuned = run.run([params], paths, epochs=1)
+    assert starts[0] == pytest.approx(starts[1], abs=0.02), "but for float16 of the activations"
+    assert {one.cut for one in tuned} == {"block_2_expand", "Conv_1"}
+    assert tuned[0].accuracy >= tuned[1].accuracy
+    assert {one.hits.shape for one in tuned} == {(9,)}
+    said = command.where_to_unfreeze(tuned)
+    assert f"unfreeze from {tuned[0].cut}: {tuned[0].accuracy:.4f} of 9 validation images" in said
 
 
 def candidate(layer: str, hits: list[int], **more: Any) -> judging.Candidate:

@@ -20,6 +20,7 @@ from graft.runtime.tensorflow import start_tensorflow
 if TYPE_CHECKING:
     from graft.config.schema import Params
     from graft.probing.judging import Candidate, Choice
+    from graft.probing.tuning import Tuned
 
 FOLDER = Path("data/probe")
 WIDTH = 126
@@ -33,6 +34,10 @@ def probe(
     input_sizes: Annotated[
         list[int] | None, typer.Option("--input-size", help="Side in pixels; several. Default: params.yaml's.")
     ] = None,
+    finetune: Annotated[
+        int,
+        typer.Option(help="Epochs of a fine-tune from each of up to six cuts of the best network; 0: none.", min=0),
+    ] = 0,
 ) -> None:
     """Rank the layers of one or several networks by a ridge head on their features, on training and validation images.
 
@@ -46,7 +51,7 @@ def probe(
     from graft.probing import judging, picture, run
     from graft.tracking import probe as tracking
 
-    choice = run.run(every, paths)
+    choice, tuned = run.run(every, paths, finetune)
     FOLDER.mkdir(parents=True, exist_ok=True)
     files = [FOLDER / "layers.csv", FOLDER / "layers.png"]
     judging.table(choice).to_csv(files[0], index=False, lineterminator="\n")
@@ -55,15 +60,24 @@ def probe(
     console.print(_table(choice))
     for line in advice(choice):
         console.print(line, markup=False, soft_wrap=True)
+    if tuned:
+        files.append(FOLDER / "cuts.csv")
+        judging.cuts_table(tuned).to_csv(files[-1], index=False, lineterminator="\n")
+        console.print(_cuts_table(tuned))
+        console.print(where_to_unfreeze(tuned), markup=False, soft_wrap=True)
     run_id = tracking.log(
         every[0].tracking.experiment,
         f"probe: {', '.join(run.name_of(params) for params in every)}",
         {"graft.probe.best": _called(choice.best), "graft.probe.cheapest": _called(choice.cheapest)},
-        {"probe_accuracy": choice.best.accuracy, "probe_milliseconds": choice.best.milliseconds},
+        {
+            "probe_accuracy": choice.best.accuracy,
+            "probe_milliseconds": choice.best.milliseconds,
+            **({"probe_finetuned_val_accuracy": tuned[0].accuracy} if tuned else {}),
+        },
         files,
     )
     seconds = f"{time.monotonic() - began:.0f} s, {time.process_time() - cpu:.0f} s of processor time"
-    console.print(f"{files[0]}, {files[1]}; MLflow run {run_id}; {seconds}", markup=False, soft_wrap=True)
+    console.print(f"{', '.join(map(str, files))}; MLflow run {run_id}; {seconds}", markup=False, soft_wrap=True)
 
 
 def _every(backbones: list[str], input_sizes: list[int]) -> list[Params]:
@@ -153,5 +167,35 @@ def advice(choice: Choice) -> list[str]:
             f"the highest accuracy on ImageNet ({plain.imagenet:.3f}) would take {_called(plain)}: "
             f"{plain.accuracy:.4f}, {told} (p {p:.2g})"
         )
-    lines.append("where to unfreeze is another question: layers that are good to read need not be good to train")
+    lines.append(
+        "where to unfreeze is another question: layers that are good to read need not be good to train "
+        "(`graft probe --finetune 2` tries)"
+    )
     return lines
+
+
+def _cuts_table(tuned: list[Tuned]) -> Table:
+    from graft.probing.judging import against
+
+    shown = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("finetune.cut", "validation", "log loss", "p", "seconds", "MB/1,000"):
+        shown.add_column(column, no_wrap=True, justify="left" if column == "finetune.cut" else "right")
+    for one in tuned:
+        p = against(tuned[0], one)
+        numbers = (f"{one.accuracy:.4f}", f"{one.log_loss:.4f}", f"{p:.2g}", f"{one.seconds:.0f}")
+        shown.add_row(one.cut, *numbers, f"{one.stored_bytes / 1e3:.0f}", style="bold" if p >= 0.05 else "")
+    return shown
+
+
+def where_to_unfreeze(tuned: list[Tuned]) -> str:
+    """The best cut, how sure that is, and the one that is cheapest to train among those as good."""
+    from graft.probing.judging import against, interval
+
+    low, high = interval(tuned[0])
+    near = [one for one in tuned if against(tuned[0], one) >= 0.05]
+    cheapest = min(near, key=lambda one: one.seconds)
+    return (
+        f"unfreeze from {tuned[0].cut}: {tuned[0].accuracy:.4f} of {len(tuned[0].hits)} validation images, 95 % "
+        f"interval {low:.4f} to {high:.4f}; {len(near)} of {len(tuned)} cuts cannot be told apart (bold), "
+        f"{cheapest.cut} the cheapest to train among them. One seed, short runs, images as they are"
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from graft.errors import TrainingError
 if TYPE_CHECKING:
     from graft.examples.dataset import Dataset
     from graft.probing.passes import Passed
+    from graft.probing.tuning import Tuned
 
 CONFIDENCE = 0.95
 
@@ -86,7 +87,15 @@ def judged(network: str, imagenet: float | None, passed: Passed, data: Dataset) 
     return found
 
 
-def against(best: Candidate, other: Candidate) -> float:
+class Judged(Protocol):
+    """Whatever says of the same images which it answered right."""
+
+    @property
+    def hits(self) -> np.ndarray:
+        """(n,) bool."""
+
+
+def against(best: Judged, other: Judged) -> float:
     """Probability of images that change sides as unevenly, or more, were both worth the same: McNemar's exact test."""
     from scipy import stats
 
@@ -94,7 +103,7 @@ def against(best: Candidate, other: Candidate) -> float:
     return 1.0 if gained + lost == 0 else float(stats.binomtest(int(gained), int(gained + lost)).pvalue)
 
 
-def interval(candidate: Candidate) -> tuple[float, float]:
+def interval(candidate: Judged) -> tuple[float, float]:
     """Wilson's interval (1927) of its accuracy at CONFIDENCE."""
     from scipy import stats
 
@@ -126,6 +135,21 @@ def choose(candidates: Sequence[Candidate]) -> Choice:
     cheapest = min((one for one, near in zip(ranked, within, strict=True) if near), key=lambda one: one.milliseconds)
     last = [one for one in candidates if one.cut is None and one.imagenet is not None]
     return Choice(ranked, within, cheapest, max(last, key=lambda one: (one.imagenet, one.milliseconds), default=None))
+
+
+def cuts_table(tuned: Sequence[Tuned]) -> pd.DataFrame:
+    """A row per cut, the best first, as it is logged."""
+    return pd.DataFrame(
+        {
+            "cut": one.cut,
+            "validation_accuracy": one.accuracy,
+            "validation_log_loss": one.log_loss,
+            "p_against_best": against(tuned[0], one),
+            "seconds_to_train": one.seconds,
+            "stored_mb_per_1000": one.stored_bytes / 1e3,
+        }
+        for one in tuned
+    )
 
 
 def table(choice: Choice) -> pd.DataFrame:

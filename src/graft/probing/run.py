@@ -13,7 +13,7 @@ from graft.errors import StaleError
 from graft.examples import catalogue, dataset, split
 from graft.examples.sources import SOURCES
 from graft.inputs.batches import Task
-from graft.probing import judging, passes
+from graft.probing import judging, passes, tuning
 from graft.runtime.progress import say
 
 if TYPE_CHECKING:
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
     from graft.pipeline.layout import Paths
 
 
-def run(every: Sequence[Params], paths: Paths) -> judging.Choice:
+def run(every: Sequence[Params], paths: Paths, epochs: int = 0) -> tuple[judging.Choice, list[tuning.Tuned]]:
     """every: params.yaml with the backbone of each candidate. The images are those that `prepare` split.
 
-    Raises StaleError where it did not, and what the network and the images raise.
+    epochs: of the fine-tunes of the best candidate's network, the best of which is first; none for 0.
+
+    Raises StaleError where `prepare` has not run, and what the network and the images raise.
     """
     for path in (paths.catalogue, paths.split):
         if not path.exists():
             raise StaleError(f"{path}: must be there, as `graft prepare` writes it. Run `dvc repro prepare`.")
     data = without_test(dataset.read(paths.catalogue, paths.split))
     tasks = [Task(*pair) for pair in zip(data.used["path"], data.used["sha256"], strict=True)]
-    found = []
+    found, by_name = [], {}
     for params in every:
         read = catalogue.reader(SOURCES[params.data.source], Path(params.data.path))
         passed = passes.run(params, tasks, read)
@@ -41,7 +43,13 @@ def run(every: Sequence[Params], paths: Paths) -> judging.Choice:
             f"{len(passed.taps)} layers to judge"
         )
         found += judging.judged(name_of(params), published(params.backbone.name, params.backbone.width), passed, data)
-    return judging.choose(found)
+        by_name[name_of(params)] = params, passed, read
+    choice = judging.choose(found)
+    if not epochs:
+        return choice, []
+    params, passed, read = by_name[choice.best.network]
+    ends = passed.of(len(passed.taps) - 1)
+    return choice, tuning.run(params, epochs, passed.taps, ends, data, tasks, read)
 
 
 def without_test(data: Dataset) -> Dataset:
