@@ -171,6 +171,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"errors", "backbones", "convex", "runtime", "training"},
     "features": {"errors", "backbones", "inputs", "pipeline", "runtime", "training"},
     "examples": {"errors", "features", "inputs", "pipeline", "runtime", "training"},
+    "probing": {
+        "errors", "backbones", "convex", "evaluation", "examples", "features", "inputs", "models", "pipeline",
+        "runtime", "training", "verdicts",
+    },
     "stages": {
         "errors", "backbones", "evaluation", "examples", "features", "inputs", "models", "runtime", "training"
     },
@@ -183,8 +187,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
     "cli": {
-        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "presets", "project",
-        "range_test", "repetition", "runtime", "stages", "tracking", "training", "verdicts",
+        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "presets", "probing",
+        "project", "range_test", "repetition", "runtime", "stages", "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

@@ -125,9 +125,14 @@ def _crossing(layers: list[Any], output: Any) -> dict[str, Any]:
     return found
 
 
+def crossing(backbone: keras.Model) -> dict[str, Any]:
+    """Cut layer name -> the Keras tensor (n, h, w, c) that crosses there, of a built functional network."""
+    return _crossing(backbone.operations, backbone.outputs[0])
+
+
 def boundary(backbone: keras.Model, cut: str) -> Any:
-    """The Keras tensor (n, h, w, c) that crosses at a cut point of a built functional network."""
-    return _crossing(backbone.operations, backbone.outputs[0])[cut]
+    """What crosses at one cut point."""
+    return crossing(backbone)[cut]
 
 
 def is_input(backbone: keras.Model, cut: str) -> bool:
@@ -150,14 +155,14 @@ def derive(backbone: keras.Model) -> CutPoints:
     Points from which nothing could be trained are left out.
     """
     layers = backbone.operations
-    crossing = _crossing(layers, backbone.outputs[0])
+    found = crossing(backbone)
     last_weighted = max((i for i, layer in enumerate(layers) if _trains(layer)), default=-1)
     costs = [multiply_adds(layer) for layer in layers]
     points = {
         layer.name: Cut(
-            len(layers) - i, tuple(crossing[layer.name].shape[1:]), round(sum(costs[:i]) / max(sum(costs), 1), 4)
+            len(layers) - i, tuple(found[layer.name].shape[1:]), round(sum(costs[:i]) / max(sum(costs), 1), 4)
         )
         for i, layer in enumerate(layers[: last_weighted + 1])
-        if layer.name in crossing
+        if layer.name in found
     }
     return CutPoints(len(layers), points, backbone.count_params(), sum(costs))

@@ -5,6 +5,7 @@ TensorFlow is imported where it is used.
 
 stages      the five stages
 init        a project of one's own
+probe       which network, which layer: `graft probe`
 runs        what a pass has given: `graft result`, `graft log`
 lr_find     a learning-rate range test
 compare     whether a model is better than another one
@@ -22,7 +23,21 @@ from typing import NoReturn
 
 import typer
 
-from graft.cli import backbones, cache, compare, data, init, lr_find, params, preset, repeat, runs, stages, verify
+from graft.cli import (
+    backbones,
+    cache,
+    compare,
+    data,
+    init,
+    lr_find,
+    params,
+    preset,
+    probe,
+    repeat,
+    runs,
+    stages,
+    verify,
+)
 from graft.errors import FULL, GraftError
 
 COLLECT_AT = (100_000, 50, 100)
@@ -51,7 +66,16 @@ for group, name in (
     (backbones.app, "backbones"),
 ):
     app.add_typer(group, name=name, rich_help_panel=ACTION)
-for action in (init.init, runs.log, runs.result, compare.compare, repeat.repeat, lr_find.lr_find, verify.verify):
+for action in (
+    init.init,
+    probe.probe,
+    lr_find.lr_find,
+    runs.log,
+    runs.result,
+    compare.compare,
+    repeat.repeat,
+    verify.verify,
+):
     app.command(rich_help_panel=ACTION)(action)
 
 

@@ -1,0 +1,28 @@
+"""Accuracy against milliseconds per image, a line for each network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from graft.evaluation import plots
+from graft.probing.judging import Choice, interval
+
+
+def draw(choice: Choice, path: Path) -> None:
+    """Every candidate, the best and the cheapest that is as good by name, and the best one's interval as a band."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axis = figure.subplots()
+    for network in sorted({one.network for one in choice.ranked}):
+        line = sorted((one for one in choice.ranked if one.network == network), key=lambda one: one.milliseconds)
+        axis.plot([one.milliseconds for one in line], [one.accuracy for one in line], marker="o", label=network)
+    axis.axhspan(*interval(choice.best), alpha=0.15, color="grey", label="95 % interval of the best")
+    for one in {id(one): one for one in (choice.best, choice.cheapest)}.values():
+        axis.annotate(
+            one.layer, (one.milliseconds, one.accuracy), xytext=(0, -14), textcoords="offset points", ha="right"
+        )
+    axis.set(xlabel="milliseconds per image up to the layer, one thread", ylabel="accuracy on images not seen")
+    axis.grid(alpha=0.3)
+    axis.legend(loc="lower right")
+    plots.save(figure, path)

@@ -1,0 +1,139 @@
+"""Where to unfreeze: short fine-tunes from cached activations at several cuts, judged on validation images alone."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graft import inputs
+from graft.backbones import build, portable
+from graft.convex import ridge
+from graft.errors import TrainingError
+from graft.features import compute, engines
+from graft.inputs.batches import Read, Task
+from graft.models import assemble, heads
+from graft.probing.taps import Tap
+from graft.runtime.progress import say, track
+from graft.training import shards
+from graft.training.fit import fit
+
+if TYPE_CHECKING:
+    import keras
+
+    from graft.config.schema import Params
+    from graft.examples.dataset import Dataset
+
+MOST_CUTS = 6
+
+LOWEST = 0.2
+"""Share of the compute below the lowest cut that is tried: below it nearly all of the network is trained, on
+activations larger than the image."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """cut: a value of `finetune.cut`. hits: (n,) bool over validation images. log_loss: of them, weighted.
+
+    seconds: of training. stored_bytes: of one image's activations.
+    """
+
+    cut: str
+    hits: np.ndarray
+    log_loss: float
+    seconds: float
+    stored_bytes: int
+
+    @property
+    def accuracy(self) -> float:
+        """Of validation images."""
+        return float(self.hits.mean())
+
+
+def cuts_of(taps: Sequence[Tap]) -> list[Tap]:
+    """Up to MOST_CUTS of the taps with a cut, evenly spread."""
+    able = [tap for tap in taps if tap.cut is not None and tap.below >= LOWEST]
+    n = len(able)
+    if n <= MOST_CUTS:
+        return able
+    return [able[round(i * (n - 1) / (MOST_CUTS - 1))] for i in range(MOST_CUTS)]
+
+
+def run(
+    params: Params, epochs: int, taps: Sequence[Tap], features: np.ndarray, data: Dataset, tasks: Sequence[Task],
+    read: Read,
+) -> list[Tuned]:  # fmt: skip
+    """A fine-tune of `epochs` from each of `cuts_of`, each from the pretrained network and the same ridge head.
+
+    `params.finetune` says how, and its learning-rate schedule is that of the short run. features: (n, c) of the
+    network's output, of `data.used`; tasks: the same images. Raises TrainingError where there is no validation image.
+    """
+    validation = data.of("validation")
+    if not validation.weights.any():
+        raise TrainingError("graft probe --finetune judges cuts on validation images, and the split has none.")
+    train = data.of("train")
+    read_features = features[train.rows, None].__getitem__
+    solved = ridge.solve(read_features, train.targets, train.weights, len(data.classes))
+    short = params.finetune.model_copy(update={"epochs": epochs, "steps": None, "monitor": "val_loss"})
+    found = []
+    for tap in cuts_of(taps):
+        cut = tap.cut or ""
+        loaded = build.of(params.backbone)
+        with tempfile.TemporaryDirectory() as folder:
+            activations = _activations(params, loaded, cut, tasks, read, Path(folder) / "activations")
+            head = heads.build("ridge", {"pooling": "avg"}, (features.shape[1],), len(data.classes), params.seed)
+            head.get_layer(heads.LAST).set_weights([solved.kernel, solved.bias])
+            model = assemble.classifier(loaded, "avg", head)
+            assemble.unfreeze(loaded, cut)
+            above = assemble.above(model, cut)
+            fetch = _fetch(activations)
+            began = time.monotonic()
+            curve = fit(above, short, params.seed, len(data.classes), train, fetch, validation, fetch)
+            seconds = time.monotonic() - began
+            probabilities = _predicted(above, activations, validation.rows)
+        hits = probabilities.argmax(axis=1) == validation.targets
+        kept = curve.loc[curve["best"] == 1].iloc[0]
+        found.append(Tuned(cut, hits, float(kept["val_loss"]), seconds, tap.stored_bytes))
+        say(f"from {cut}: validation accuracy {found[-1].accuracy:.4f}, log loss {found[-1].log_loss:.4f}")
+    return sorted(found, key=lambda one: (-one.accuracy, one.log_loss))
+
+
+def _activations(
+    params: Params, loaded: build.Loaded, cut: str, tasks: Sequence[Task], read: Read, file: Path
+) -> np.ndarray:
+    """(n, h, w, c) float16 of each task's image as it is, on disk."""
+    same = portable.depends_on(params.backbone.name, params.backbone.width) != portable.NONE
+    spec = compute.Spec(
+        backbone=params.backbone,
+        inputs=inputs.of(params),
+        pooling="avg",
+        cut=cut,
+        dtypes={compute.ACTIVATIONS: "float16"},
+        engine=engines.resolve(params.extract.engine, params.numerics, same),
+        precision="float32",
+        numerics=params.numerics,
+        batch_size=None,
+    )
+    shape = (len(tasks), *compute.shapes(loaded, "avg", cut)[compute.ACTIVATIONS])
+    array: np.ndarray = np.memmap(file, np.float16, "w+", shape=shape)
+    rows: dict[str, list[int]] = {}  # equal images stand in several
+    for number, task in enumerate(tasks):
+        rows.setdefault(task.sha256, []).append(number)
+    results = compute.computed(spec, (compute.ACTIVATIONS,), tasks, read, loaded)
+    for keys, outputs in track(results, len(tasks), f"activations at {cut}", lambda batch: len(batch[0])):
+        for (sha256, _), value in zip(keys, outputs[compute.ACTIVATIONS], strict=True):
+            array[rows[sha256]] = value
+    return array
+
+
+def _fetch(array: np.ndarray) -> Callable[[np.ndarray, int], np.ndarray]:
+    return lambda rows, epoch: np.asarray(array[rows], np.float32)
+
+
+def _predicted(model: keras.Model, array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return shards.predict_rows(model, rows, lambda some: np.asarray(array[some], np.float32))
