@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,15 @@ CLASSES = ("circle", "cross", "stripes")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Not the user's cache: a test must not find what another run left.
 os.environ["GRAFT_CACHE_DIR"] = tempfile.mkdtemp(prefix="graft-tests-")
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """What a test puts into the environment, graft's own code too, ends with it."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

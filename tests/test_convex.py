@@ -99,6 +99,20 @@ def test_logistic_is_scikit_learns_and_chosen_by_folds() -> None:
     assert min(logistic.PENALTIES) < found.penalty < max(logistic.PENALTIES)
 
 
+def test_groups_weigh_alike_however_wide() -> None:
+    """As ridge on features that are scaled by hand."""
+    features, targets, weights = blobs(width=10)
+    scale = ridge.by_group([2, 8])
+    assert (scale**2).mean() == pytest.approx(1)
+    assert (scale[:2] ** 2).sum() == pytest.approx((scale[2:] ** 2).sum())
+    found = ridge.solve(lambda rows: features[rows], targets, weights, CLASSES, scale)
+    x = standardised(features, weights)[:, 0] * scale
+    kernel, bias = refitted(x, targets, weights, found.penalty * weights.sum())
+    by_hand = found.temperature * (x @ kernel + bias)
+    np.testing.assert_allclose(features[:, 0] @ found.kernel + found.bias, by_hand, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(ridge.by_group([3, 3]), np.ones(6))
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
@@ -155,7 +169,7 @@ def test_a_solved_head_is_a_keras_head(tmp_path: Path, name: str, maps: bool) ->
     features = features[np.argsort(np.arange(60) % CLASSES, kind="stable")]
     if maps:  # two places, whose mean is the feature
         features = np.stack([features - 1, features + 1], axis=2)[:, :, None]
-    meta = store.Meta({}, {}, features.shape, "float32", "")
+    meta = store.Meta({}, {"widths": [2, 6]}, features.shape, "float32", "")
     files, accuracies = [], []
 
     def told(epoch: int, metrics: dict[str, float]) -> None:

@@ -202,6 +202,23 @@ def test_every_key_of_the_default_file_is_explained() -> None:
             "extract.pooling: must be null for train.head: conv, which reads unpooled feature maps. Got 'avg'.",
         ),
         (
+            {"train.head": "taps"},
+            "extract.taps: must be all for train.head: taps. Got 'none'.",
+        ),
+        (
+            {"train.head": "taps", "extract.taps": "all"},
+            "finetune.enabled: must be false for extract.taps: all, whose head reads layers below finetune.cut too. "
+            "Got true.",
+        ),
+        (
+            {"extract.taps": "all", "extract.pooling": None, "finetune.enabled": False},
+            "extract.pooling: must be avg or max for extract.taps: all. Got null.",
+        ),
+        (
+            {"extract.taps": "all", "finetune.enabled": False, "backbone.name": "Pixels", "backbone.weights": "none"},
+            "extract.taps: must be none for Pixels, which has no layers. Got 'all'.",
+        ),
+        (
             {"train.heads.linear.pooling": "max"},
             "train.heads.linear.pooling: must be 'avg', as extract.pooling stores the features (or set extract.pooling:"
             " null, which serves every head). Got 'max'.",

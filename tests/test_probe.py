@@ -16,14 +16,14 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY, PreparedData, params_of, paths_in, tiny_params, write_drawings
-from graft.backbones import build
+from graft.backbones import build, taps
 from graft.backbones.imagenet import TOP1, published
 from graft.backbones.table import BACKBONES
 from graft.cli import probe as command
 from graft.convex import ridge
 from graft.errors import ParamsError
 from graft.examples import dataset
-from graft.probing import judging, passes, run, taps, tuning
+from graft.probing import judging, passes, run, tuning
 
 BUILT = functools.cache(build.build)
 SMALL = {"backbone.input_size": 32, "data.source": "folder"}
@@ -97,7 +97,7 @@ def test_from_images_to_a_choice(probed: tuple[Any, Any, PreparedData], monkeypa
     data = run.without_test(dataset.read(paths.catalogue, paths.split))
     assert len(data.of("test").rows) == 0
 
-    last = next(one for one in choice.ranked if one.cut is None)
+    last = next(one for one in choice.ranked if one.cut is None and not one.together)
     features = passed.of(len(passed.taps) - 1)
     assert features.shape == (36, 1280)
     train, validation = data.of("train"), data.of("validation")
@@ -105,6 +105,10 @@ def test_from_images_to_a_choice(probed: tuple[Any, Any, PreparedData], monkeypa
     assert last.left_out == (solved.left_out == train.targets).mean()
     answers = (features[validation.rows] @ solved.kernel + solved.bias).argmax(axis=1)
     assert last.validation == (answers == validation.targets).mean()
+
+    together = next(one for one in choice.ranked if one.together)
+    assert (together.layer, together.channels) == (f"all {len(passed.taps)} layers", passed.features.shape[1])
+    assert len(choice.ranked) == len(passed.taps) + 1
 
     assert [one.accuracy for one in choice.ranked] == sorted((one.accuracy for one in choice.ranked), reverse=True)
     assert choice.within_noise[0]

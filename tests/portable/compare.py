@@ -37,7 +37,7 @@ def main() -> None:
         sys.exit(f"{EMULATOR} is not installed: apt-get install qemu-user")
     everything = "--all" in sys.argv
     approximate = ["--approximate"] if "--approximate" in sys.argv else []
-    networks = ("mobilenet", "resnet", "mobilenet_v3", "convnext") if everything else ("mobilenet",)
+    networks = ("mobilenet", "taps", "resnet", "mobilenet_v3", "convnext") if everything else ("mobilenet",)
     runs: list[tuple[str, list[str]]] = [("features.py", [name]) for name in networks]
     runs.append(("solved.py", []))
     runs.append(("steps.py", [*([] if everything else ["finetune", "cnn"]), *approximate]))

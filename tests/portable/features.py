@@ -3,12 +3,13 @@
     python tests/portable/features.py
     PYTHONPATH=src qemu-x86_64 -cpu Haswell $(which python) tests/portable/features.py
 
-A name chooses another case: a network, its width and size, and where it is cut. One for each process, since oneDNN
-reads once which instructions it may use.
+A name chooses another case: a network, its width and size, and where it is cut (None: the pooled outputs of all
+blocks). One for each process, since oneDNN reads once which instructions it may use.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import sys
 
@@ -16,8 +17,9 @@ import numpy as np
 
 from graft.runtime import numerics
 
-CASES: dict[str, tuple[str, float | None, int, str, str]] = {
+CASES: dict[str, tuple[str, float | None, int, str, str | None]] = {
     "mobilenet": ("MobileNetV2", 0.35, 96, "bundled", "block_13_expand"),  # openvino, all instructions
+    "taps": ("MobileNetV2", 0.35, 96, "bundled", None),  # the pooled outputs of all blocks, held to AVX2
     "resnet": ("ResNet50", None, 32, "random", "conv4_block4_1_conv"),  # openvino, held to AVX2
     "mobilenet_v3": (
         "MobileNetV3Small",
@@ -35,7 +37,7 @@ def main() -> None:
     from graft.runtime.tensorflow import start_tensorflow
 
     start_tensorflow()
-    from graft.backbones import build, portable
+    from graft.backbones import build, portable, taps
     from graft.features import engines
 
     (case,) = sys.argv[1:] or ["mobilenet"]
@@ -43,9 +45,13 @@ def main() -> None:
     loaded = build.build(name, alpha, side, weights, 0)
     depends = portable.depends_on(name, alpha)
     engine = engines.resolve("auto", "portable", depends != portable.NONE)
-    network = build.feature_model(loaded, "avg", cut, (build.FEATURES, build.ACTIVATIONS))
+    if cut is None:
+        joined = dataclasses.replace(loaded, model=taps.joined(loaded.model, "avg"))
+        network = build.feature_model(joined, "avg")
+    else:
+        network = build.feature_model(loaded, "avg", cut, (build.FEATURES, build.ACTIVATIONS))
     signature = {"pixels": ((side, side, 3), "uint8")}
-    forward = engines.ENGINES[engine](network, signature, "float32", depends != portable.ANY)
+    forward = engines.ENGINES[engine](network, signature, "float32", cut is None or depends != portable.ANY)
     pixels = np.random.default_rng(0).integers(0, 256, (3, side, side, 3)).astype(np.uint8)
     parts = [forward.run({"pixels": pixels[i : i + 1]}) for i in range(len(pixels))]
     outputs = [np.concatenate(output) for output in zip(*parts, strict=True)]

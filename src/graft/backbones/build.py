@@ -181,7 +181,8 @@ def feature_model(
 ) -> keras.Model:
     """Pixels (n, side, side, 3) in [0, 255] -> an output for each of `wanted`, in its order.
 
-    FEATURES: (n, c) for pooling avg or max, (n, h, w, c) for None. ACTIVATIONS: (n, h, w, c) that cross at `cut`.
+    FEATURES: (n, c) for pooling avg or max, or where the network's output is pooled already (`taps.joined`); else
+    (n, h, w, c). ACTIVATIONS: (n, h, w, c) that cross at `cut`.
     Always in inference mode: no BatchNorm statistic moves, no dropout or stochastic depth is drawn. Layers that no
     output needs are left out.
     """
@@ -195,7 +196,7 @@ def feature_model(
         network = keras.Model(network.input, [ends[name]() for name in wanted])
     found = network(pixels, training=False)
     outputs = dict(zip(wanted, found if isinstance(found, list) else [found], strict=True))
-    if FEATURES in outputs and pooling is not None:
+    if FEATURES in outputs and pooling is not None and len(outputs[FEATURES].shape) == 4:
         layers = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
         outputs[FEATURES] = layers[pooling](name="pooled")(outputs[FEATURES])
     return keras.Model(

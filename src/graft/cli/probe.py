@@ -143,7 +143,8 @@ def advice(choice: Choice) -> list[str]:
     n_near = sum(choice.within_noise) - 1
     lines = [
         "accuracy: of training images, each left out, and validation images together; p: McNemar's exact test against "
-        "the first; ms/image: of one thread, up to the layer; MB/1,000: the layer's activations. Test images: unread.",
+        "the first; ms/image: of one thread, up to the layer; MB/1,000: the layer's activations, of all layers the "
+        "pooled ones. Test images: unread.",
         f"read features at {_called(choice.best)}: {choice.best.accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f}; "
         + (
             f"not to be told from it: {n_near} of the others (bold)"
@@ -151,6 +152,8 @@ def advice(choice: Choice) -> list[str]:
             else "all others are worse (p below 0.05)"
         ),
     ]
+    if choice.best.together:
+        lines.append("to read them: extract.taps: all, train.head: taps and finetune.enabled: false")
     if choice.cheapest is not choice.best:
         lines.append(
             f"cheapest of these: {_called(choice.cheapest)}, {choice.cheapest.milliseconds:.2f} ms instead of "

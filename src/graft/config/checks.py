@@ -43,6 +43,8 @@ def across(sections: dict[str, Any]) -> list[str]:
         )
     if extract is not None and train is not None:
         faults += _check_head(extract, train)
+    if extract is not None and extract.taps == "all":
+        faults += _check_taps(extract, backbone, finetune)
     if finetune is not None and finetune.cut is None and finetune.enabled:
         none = backbone is not None and backbone.name in BACKBONES and not BACKBONES[backbone.name].is_network
         why = f", since {backbone.name} has no layers" if backbone and none else ""
@@ -141,7 +143,23 @@ def _check_held_out(sections: dict[str, Any]) -> list[str]:
     return faults
 
 
+def _check_taps(extract: ExtractParams, backbone: BackboneParams | None, finetune: FinetuneParams | None) -> list[str]:
+    faults = []
+    if extract.pooling is None:
+        faults.append("extract.pooling: must be avg or max for extract.taps: all. Got null.")
+    if backbone is not None and backbone.name in BACKBONES and not BACKBONES[backbone.name].is_network:
+        faults.append(f"extract.taps: must be none for {backbone.name}, which has no layers. Got 'all'.")
+    if finetune is not None and finetune.enabled:
+        faults.append(
+            "finetune.enabled: must be false for extract.taps: all, whose head reads layers below finetune.cut too. "
+            "Got true."
+        )
+    return faults
+
+
 def _check_head(extract: ExtractParams, train: TrainParams) -> list[str]:
+    if train.head == "taps" and extract.taps != "all":
+        return [f"extract.taps: must be all for train.head: taps. Got {extract.taps!r}."]
     if extract.pooling is None:
         return []
     if train.head == "conv":

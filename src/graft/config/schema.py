@@ -16,7 +16,7 @@ Resize = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Pooling = Literal["avg", "max"]
 HeadPooling = Literal["avg", "max", "flatten"]
-HeadName = Literal["linear", "mlp", "conv", "ridge", "logistic"]
+HeadName = Literal["linear", "mlp", "conv", "ridge", "logistic", "taps"]
 OptimizerName = Literal["sgd", "rmsprop", "adam", "adamw", "nadam", "lion"]
 ScheduleName = Literal["constant", "cosine", "linear", "exponential"]
 Numerics = Literal["portable", "native"]
@@ -291,6 +291,7 @@ class ExtractParams(Section):
     precision: Literal["float32", "bfloat16"]
     batch_size: Count | None
     pooling: Pooling | None
+    taps: Literal["none", "all"]
     dtype: Literal["float32", "float16"]
     views: Annotated[int, Field(ge=0, le=1000)]
     augment: Augmentation
@@ -326,6 +327,7 @@ class Heads(Section):
     conv: ConvHead
     ridge: SolvedHead
     logistic: SolvedHead
+    taps: SolvedHead
 
 
 class Optimization(Section):

@@ -9,7 +9,7 @@ temperature: Guo et al. 2017, https://arxiv.org/abs/1706.04599, here chosen on t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,13 +47,16 @@ class Solved:
     log_loss: float
 
 
-def solve(read: Read, targets: np.ndarray, weights: np.ndarray, n_classes: int) -> Solved:
+def solve(
+    read: Read, targets: np.ndarray, weights: np.ndarray, n_classes: int, scale: np.ndarray | None = None
+) -> Solved:
     """The penalty and temperature of the lowest log loss on examples left out one by one, and the solution for all.
 
     An example is left out with all its views, and judged by the first of them, which is the example as it is. The
     standardisation stays that of all examples.
 
-    targets: (n,) int64. weights: (n,), at least 0, with a sum above 0.
+    targets: (n,) int64. weights: (n,), at least 0, with a sum above 0. scale: (d,), the deviation that each feature is
+    given; None for 1, and else with a mean square of 1, so that a penalty means the same.
 
     Values are the same on every processor where products of matrices are (`runtime.numerics`): logarithms and
     exponentials, which are not, only choose among PENALTIES and TEMPERATURES.
@@ -61,7 +64,7 @@ def solve(read: Read, targets: np.ndarray, weights: np.ndarray, n_classes: int) 
     weights = weights.astype(np.float64)
     judged = np.where(np.bincount(targets, minlength=n_classes)[targets] > 1, weights, 0.0)
     with standardise.one_thread():
-        system = _decomposed(read, targets, weights, n_classes)
+        system = _decomposed(read, targets, weights, n_classes, scale)
         losses = np.zeros((len(PENALTIES), len(TEMPERATURES)))
         left_out = np.empty((len(PENALTIES), len(targets)), np.int64)
         for rows, number, scores in _left_out(system, read, targets, weights):
@@ -105,12 +108,24 @@ class _System:
         return np.asarray(1.0 / (self.values + penalty * self.total))
 
 
+def by_group(widths: Sequence[int]) -> np.ndarray:
+    """(d,) scales that let groups of features, one after the other, weigh alike however many features each has.
+
+    The variances of a group have the same sum as another's, d over the number of groups: a penalty of its own for each,
+    in proportion to its width.
+    """
+    total = sum(widths)
+    return np.concatenate([np.full(width, np.sqrt(total / (len(widths) * width))) for width in widths])
+
+
 def _signs(targets: np.ndarray, n_classes: int) -> np.ndarray:
     """(n,) -> (n, c) float64: 1 for an example's class, -1 for the others."""
     return np.where(targets[:, None] == np.arange(n_classes), 1.0, -1.0)
 
 
-def _decomposed(read: Read, targets: np.ndarray, weights: np.ndarray, n_classes: int) -> _System:
+def _decomposed(
+    read: Read, targets: np.ndarray, weights: np.ndarray, n_classes: int, scale: np.ndarray | None
+) -> _System:
     views, width = read(slice(0, 1)).shape[1:]
     total = float(weights.sum())
     offset = (weights[:, None] * _signs(targets, n_classes)).sum(axis=0) / total
@@ -126,7 +141,7 @@ def _decomposed(read: Read, targets: np.ndarray, weights: np.ndarray, n_classes:
         weighted = (w[:, None] * x).T
         gram += weighted @ x
         moment += weighted @ np.repeat(_signs(targets[rows], n_classes) - offset, views, axis=0)
-    deviation = standardise.deviation(np.diag(gram) / total, mean)
+    deviation = standardise.deviation(np.diag(gram) / total, mean) / (1.0 if scale is None else scale)
     values, vectors = np.linalg.eigh(gram / deviation[:, None] / deviation)
     projected = vectors.T @ (moment / deviation[:, None])
     return _System(np.maximum(values, 0.0), vectors, projected, offset, total, Standard(mean, deviation), views)

@@ -14,7 +14,7 @@ Read = Callable[[slice], np.ndarray]
 
 @dataclass(frozen=True)
 class Standard:
-    """mean, deviation: (d,) float64 of the features; a feature that never changes has deviation 1."""
+    """mean, deviation: (d,) float64; what features are less, and then divided by: their own, but for a scale."""
 
     mean: np.ndarray
     deviation: np.ndarray

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graft.backbones import build, portable
+from graft.backbones import build, portable, taps
 from graft.errors import BackboneError
 from graft.features.engines import ENGINES
 from graft.inputs.batches import Key, Read, Task, rows, stacked
@@ -34,11 +34,15 @@ Results = tuple[list[Key], dict[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Spec:
-    """How to compute. cut: a layer's name, None where no activations are wanted. dtypes: output -> as it is stored."""
+    """How to compute. cut: a layer's name, None where no activations are wanted. dtypes: output -> as it is stored.
+
+    taps: of which layers the features are, as `extract.taps` has it.
+    """
 
     backbone: BackboneParams
     inputs: InputSpec
     pooling: str | None
+    taps: str
     cut: str | None
     dtypes: Mapping[str, str]
     engine: str
@@ -48,8 +52,12 @@ class Spec:
 
     @property
     def uncapped_is_equal(self) -> bool:
-        """Whether this network gives the same bytes with every instruction set, so that none must be held back."""
-        return portable.uncapped_is_equal(self.backbone.name, self.backbone.width, self.engine, self.precision)
+        """Whether this network gives the same bytes with every instruction set, so that none must be held back.
+
+        Known of a network's output and of what crosses at its cuts, not of the pooled outputs within.
+        """
+        name, width = self.backbone.name, self.backbone.width
+        return self.taps == taps.NONE and portable.uncapped_is_equal(name, width, self.engine, self.precision)
 
 
 def device(engine: str) -> str:
@@ -78,13 +86,13 @@ def computed(
     loaded: the network of `spec.backbone`, where it is built already. Raises BackboneError where a value is no number
     or does not fit its dtype, CannotRunError where the engine cannot run the network, and what `read` raises.
     """
-    forward = _forward(spec, wanted, loaded or build.of(spec.backbone))
-    size = spec.batch_size or forward.batch_size
+    engine = forward(spec, wanted, loaded or taps.built(spec.backbone, spec.pooling, spec.taps))
+    size = spec.batch_size or engine.batch_size
 
     def run(some: Sequence[Task]) -> Results:
         views = [row for task in some for row in rows(spec.inputs, read, task)]
         calls = [stacked(views[start : start + size]) for start in range(0, len(views), size)]
-        outputs = zip(*(forward.run(arrays) for _, arrays in calls), strict=True)
+        outputs = zip(*(engine.run(arrays) for _, arrays in calls), strict=True)
         return [key for keys, _ in calls for key in keys], {
             name: _stored(np.concatenate(parts), spec.dtypes[name], spec.backbone.name)
             for name, parts in zip(wanted, outputs, strict=True)
@@ -106,7 +114,8 @@ def _groups(tasks: Sequence[Task], size: int) -> Iterator[list[Task]]:
         yield group
 
 
-def _forward(spec: Spec, wanted: Sequence[str], loaded: build.Loaded) -> Forward:
+def forward(spec: Spec, wanted: Sequence[str], loaded: build.Loaded) -> Forward:
+    """`wanted` outputs of a network on the engine of `spec`. Raises CannotRunError where it cannot run it."""
     network = build.feature_model(loaded, spec.pooling, spec.cut, wanted)
     capped = spec.numerics == "portable" and not spec.uncapped_is_equal
     return ENGINES[spec.engine](network, spec.inputs.signature(), spec.precision, capped)

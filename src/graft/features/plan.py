@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graft import inputs
-from graft.backbones import cuts, known_cuts
-from graft.features import compute, store
+from graft.backbones import cuts, known_cuts, portable, taps
+from graft.features import compute, engines, store
 from graft.features.cache import Part
 from graft.pipeline import code
 from graft.runtime import numerics
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from graft.backbones.build import Loaded
-    from graft.config.schema import Params
+    from graft.config.schema import ExtractParams, Params
     from graft.pipeline.layout import Paths
 
 FEATURES, ACTIVATIONS = compute.FEATURES, compute.ACTIVATIONS
 
 ACTIVATIONS_DTYPE = "float16"
+
+SPECIAL = ("pooling", "taps", "asked")
+"""What an output's `meta.json` has apart, as not all outputs have it."""
 
 LIBRARIES = ("keras", "tensorflow", "numpy", "pillow", "simplejpeg", "opencv-python-headless")
 """Whose versions late decimals depend on, beside the engine's, which is called as its package."""
@@ -94,7 +97,36 @@ def declared(params: Params, output: str) -> dict[str, Any]:
     }
     if extract.engine != "auto":
         values["engine"] = extract.engine
-    return values | ({"pooling": extract.pooling} if output == FEATURES else {"asked": params.finetune.cut})
+    return values | (_features(extract) if output == FEATURES else {"asked": params.finetune.cut})
+
+
+def _features(extract: ExtractParams) -> dict[str, Any]:
+    """What is special to features."""
+    return {"pooling": extract.pooling} | ({"taps": extract.taps} if extract.taps == taps.ALL else {})
+
+
+def engine(params: Params) -> str:
+    """The engine that `extract.engine` means for this network here. Raises what `engines.resolve` raises."""
+    backbone, extract = params.backbone, params.extract
+    depends = portable.depends_on(backbone.name, backbone.width)
+    return engines.resolve(extract.engine, params.numerics, depends != portable.NONE)
+
+
+def spec(params: Params, engine: str, cut: str | None) -> compute.Spec:
+    """How params.yaml says to compute. cut: as `cuts.named` resolved it, None where no activations are stored."""
+    extract = params.extract
+    return compute.Spec(
+        backbone=params.backbone,
+        inputs=inputs.of(params),
+        pooling=extract.pooling,
+        taps=extract.taps,
+        cut=cut,
+        dtypes={FEATURES: extract.dtype, ACTIVATIONS: ACTIVATIONS_DTYPE},
+        engine=engine,
+        precision=extract.precision,
+        numerics=params.numerics,
+        batch_size=extract.batch_size,
+    )
 
 
 def make(params: Params, paths: Paths, loaded: Loaded, cut: str | None, engine: str, sha256s: Sequence[str]) -> Plan:
@@ -102,22 +134,15 @@ def make(params: Params, paths: Paths, loaded: Loaded, cut: str | None, engine: 
     extract = params.extract
     reasons = {name: reason(params, name) for name in (FEATURES, ACTIVATIONS)}
     stored_cut = cut if reasons[ACTIVATIONS] is None else None
-    spec = compute.Spec(
-        backbone=params.backbone,
-        inputs=inputs.of(params),
-        pooling=extract.pooling,
-        cut=stored_cut,
-        dtypes={FEATURES: extract.dtype, ACTIVATIONS: ACTIVATIONS_DTYPE},
-        engine=engine,
-        precision=extract.precision,
-        numerics=params.numerics,
-        batch_size=extract.batch_size,
-    )
+    how = spec(params, engine, stored_cut)
     shapes = compute.shapes(loaded, extract.pooling, stored_cut)
+    widths = {"widths": taps.widths(loaded.model)} if extract.taps == taps.ALL else {}
     every = []
     for name, folder in ((FEATURES, paths.features), (ACTIVATIONS, paths.activations)):
         values = declared(params, name)
-        special = {"pooling": values.pop("pooling")} if name == FEATURES else {"asked": values.pop("asked"), "cut": cut}
+        special: dict[str, Any] = {key: values.pop(key) for key in SPECIAL if key in values}
+        special |= {"cut": cut} if name == ACTIVATIONS else widths
+        part = Part(shapes.get(name, ()), how.dtypes[name])
         made_with = values | {
             "engine": engine,
             "weights_sha256": loaded.weights_sha256,
@@ -126,19 +151,23 @@ def make(params: Params, paths: Paths, loaded: Loaded, cut: str | None, engine: 
         meta = store.Meta(
             made_with,
             special,
-            (len(sha256s), 1 + extract.views, *shapes.get(name, ())),
-            spec.dtypes[name],
+            (len(sha256s), 1 + extract.views, *part.shape),
+            part.dtype,
             store.examples_digest(sha256s),
         )
-        every.append(Output(name, folder, meta, _keys(spec, loaded, meta), reasons[name]))
+        every.append(Output(name, folder, meta, keys(how, loaded, special, part), reasons[name]))
     outputs = {one.name: one for one in every if one.reason is None}
     others = [one for one in every if one.reason is not None]
     apart = stored_cut is not None and cuts.apart(loaded.model, stored_cut)
-    return Plan(spec, outputs, others, 1 + extract.views, apart)
+    return Plan(how, outputs, others, 1 + extract.views, apart)
 
 
-def _keys(spec: compute.Spec, loaded: Loaded, meta: store.Meta) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Everything that one example's values depend on beside its bytes.
+def keys(
+    spec: compute.Spec, loaded: Loaded, output: Mapping[str, Any], part: Part
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Everything that one example's values depend on beside its bytes: as it is, and where it is augmented.
+
+    output: what is special to it, as in its `meta.json`. part: its shape and dtype.
 
     Not the weights' name, since their bytes count; not how a cut was asked for; not `numerics`, but the instruction
     set that it leaves.
@@ -150,9 +179,9 @@ def _keys(spec: compute.Spec, loaded: Loaded, meta: store.Meta) -> tuple[dict[st
         "weights_sha256": loaded.weights_sha256,
         "engine": spec.engine,
         "precision": spec.precision,
-        "output": {key: value for key, value in meta.output.items() if key != "asked"},
-        "shape": list(meta.shape[2:]),
-        "dtype": meta.dtype,
+        "output": {key: value for key, value in output.items() if key != "asked"},
+        "shape": list(part.shape),
+        "dtype": part.dtype,
         "instruction_set": numerics.instruction_set(spec.numerics, spec.uncapped_is_equal),
         "device": compute.device(spec.engine),
         "code": code.digest(modules),

@@ -77,6 +77,7 @@ HEADS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "conv": conv,
     "ridge": solved,
     "logistic": solved,
+    "taps": solved,
 }
 
 LAST = "probabilities"

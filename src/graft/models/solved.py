@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from graft.config.schema import TrainParams
     from graft.examples.dataset import Dataset
-    from graft.features.store import Stored
+    from graft.features.store import Meta, Stored
 
 Read = Callable[[np.ndarray], np.ndarray]
 """Numbers of rows (b,) -> what the last layer reads of each of their views, (b, v, d) float32."""
@@ -38,7 +38,7 @@ def fit(head: keras.Model, p: TrainParams, data: Dataset, features: Stored, on_e
     of_class = training.class_weights(p.class_weights, examples.targets, len(data.classes))
     weights = examples.weights * of_class[examples.targets]
     layer = head.get_layer(heads.LAST)
-    layer.set_weights(SOLVERS[p.head](_reader(head, features), examples, weights, len(data.classes)))
+    layer.set_weights(SOLVERS[p.head](_reader(head, features), examples, weights, len(data.classes), features.meta))
 
     metrics = training.judged(head, len(data.classes), examples, features.plain)
     held_out = training.judged(head, len(data.classes), data.of("validation"), features.plain)
@@ -63,17 +63,29 @@ def _reader(head: keras.Model, features: Stored) -> Read:
     return read
 
 
-def _ridge(read: Read, examples: training.Examples, weights: np.ndarray, n_classes: int) -> Solution:
-    found = ridge.solve(lambda part: read(examples.rows[part]), examples.targets, weights, n_classes)
+def _ridge(read: Read, examples: training.Examples, weights: np.ndarray, n_classes: int, meta: Meta) -> Solution:
+    return _least_squares("ridge", read, examples, weights, n_classes, None)
+
+
+def _taps(read: Read, examples: training.Examples, weights: np.ndarray, n_classes: int, meta: Meta) -> Solution:
+    """Ridge over the layers of `extract.taps: all`, each of which weighs alike."""
+    scale = ridge.by_group(meta.output["widths"])
+    return _least_squares("taps", read, examples, weights, n_classes, scale)
+
+
+def _least_squares(
+    name: str, read: Read, examples: training.Examples, weights: np.ndarray, n_classes: int, scale: np.ndarray | None
+) -> Solution:
+    found = ridge.solve(lambda part: read(examples.rows[part]), examples.targets, weights, n_classes, scale)
     right = (found.left_out == examples.targets).mean()
     say(
-        f"ridge: penalty {found.penalty:.3g} and temperature {found.temperature:.3g}, chosen on training examples left "
-        f"out one by one: accuracy {right:.4f}, log loss {found.log_loss:.4f}"
+        f"{name}: penalty {found.penalty:.3g} and temperature {found.temperature:.3g}, chosen on training examples "
+        f"left out one by one: accuracy {right:.4f}, log loss {found.log_loss:.4f}"
     )
     return found.kernel, found.bias
 
 
-def _logistic(read: Read, examples: training.Examples, weights: np.ndarray, n_classes: int) -> Solution:
+def _logistic(read: Read, examples: training.Examples, weights: np.ndarray, n_classes: int, meta: Meta) -> Solution:
     """On examples as they are: with five views besides, it took six times as long and was no better (digits)."""
     found = logistic.solve(read(examples.rows)[:, 0], examples.targets, weights, n_classes)
     say(
@@ -83,8 +95,10 @@ def _logistic(read: Read, examples: training.Examples, weights: np.ndarray, n_cl
     return found.kernel, found.bias
 
 
-SOLVERS: dict[str, Callable[[Read, training.Examples, np.ndarray, int], Solution]] = {
+SOLVERS: dict[str, Callable[[Read, training.Examples, np.ndarray, int, Meta], Solution]] = {
     "ridge": _ridge,
     "logistic": _logistic,
+    "taps": _taps,
 }
-"""Name of a head -> (what its last layer reads, training examples, their weights, number of classes) -> solution."""
+"""Name of a head -> (what its last layer reads, training examples, their weights, number of classes, what the features
+are) -> solution."""

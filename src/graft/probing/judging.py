@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import pandas as pd
 
+from graft.backbones.taps import Tap
 from graft.convex import ridge
 from graft.errors import TrainingError
 from graft.verdicts import looks, paired
@@ -28,7 +29,8 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Candidate:
-    """network: as in `graft backbones`, with its width and input size. layer, cut: of the tap.
+    """network: as in `graft backbones`, with its width and input size. layer, cut: of the tap; or all layers together,
+    as `train.head: taps` reads them.
 
     left_out, validation: accuracies. log_loss: of left-out training images. hits: (n,) bool over training, then
     validation images. milliseconds: of one image up to the layer, on one thread; the whole network's by the share of
@@ -47,6 +49,7 @@ class Candidate:
     seconds: float
     stored_bytes: int
     imagenet: float | None
+    together: bool = False
 
     @property
     def accuracy(self) -> float:
@@ -55,18 +58,27 @@ class Candidate:
 
 
 def judged(network: str, imagenet: float | None, passed: Passed, data: Dataset) -> list[Candidate]:
-    """A candidate for each tap. network, imagenet: as a candidate has them. passed: of all of `data.used`.
+    """A candidate for each tap, and one for all of them together.
+
+    network, imagenet: as a candidate has them. passed: of all of `data.used`.
 
     Raises TrainingError where the split has no training image with a weight.
     """
     train, validation = data.of("train"), data.of("validation")
     if not train.weights.any():
         raise TrainingError("the split has no training images with a weight: there is nothing to judge a layer by.")
+    every = Tap(f"all {len(passed.taps)} layers", None, passed.features.shape[1], 1.0, passed.features[:1].nbytes)
+    scale = ridge.by_group([tap.channels for tap in passed.taps])
+    subjects: list[tuple[Tap, np.ndarray, np.ndarray | None]] = [
+        *((tap, passed.of(number), None) for number, tap in enumerate(passed.taps)),
+        (every, passed.features, scale),
+    ]
     found = []
-    for number, tap in enumerate(passed.taps):
+    for tap, pooled, scales in subjects:
         began = time.perf_counter()
-        features = passed.of(number)[:, None]
-        solved = ridge.solve(features[train.rows].__getitem__, train.targets, train.weights, len(data.classes))
+        features = pooled[:, None]
+        read = features[train.rows].__getitem__
+        solved = ridge.solve(read, train.targets, train.weights, len(data.classes), scales)
         answers = (features[validation.rows, 0] @ solved.kernel + solved.bias).argmax(axis=1)
         right = solved.left_out == train.targets, answers == validation.targets
         found.append(
@@ -83,6 +95,7 @@ def judged(network: str, imagenet: float | None, passed: Passed, data: Dataset) 
                 time.perf_counter() - began,
                 tap.stored_bytes,
                 imagenet,
+                together=tap is every,
             )
         )
     return found
@@ -129,7 +142,7 @@ def choose(candidates: Sequence[Candidate]) -> Choice:
     ranked = sorted(candidates, key=lambda one: (-one.accuracy, one.log_loss))
     within = [against(ranked[0], one) >= 1 - CONFIDENCE for one in ranked]
     cheapest = min((one for one, near in zip(ranked, within, strict=True) if near), key=lambda one: one.milliseconds)
-    last = [one for one in candidates if one.cut is None and one.imagenet is not None]
+    last = [one for one in candidates if one.cut is None and not one.together and one.imagenet is not None]
     return Choice(ranked, within, cheapest, max(last, key=lambda one: (one.imagenet, one.milliseconds), default=None))
 
 

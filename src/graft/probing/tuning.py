@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graft import inputs
-from graft.backbones import build, portable
+from graft.backbones import build
+from graft.backbones.taps import Tap
 from graft.convex import ridge
 from graft.errors import TrainingError
-from graft.features import compute, engines
+from graft.features import compute, plan
 from graft.inputs.batches import Read, Task
 from graft.models import assemble, heads
-from graft.probing.taps import Tap
 from graft.runtime.progress import say, track
 from graft.training import shards
 from graft.training.fit import fit
@@ -106,21 +105,10 @@ def run(
 def _activations(
     params: Params, loaded: build.Loaded, cut: str, tasks: Sequence[Task], read: Read, file: Path
 ) -> np.ndarray:
-    """(n, h, w, c) float16 of each task's image as it is, on disk."""
-    same = portable.depends_on(params.backbone.name, params.backbone.width) != portable.NONE
-    spec = compute.Spec(
-        backbone=params.backbone,
-        inputs=inputs.of(params),
-        pooling="avg",
-        cut=cut,
-        dtypes={compute.ACTIVATIONS: "float16"},
-        engine=engines.resolve(params.extract.engine, params.numerics, same),
-        precision="float32",
-        numerics=params.numerics,
-        batch_size=None,
-    )
+    """(n, h, w, c) of each task's image as it is, on disk."""
+    spec = plan.spec(params, plan.engine(params), cut)
     shape = (len(tasks), *compute.shapes(loaded, "avg", cut)[compute.ACTIVATIONS])
-    array: np.ndarray = np.memmap(file, np.float16, "w+", shape=shape)
+    array: np.ndarray = np.memmap(file, plan.ACTIVATIONS_DTYPE, "w+", shape=shape)
     rows: dict[str, list[int]] = {}  # equal images stand in several
     for number, task in enumerate(tasks):
         rows.setdefault(task.sha256, []).append(number)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from graft.backbones import build, cuts, portable
+from graft.backbones import build, cuts, taps
 from graft.errors import DataError, listing
 from graft.examples import catalogue
 from graft.examples.sources import SOURCES
@@ -27,11 +27,10 @@ def run(params: Params, paths: Paths) -> None:
     """Write the features of the catalogue's used images in its order and, for fine-tuning, what crosses at its cut."""
     images = catalogue.read(paths.catalogue).used
     _require_visible(images, params)
-    loaded = build.of(params.backbone)
+    loaded = taps.built(params.backbone, params.extract.pooling, params.extract.taps)
     say(f"{params.backbone.name}, weights {params.backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
     cut = _cut(params, loaded)
-    same = portable.depends_on(params.backbone.name, params.backbone.width) != portable.NONE
-    engine = engines.resolve(params.extract.engine, params.numerics, same)
+    engine = plan.engine(params)
     while True:
         try:
             _compute(plan.make(params, paths, loaded, cut, engine, list(images["sha256"])), images, params, loaded)

@@ -1,15 +1,25 @@
-"""The layers of a network that are worth reading features from: where a block ends."""
+"""The layers of a network that are worth reading features from, where a block ends; and all of them read at once."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from graft.backbones import build, cuts
 
 if TYPE_CHECKING:
     import keras
+
+    from graft.config.schema import BackboneParams
+
+NONE, ALL = "none", "all"
+"""Values of `extract.taps`."""
+
+SIDE_BY_SIDE = "taps"
+"""The layer that puts the taps together."""
 
 MOST = 24
 """Of one network; of more, as many are taken evenly, the last among them."""
@@ -72,13 +82,38 @@ def _thinned(taps: list[Tap]) -> list[Tap]:
     return taps if n <= MOST else [taps[round(i * (n - 1) / (MOST - 1))] for i in range(MOST)]
 
 
-def model(loaded: build.Loaded, taps: list[Tap]) -> keras.Model:
-    """Pixels (n, side, side, 3) in [0, 255] -> the means over all places of every tap, side by side, (n, c) float32."""
+def joined(network: keras.Model, pooling: str) -> keras.Model:
+    """The same network -> the pooled outputs of all its taps, side by side from the input on, (n, c).
+
+    pooling: avg or max, over all places.
+    """
     import keras
 
-    network = loaded.model
-    inputs = keras.Input(network.input_shape[1:], name="pixels")
-    inner: Any = keras.Model(network.input, [network.get_layer(tap.layer).output for tap in taps])
-    outputs = inner(build.preprocess(loaded.row, inputs), training=False)
-    pooled = [keras.layers.GlobalAveragePooling2D(name=f"tap_{i}")(output) for i, output in enumerate(outputs)]
-    return keras.Model(inputs, keras.layers.Concatenate(name="taps")(pooled), name="taps")
+    pool = {"avg": _mean, "max": keras.layers.GlobalMaxPooling2D()}[pooling]
+    pooled = [pool(network.get_layer(tap.layer).output) for tap in of(network)]
+    return keras.Model(network.input, keras.layers.Concatenate(name=SIDE_BY_SIDE)(pooled), name=network.name)
+
+
+def _mean(x: Any) -> Any:
+    """(n, h, w, c) -> (n, c), as products with 1/w and 1/h: of few channels OpenVINO's pooling, which divides by an
+    approximate instruction, has other late decimals on other processors."""
+    import keras
+
+    rows, columns, channels = x.shape[1:]
+    for size, shape in ((columns, (rows, channels)), (rows, (channels,))):
+        x = keras.layers.Reshape(shape)(keras.ops.matmul(np.full((1, size), 1 / size, np.float32), x))
+    return x
+
+
+def widths(joined: keras.Model) -> list[int]:
+    """How many features each tap has, of what `joined` has made."""
+    return [tensor.shape[-1] for tensor in joined.get_layer(SIDE_BY_SIDE).input]
+
+
+def built(backbone: BackboneParams, pooling: str | None, taps: str) -> build.Loaded:
+    """The network of params.yaml `backbone`; its output is that of all its taps where `taps` is ALL.
+
+    Raises what `build.build` raises.
+    """
+    loaded = build.of(backbone)
+    return replace(loaded, model=joined(loaded.model, pooling or "avg")) if taps == ALL else loaded

@@ -1,0 +1,51 @@
+"""A head that reads all layers: what is stored, which layers weigh how much, and the model that ships."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import PreparedData, trained_pass
+from graft.backbones import build, taps
+from graft.examples import dataset, pixels
+from graft.features import store
+from graft.models import saving
+from graft.stages import evaluate, finetune
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max"])
+def test_pooled_outputs_side_by_side(pooling: str) -> None:
+    import keras
+
+    loaded = build.build("MobileNetV2", 0.35, 32, "random", 0)
+    found = taps.of(loaded.model)
+    joined = taps.joined(loaded.model, pooling)
+    assert taps.widths(joined) == [tap.channels for tap in found]
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+    whole = keras.Model(loaded.model.input, [loaded.model.get_layer(tap.layer).output for tap in found])
+    maps = [np.asarray(output, np.float64) for output in whole(x)]
+    expected = [one.mean(axis=(1, 2)) if pooling == "avg" else one.max(axis=(1, 2)) for one in maps]
+    np.testing.assert_allclose(np.asarray(joined(x)), np.concatenate(expected, axis=1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", ["taps", "linear"])
+def test_from_images_to_a_model(tmp_path: Path, prepare: Callable[..., PreparedData], head: str) -> None:
+    """finetune's gates compare what was stored and what the head says with the assembled model on pixels."""
+    changes = {"extract.taps": "all", "train.head": head, "finetune.enabled": False, "extract.views": 1}
+    params, paths = trained_pass(tmp_path / "images", prepare, changes)
+    data = dataset.read(paths.catalogue, paths.split)
+    stored = store.require(paths.features, data.sha256s)
+    assert stored.meta.output["taps"] == "all"
+    assert sum(stored.meta.output["widths"]) == stored.array.shape[-1]
+    finetune.run(params, paths, lambda epoch, metrics: None)
+    evaluate.run(params, paths)
+    rows = data.sides.rows["test"]
+    images = pixels.of(data, stored.meta.made_with, params.data.source, Path(params.data.path)).plain(rows)
+    probabilities = np.asarray(saving.load(paths.model)(images))
+    by_head = np.asarray(saving.load(paths.head)(stored.plain(rows)))
+    np.testing.assert_allclose(probabilities, by_head, atol=1e-4)
+    if head == "taps":
+        assert (by_head.argmax(axis=1) == data.targets[rows]).mean() > 0.5
