@@ -11,6 +11,7 @@ import shutil
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -306,7 +307,7 @@ def test_dvc_shows_dag_metrics_plots_and_artifacts(project: Project) -> None:
     assert "curves.png" in page
 
 
-@pytest.mark.parametrize("threads", ["1", "4"])
+@pytest.mark.parametrize("threads", ["1", pytest.param("4", marks=pytest.mark.slow)])
 def test_any_number_of_threads_gives_the_same_bytes_and_no_second_run(
     project: Project, tmp_path: Path, threads: str
 ) -> None:
@@ -348,6 +349,25 @@ def test_an_experiment_with_a_new_rate_makes_no_forward_pass(project: Project) -
     assert project.executed(done.stdout) == []
     assert len(project.runs()) == runs
     assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_queued_experiments_run_beside_each_other(project: Project) -> None:
+    """In workspaces of their own; their runs land in the project's store, and what runs is the code that was queued."""
+    project.run("dvc", "exp", "run", "--queue", "-S", "train.learning_rate=0.004,0.005")
+    train = project.folder / "src" / "graft" / "stages" / "train.py"
+    train.write_text("raise SystemExit('edited after queueing')\n")
+    project.run("dvc", "queue", "start", "--jobs", "2")
+    for _ in range(240):
+        status = project.run("dvc", "queue", "status").stdout
+        if "Running" not in status and "Queued" not in status:
+            break
+        time.sleep(1)
+    assert status.count("Success") == 2, status
+    runs = project.runs()[:2]
+    assert {run.data.params["train.learning_rate"] for run in runs} == {"0.004", "0.005"}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.data.tags["graft.complete"] for run in runs} == {"true"}
+    project.run("git", "checkout", "src")
 
 
 def test_a_new_seed_splits_anew_but_extracts_nothing(project: Project) -> None:

@@ -73,6 +73,7 @@ def test_the_pinned_import_is_of_these_photos(photos: Path) -> None:
     assert "/data/clothing.dvc" in (REPOSITORY / ".dvcignore").read_text().splitlines()
 
 
+@pytest.mark.slow
 def test_mnist_from_its_archive(real_data: Path, prepare: Prepare) -> None:
     """70,000 PNGs, not unpacked, two digits of them used; the few near-identical ones are upright strokes."""
     found = prepare(real_data / "datasets" / "mnist-png.tar.gz", {"classes": {"0": "0", "1": "1"}}, source="mnist")
