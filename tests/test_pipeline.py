@@ -342,6 +342,8 @@ def test_an_experiment_with_a_new_rate_makes_no_forward_pass(project: Project) -
     assert "[slower]" in table
     assert "test_accuracy" in table
     assert max(len(row.rstrip()) for row in table.splitlines()) <= 100
+    assert "--keep train.learning_rate` beside" in readme
+    assert "train.learning_rate" in project.run(*shlex.split(line), "--keep", "train.learning_rate").stdout
     # Back again: everything comes from DVC's run cache, and its MLflow run is there already.
     runs = len(project.runs())
     project.run("git", "checkout", "params.yaml")
