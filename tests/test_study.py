@@ -29,7 +29,7 @@ CHANGES = {"extract.views": 1, "train.epochs": 2, "finetune.epochs": 1}
 """Of 7 training images of each of 3 classes, in batches of 8: 3 steps a pass."""
 
 RECIPE = few_shot.Recipe(min_steps=3, scratch_seeds=1, scratch_rate=0.001, scratch_epochs=1)
-ARGUMENTS = ("--shots", "1,all,7", "--seeds", "1", "--min-steps", "3", "--scratch-epochs", "1")
+ARGUMENTS = ("--shots", "1,all,7", "--seeds", "1", "--min-steps", "3", "--scratch-seeds", "0")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Studied:
 
 @pytest.fixture(scope="module")
 def studied(passed: Pass) -> Studied:
-    """The command, with one label of each class and with all, run once."""
+    """The command, with one label of each class and with all, run once; from scratch is a test of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(passed.folder)
         patch.delenv("DVC_ROOT", raising=False)
@@ -99,7 +99,7 @@ def test_a_row_for_each_number_way_and_seed(studied: Studied, passed: Pass) -> N
     table = studied.table
     assert list(table) == [field.name for field in fields(few_shot.Point)]
     assert list(zip(table["shots"], table["way"], strict=True)) == [
-        (shots, way) for shots in ("1", "all") for way in (HEAD, FINETUNED, SCRATCH)
+        (shots, way) for shots in ("1", "all") for way in (HEAD, FINETUNED)
     ]
     assert "no class has more training images than that, so that 7 would be all of them" in studied.result.output
     assert set(table["seed"]) == {passed.params.seed}
@@ -110,12 +110,10 @@ def test_each_way_saw_what_it_should(studied: Studied) -> None:
     few, whole = studied.of("1", HEAD), studied.of("all", HEAD)
     assert (few.images, few.steps_per_epoch, few.steps, few.examples_seen) == (3, 2, 4, 12)
     assert (whole.images, whole.steps_per_epoch, whole.steps, whole.examples_seen) == (21, 3, 6, 42)
-    for way in (FINETUNED, SCRATCH):
-        few, whole = studied.of("1", way), studied.of("all", way)
-        assert (few.steps, few.examples_seen) == (3, 9)
-        assert (whole.steps, whole.examples_seen) == (3, 21)
-    cost = dict(zip(studied.table["way"][3:], studied.table["multiply_adds"][3:], strict=True))
-    assert cost[HEAD] < cost[FINETUNED] < cost[HEAD] + cost[SCRATCH]
+    few, whole = studied.of("1", FINETUNED), studied.of("all", FINETUNED)
+    assert (few.steps, few.examples_seen) == (3, 9)
+    assert (whole.steps, whole.examples_seen) == (3, 21)
+    assert studied.of("all", HEAD).multiply_adds < whole.multiply_adds
     assert (studied.table["cpu_seconds"] > 0).all()
 
 
@@ -139,6 +137,16 @@ def test_the_picture_and_mlflow_have_the_points(studied: Studied, passed: Pass) 
     logged = client.get_metric_history(run.info.run_id, "fine_tuned_accuracy")
     told = [(1, studied.of("1", FINETUNED).accuracy), (7, studied.of("all", FINETUNED).accuracy)]
     assert [(one.step, one.value) for one in logged] == told
+
+
+def test_from_scratch_pixels_are_read_and_features_left_alone(passed: Pass) -> None:
+    before = contents(passed.folder)
+    chosen = few_shot.trials(passed.params, passed.paths, [1], [42], RECIPE)
+    (scratch,) = few_shot.run(passed.params, passed.paths, [one for one in chosen if SCRATCH in one.ways])
+    assert (scratch.way, scratch.images, scratch.steps, scratch.examples_seen) == (SCRATCH, 3, 3, 9)
+    network = compute.of(passed.params, passed.paths, 3)
+    assert scratch.multiply_adds == pytest.approx(3 * (network.all + network.head) * 9 / 1e12)
+    assert contents(passed.folder) == before
 
 
 def sides_of(trial: few_shot.Trial, side: str) -> set[str]:

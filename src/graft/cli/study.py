@@ -39,7 +39,8 @@ def few_shot(
     shots: Annotated[str, typer.Option(metavar="N,N,...", help="Labels of each class to train on.")] = SHOTS,
     seeds: Annotated[int, typer.Option(metavar="N", help="How many seeds, from that of params.yaml on.", min=1)] = 3,
     scratch_seeds: Annotated[
-        int | None, typer.Option(metavar="N", help="Fewer for the network from scratch, which takes longest.", min=1)
+        int | None,
+        typer.Option(metavar="N", help="Fewer for the network from scratch, which takes longest; 0: none.", min=0),
     ] = None,
     scratch_rate: Annotated[float, typer.Option(help="Learning rate of the network from scratch.", min=1e-9)] = 0.001,
     scratch_epochs: Annotated[int, typer.Option(metavar="N", help="Its epochs.", min=1)] = 30,
@@ -60,7 +61,7 @@ def few_shot(
     from graft.tracking import findings
 
     began, cpu = time.monotonic(), time.process_time()
-    recipe = study.Recipe(min_steps, scratch_seeds or seeds, scratch_rate, scratch_epochs)
+    recipe = study.Recipe(min_steps, seeds if scratch_seeds is None else scratch_seeds, scratch_rate, scratch_epochs)
     trials = study.trials(params, paths, numbers, range(params.seed, params.seed + seeds), recipe)
     if not trials:
         raise TrainingError(
