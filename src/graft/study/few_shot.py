@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
@@ -88,34 +89,37 @@ def trials(
 ) -> list[Trial]:
     """What to train, seed by seed, fewest labels first. shots: None for all.
 
-    A number that all training images do not reach stands for all of them, and is left out. Raises TrainingError where
-    the split has no validation images to judge by, StaleError where the files of `prepare` are of different passes.
+    A number that no class has more training images than would be all of them, and is left out. Raises TrainingError
+    where the split has no validation images to judge by, StaleError where the files of `prepare` are of different
+    passes.
     """
     used, copies = plans.splittable(paths)
-    data = dataset.read(paths.catalogue, paths.split)
-    if not len(data.sides.rows["validation"]):
+    table = pd.read_csv(paths.split, dtype=str, keep_default_na=False)
+    whole = pd.Series(table["split"].to_numpy(), used.index).replace("test", split.UNUSED)
+    _require_validation(whole)
+    counts = used.loc[whole == "train", "label"].value_counts()
+    found = []
+    for seed, n in product(seeds, shots):
+        if n is not None and n >= counts.max():
+            continue
+        sides = whole if n is None else split.few_shot(used, copies, whole, n, seed)
+        named = ALL if n is None else str(n)
+        images = int((sides == "train").sum())
+        for ways, changed in _ways(params, recipe, seed, images, int(counts.sum())):
+            if ways == (SCRATCH,) and seed not in seeds[: recipe.scratch_seeds]:
+                continue
+            name = f"{named} of each class, seed {seed}, {' and '.join(ways)}"
+            plan = plans.Plan(name, changed, table.assign(split=sides.to_numpy()), extracts=ways == (SCRATCH,))
+            found.append(Trial(plan, named, ways, images, images / len(counts)))
+    return found
+
+
+def _require_validation(sides: pd.Series) -> None:
+    if not (sides == "validation").any():
         raise TrainingError(
             "data.split: must hold validation images out, for the study to judge by: test images are for the end. Got "
             "none. Give data.split.fractions.validation a share, and run `dvc repro`."
         )
-    table = pd.read_csv(paths.split, dtype=str, keep_default_na=False)
-    whole = pd.Series(table["split"].to_numpy(), used.index).replace("test", split.UNUSED)
-    most = int(used.loc[whole == "train", "label"].value_counts().max())
-    found = []
-    for seed in seeds:
-        for n in shots:
-            if n is not None and n >= most:
-                continue
-            sides = whole if n is None else split.few_shot(used, copies, whole, n, seed)
-            named = ALL if n is None else str(n)
-            images = int((sides == "train").sum())
-            for ways, changed in _ways(params, recipe, seed, images, int((whole == "train").sum())):
-                if SCRATCH in ways and seed not in seeds[: recipe.scratch_seeds]:
-                    continue
-                name = f"{named} a class, seed {seed}, {' and '.join(ways)}"
-                plan = plans.Plan(name, changed, table.assign(split=sides.to_numpy()), extracts=SCRATCH in ways)
-                found.append(Trial(plan, named, ways, images, images / len(data.classes)))
-    return found
 
 
 def has_layers(params: Params) -> bool:
