@@ -139,6 +139,18 @@ def test_the_picture_and_mlflow_have_the_points(studied: Studied, passed: Pass) 
     assert [(one.step, one.value) for one in logged] == told
 
 
+def test_means_stand_in_the_order_of_the_ways_whatever_the_seeds() -> None:
+    """107.9 of each class is not the mean of three times 107.9, to the last bit."""
+    rows = [(way, seed) for way, seeds in ((HEAD, 3), (SCRATCH, 1)) for seed in range(seeds)]
+    values = {field.name: 1 for field in fields(few_shot.Point)}
+    points = [
+        few_shot.Point(**values | {"shots": "all", "way": way, "seed": seed, "images_per_class": 107.9, "images": 1079})
+        for way, seed in rows
+    ]
+    means = few_shot.means(few_shot.table(points))
+    assert list(zip(means["way"], means["seeds"], strict=True)) == [(HEAD, 3), (SCRATCH, 1)]
+
+
 def test_from_scratch_pixels_are_read_and_features_left_alone(passed: Pass) -> None:
     before = contents(passed.folder)
     chosen = few_shot.trials(passed.params, passed.paths, [1], [42], RECIPE)

@@ -241,5 +241,5 @@ def means(points: pd.DataFrame) -> pd.DataFrame:
     found["seeds"] = grouped.size()
     order = list(MODEL_OF)
     return found.reset_index().sort_values(
-        ["images_per_class", "way"], key=lambda one: one.map(order.index) if one.name == "way" else one
+        ["images", "way"], key=lambda one: one.map(order.index) if one.name == "way" else one
     )
