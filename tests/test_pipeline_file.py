@@ -180,6 +180,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "range_test": {"errors", "examples", "features", "models", "runtime", "stages", "training"},
     "repetition": {"errors", "evaluation", "examples", "models", "runtime", "stages", "training", "verdicts"},
+    "study": {"errors", "backbones", "examples", "features", "models", "repetition"},
     "serving": {"errors", "inputs", "training"},
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
@@ -188,7 +189,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "presets", "probing",
-        "project", "range_test", "repetition", "runtime", "stages", "tracking", "training", "verdicts",
+        "project", "range_test", "repetition", "runtime", "stages", "study", "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

@@ -35,6 +35,11 @@ def network_of(classifier: Any) -> Any:
     return next(layer for layer in classifier.layers if hasattr(layer, "layers") and len(layer.layers) > 20)
 
 
+def momenta(network: Any) -> set[float]:
+    """Of all BatchNorm in it."""
+    return {layer.momentum for layer in network.layers if type(layer).__name__ == "BatchNormalization"}
+
+
 Run = Callable[..., tuple[Any, Any]]
 
 
@@ -114,6 +119,7 @@ def test_a_whole_network_is_trained_on_pixels(run: Run, capsys: pytest.CaptureFi
         for one, other in zip(drawn.weights, trained.weights, strict=True)
     ]
     assert all(changed) == (kept == 1), "kernels, and the statistics of BatchNorm"
+    assert momenta(trained) == {0.9}, "which soon forget what was drawn"
 
 
 def test_learning_batch_norm_takes_its_statistics_from_the_batch(run: Run) -> None:
@@ -130,6 +136,7 @@ def test_learning_batch_norm_takes_its_statistics_from_the_batch(run: Run) -> No
         and not np.array_equal(layer.moving_mean, after.get_layer(layer.name).moving_mean)
     }
     assert moved == {"block_16_project_BN", "Conv_1_bn"}
+    assert momenta(after) == {0.999}, "which remember what they were pretrained on"
 
 
 def test_pixels_are_the_views_that_are_stored_elsewhere(run: Run) -> None:

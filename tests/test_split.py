@@ -163,6 +163,8 @@ def test_few_shot_leaves_the_rest_of_the_split_untouched() -> None:
             assert side == by_path(whole)[path] or (side, by_path(whole)[path]) == ("unused", "train")
     of_ten = {path for path, side in by_path(ten).items() if side == "train"}
     assert {path for path, side in by_path(five).items() if side == "train"} < of_ten
+    again = split.few_shot(used, np.arange(len(used)), whole.table["split"], 10, 1)
+    assert list(again) == list(ten.table["split"]), "of a split that is there"
     assert made(used, {"few_shot": 25}).notes == [
         "fewer than data.split.few_shot: 25 training images in: circle (18), cross (18), stripes (18)"
     ]

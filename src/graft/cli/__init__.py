@@ -11,6 +11,7 @@ lr_find     a learning-rate range test
 compare     whether a model is better than another one
 repeat      how far the results of one recipe lie apart
 verify      whether presets give what is claimed of them
+study       the claims of transfer learning on one's own images: `graft study few-shot`
 data params preset backbones cache  groups of commands, each with the tables that it prints
 """
 
@@ -36,6 +37,7 @@ from graft.cli import (
     repeat,
     runs,
     stages,
+    study,
     verify,
 )
 from graft.errors import FULL, GraftError
@@ -64,6 +66,7 @@ for group, name in (
     (params.app, "params"),
     (preset.app, "preset"),
     (backbones.app, "backbones"),
+    (study.app, "study"),
 ):
     app.add_typer(group, name=name, rich_help_panel=ACTION)
 for action in (

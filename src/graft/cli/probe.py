@@ -49,7 +49,7 @@ def probe(
     numerics.apply(every[0].numerics)
     start_tensorflow()
     from graft.probing import judging, picture, run
-    from graft.tracking import probe as tracking
+    from graft.tracking import findings
 
     choice, tuned = run.run(every, paths, finetune)
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -65,15 +65,17 @@ def probe(
         judging.cuts_table(tuned).to_csv(files[-1], index=False, lineterminator="\n")
         console.print(_cuts_table(tuned))
         console.print(where_to_unfreeze(tuned), markup=False, soft_wrap=True)
-    run_id = tracking.log(
+    metrics = {
+        "probe_accuracy": choice.best.accuracy,
+        "probe_milliseconds": choice.best.milliseconds,
+        **({"probe_finetuned_val_accuracy": tuned[0].accuracy} if tuned else {}),
+    }
+    run_id = findings.log(
+        "probe",
         every[0].tracking.experiment,
         f"probe: {', '.join(run.name_of(params) for params in every)}",
         {"graft.probe.best": _called(choice.best), "graft.probe.cheapest": _called(choice.cheapest)},
-        {
-            "probe_accuracy": choice.best.accuracy,
-            "probe_milliseconds": choice.best.milliseconds,
-            **({"probe_finetuned_val_accuracy": tuned[0].accuracy} if tuned else {}),
-        },
+        [(name, value, 0) for name, value in metrics.items()],
         files,
     )
     seconds = f"{time.monotonic() - began:.0f} s, {time.process_time() - cpu:.0f} s of processor time"

@@ -11,12 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from graft.config import yaml_file
-from graft.config.load import FILE, load
-from graft.errors import StaleError, TrainingError, listing
-from graft.pipeline import layout, lock
-from graft.project import lock as project_lock
-from graft.runtime import numerics
+from graft.cli.stages import ready_to_repeat
+from graft.config.load import load
+from graft.errors import TrainingError
+from graft.pipeline import layout
 from graft.runtime.progress import say
 from graft.runtime.tensorflow import start_tensorflow
 
@@ -85,27 +83,12 @@ def _current(folds: bool, seeds: str | None, finetune: bool) -> tuple[Params, Pa
         raise TrainingError(
             "--seeds and --folds: must be given one at a time: folds are trained with params.yaml's seed."
         )
-    from graft.features import staleness
-
     params, paths = load(), layout.read()
     if finetune and not params.finetune.enabled:
         raise TrainingError(
             "--finetune: needs finetune.enabled: true in params.yaml. Got false. Set it, and run `dvc repro`."
         )
-    read = [paths.catalogue, paths.split, paths.duplicates]
-    missing = [str(path) for path in read if not path.exists()]
-    if missing:
-        raise StaleError(f"{listing(missing)}: must be there to train on. Run `dvc repro` or `dvc pull`.")
-    if changed := lock.changed(yaml_file.read(FILE), read, ("prepare",)):
-        raise StaleError(
-            f"{FILE}: must be what the catalogue and the split were made with. Different: {listing(changed, 5)}. Run "
-            "`dvc repro`."
-        )
-    staleness.require_current(params, paths)
-    for stage in ("train", "finetune", "evaluate"):
-        project_lock.require_current(stage)
-    numerics.apply(params.numerics)
-    return params, paths
+    return ready_to_repeat(params, paths)
 
 
 def _seeds(given: str | None, first: int) -> list[int]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graft.cli import runs
-from graft.config.load import load
+from graft.config import yaml_file
+from graft.config.load import FILE, load
+from graft.errors import StaleError, listing
 from graft.pipeline import layout, session
+from graft.pipeline import lock as pipeline_lock
 from graft.project import lock
 from graft.runtime import numerics
 from graft.runtime.tensorflow import start_tensorflow
@@ -33,6 +36,29 @@ def ready_for_features(stage: str) -> tuple[Params, Paths]:
     params, paths = load(), layout.read()
     staleness.require_current(params, paths)
     return _ready(stage)
+
+
+def ready_to_repeat(params: Params, paths: Paths) -> tuple[Params, Paths]:
+    """The same, where trainings are repeated outside the pipeline on what `prepare` and `extract` wrote.
+
+    Raises StaleError where that is missing, or not what params.yaml asks for.
+    """
+    from graft.features import staleness
+
+    read = [paths.catalogue, paths.split, paths.duplicates]
+    missing = [str(path) for path in read if not path.exists()]
+    if missing:
+        raise StaleError(f"{listing(missing)}: must be there to train on. Run `dvc repro` or `dvc pull`.")
+    if changed := pipeline_lock.changed(yaml_file.read(FILE), read, ("prepare",)):
+        raise StaleError(
+            f"{FILE}: must be what the catalogue and the split were made with. Different: {listing(changed, 5)}. Run "
+            "`dvc repro`."
+        )
+    staleness.require_current(params, paths)
+    for stage in ("train", "finetune", "evaluate"):
+        lock.require_current(stage)
+    numerics.apply(params.numerics)
+    return params, paths
 
 
 def prepare() -> None:

@@ -296,13 +296,25 @@ def _far_from(used: pd.DataFrame, sides: pd.Series, fractions: dict[str, float])
     return [f"far from data.split.fractions, since copies or groups stay together: {listing(far)}"]
 
 
-def _few_shot(used: pd.DataFrame, sides: pd.Series, unit: np.ndarray, n: int, seed: int, notes: list[str]) -> pd.Series:
-    """The first n training images of each class in an order of their own, so that fewer are a part of more."""
+def few_shot(used: pd.DataFrame, copies: np.ndarray, sides: pd.Series, n: int, seed: int) -> pd.Series:
+    """sides with the first n training images of each class and no others, in an order that the seed draws.
+
+    Fewer are a part of more. used, copies: as `make` takes them. sides: of each used image. The others' is UNUSED.
+    """
+    return _first(used, sides, _units(copies, used["group"]), n, seed)
+
+
+def _first(used: pd.DataFrame, sides: pd.Series, unit: np.ndarray, n: int, seed: int) -> pd.Series:
     training = (sides == "train").to_numpy()
     kept = sides.copy()
     kept[training] = _trim(
         used[training], sides[training], unit[training], _ranked(used[training], unit[training], seed + 1), {"train": n}
     )
+    return kept
+
+
+def _few_shot(used: pd.DataFrame, sides: pd.Series, unit: np.ndarray, n: int, seed: int, notes: list[str]) -> pd.Series:
+    kept = _first(used, sides, unit, n, seed)
     found = used.loc[(kept == "train").to_numpy(), "label"].value_counts().sort_index()
     short = [f"{label} ({count})" for label, count in found.items() if count < n]
     if short:

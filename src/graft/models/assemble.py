@@ -43,6 +43,23 @@ def unfreeze(backbone: Loaded, cut: str, batch_norm_learns: bool = False) -> Non
         layer.trainable = reached and (batch_norm_learns or not is_norm)
 
 
+FROM_NOTHING = 0.9
+"""Of a moving average that starts with random weights, the share that a step keeps: PyTorch's default."""
+
+
+def hasten_averages(backbone: Loaded) -> None:
+    """Let BatchNorm's moving averages follow random weights within some tens of steps.
+
+    Keras's networks keep up to 0.999 of them a step, for training on millions of images: after 1,000 steps more than a
+    third would still be what they were drawn with, and the network, judged by them, know nothing.
+    """
+    import keras
+
+    for layer in backbone.model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = min(layer.momentum, FROM_NOTHING)
+
+
 def above(classifier: keras.Model, cut: str, batch_norm_learns: bool = False) -> keras.Model:
     """The part of a classifier from `cut` on: activations (n, h, w, c) float32 -> probabilities (n, n_classes).
 

@@ -22,11 +22,15 @@ SEEDS = 2**31
 
 @dataclass(frozen=True)
 class Plan:
-    """name: for a reader. params: what is trained with. sides: a table of `split.make`; None: the split there is."""
+    """name: for a reader. params: what is trained with. sides: a table of `split.make`; None: the split there is.
+
+    extracts: whether `extract` runs for it, too, since the params ask for other features than those that are there.
+    """
 
     name: str
     params: Params
     sides: pd.DataFrame | None = None
+    extracts: bool = False
 
 
 def head_only(params: Params) -> Params:
@@ -64,7 +68,7 @@ def by_fold(params: Params, paths: Paths) -> list[Plan]:
     what `split.make` raises.
     """
     _require_training(params)
-    used, copies = _splittable(paths)
+    used, copies = splittable(paths)
     _, n = params.data.split.fold_of
     plans = []
     for k in range(1, n + 1):
@@ -83,10 +87,10 @@ def _require_training(params: Params) -> None:
         )
 
 
-def _splittable(paths: Paths) -> tuple[pd.DataFrame, np.ndarray]:
+def splittable(paths: Paths) -> tuple[pd.DataFrame, np.ndarray]:
     """The used images as `split.make` takes them, without an official split, and which of them are copies of one.
 
-    From the files of `prepare` alone: no image is needed.
+    From the files of `prepare` alone: no image is needed. Raises StaleError where they are of different passes.
     """
     used = catalogue.read(paths.catalogue).used
     sides = pd.read_csv(paths.split, dtype=str, keep_default_na=False)

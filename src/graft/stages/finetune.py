@@ -52,6 +52,8 @@ def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
         learns = params.finetune.batch_norm == "learning"
         views = stored[ACTIVATIONS] or images
         assemble.unfreeze(loaded, cut, learns)
+        if learns and params.backbone.weights == "random":
+            assemble.hasten_averages(loaded)
         last = assemble.above(model, cut, learns)
         trained = sum(w.numpy().size for w in last.trainable_weights)
         say(f"training from {cut} on: {trained:,} of {model.count_params():,} parameters")
