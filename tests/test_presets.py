@@ -33,6 +33,7 @@ def test_the_default_is_params_yaml() -> None:
     assert files.differences(files.get("digits").values) == {}
     assert set(NAMES) >= {
         "clothing-head",
+        "clothing-taps",
         "clothing",
         "product-vs-rest",
         "mnist-cnn",

@@ -152,6 +152,7 @@ def from_scratch(params: Params, recipe: Recipe, seed: int, images: int, all_ima
         update={
             "seed": seed,
             "backbone": params.backbone.model_copy(update=random),
+            "extract": params.extract.model_copy(update={"taps": "none"}),
             "train": params.train.model_copy(update={"enabled": False}),
             "finetune": finetune,
         }
