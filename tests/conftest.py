@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,39 @@ def trained_pass(
     extract.run(params, paths)
     train.run(params, paths, lambda epoch, metrics: None)
     return params, paths
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A pass on drawings. folder: where params.yaml and dvc.yaml lie, and everything that was written."""
+
+    params: Any
+    paths: Any
+    folder: Path
+
+    def contents(self, *beside: str) -> dict[str, str]:
+        """sha256 of every file but those of MLflow and of the folders `beside`."""
+        files = [path for path in self.folder.rglob("*") if path.is_file() and "mlflow" not in path.name]
+        kept = [path for path in files if not {"mlruns", *beside} & set(path.parts)]
+        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
+
+
+def whole_pass(folder: Path, changes: dict[str, Any], n_images: int) -> Pass:
+    """All stages in this process, without DVC, on so many drawings a class."""
+    from graft.stages import evaluate, extract, finetune, prepare, train
+
+    write_drawings(folder / "images", n_images)
+    tree = changed(tiny_params(), changes | {"data.path": str(folder / "images")})
+    (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    params, paths = params_of(tree=tree), paths_in(folder)
+    named = {name: str(path.relative_to(folder)) for name, path in asdict(paths).items()}
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"vars": [{"paths": named}]}))
+    prepare.run(params, paths)
+    extract.run(params, paths)
+    train.run(params, paths, lambda epoch, values: None)
+    finetune.run(params, paths, lambda epoch, values: None)
+    evaluate.run(params, paths)
+    return Pass(params, paths, folder)
 
 
 def data_params(changes: dict[str, Any] | None = None) -> Any:

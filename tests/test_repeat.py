@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -18,14 +17,14 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from conftest import (
+    Pass,
     PreparedData,
     changed,
     drawing,
     encoded,
     params_of,
     paths_in,
-    tiny_params,
-    write_drawings,
+    whole_pass,
 )
 from graft import cli
 from graft.cli import repeat as command
@@ -33,7 +32,7 @@ from graft.errors import GraftError, TrackingError, TrainingError
 from graft.evaluation import metrics
 from graft.examples import split
 from graft.repetition import again, plans, result
-from graft.stages import evaluate, extract, finetune, prepare, train
+from graft.stages import evaluate, extract, finetune, train
 from graft.tracking import repeats, run
 from graft.verdicts.spread import Spread
 
@@ -53,39 +52,21 @@ def test_noise_is_the_repeatability_limit() -> None:
 
 
 @pytest.fixture(scope="module")
-def passed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Path]:
-    """params, paths and folder of a pass on drawings, all stages run in this process."""
-    folder = tmp_path_factory.mktemp("passed")
-    write_drawings(folder / "images", 12)
-    tree = changed(tiny_params(), CHANGES | {"data.path": str(folder / "images")})
-    (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
-    params, paths = params_of(tree=tree), paths_in(folder)
-    named = {name: str(path.relative_to(folder)) for name, path in asdict(paths).items()}
-    (folder / "dvc.yaml").write_text(yaml.safe_dump({"vars": [{"paths": named}]}))
-    prepare.run(params, paths)
-    extract.run(params, paths)
-    train.run(params, paths, lambda epoch, values: None)
-    finetune.run(params, paths, lambda epoch, values: None)
-    evaluate.run(params, paths)
-    return params, paths, folder
+def passed(tmp_path_factory: pytest.TempPathFactory) -> Pass:
+    return whole_pass(tmp_path_factory.mktemp("passed"), CHANGES, 12)
 
 
-def contents(folder: Path) -> dict[str, str]:
-    files = [path for path in folder.rglob("*") if path.is_file() and "mlflow" not in path.name]
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if "mlruns" not in path.parts}
-
-
-def test_the_pipelines_seed_gives_the_pipelines_numbers(passed: tuple[Any, Any, Path]) -> None:
-    params, paths, folder = passed
-    before = contents(folder)
+def test_the_pipelines_seed_gives_the_pipelines_numbers(passed: Pass) -> None:
+    params, paths = passed.params, passed.paths
+    before = passed.contents()
     first = plans.by_seed(params, plans.consecutive(params, 2))[0]
     again_trained = again.once(first, paths)
     assert again_trained.metrics == json.loads(paths.metrics.read_text())
-    assert contents(folder) == before
+    assert passed.contents() == before
 
 
-def test_a_frozen_network_ships_with_its_temperature(passed: tuple[Any, Any, Path], tmp_path: Path) -> None:
-    params, paths, _ = passed
+def test_a_frozen_network_ships_with_its_temperature(passed: Pass, tmp_path: Path) -> None:
+    params, paths = passed.params, passed.paths
     frozen = params.finetune.model_copy(update={"enabled": False, "temperature": "validation"})
     params = params.model_copy(update={"finetune": frozen})
     kept = ("catalogue", "split", "quarantine", "duplicates", "prepare_metrics")
@@ -99,8 +80,8 @@ def test_a_frozen_network_ships_with_its_temperature(passed: tuple[Any, Any, Pat
     assert trained.metrics == json.loads(paths.metrics.read_text())
 
 
-def test_a_seed_is_another_head(passed: tuple[Any, Any, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    params, paths, _ = passed
+def test_a_seed_is_another_head(passed: Pass, capsys: pytest.CaptureFixture[str]) -> None:
+    params, paths = passed.params, passed.paths
     trained = list(again.each(plans.by_seed(plans.head_only(params), [7, params.seed]), paths))
     assert trained[1].metrics["head"] == json.loads(paths.metrics.read_text())["head"]  # whatever came before
     losses = [one.metrics["head"]["test"]["log_loss"] for one in trained]
@@ -111,8 +92,8 @@ def test_a_seed_is_another_head(passed: tuple[Any, Any, Path], capsys: pytest.Ca
     assert [line.split(":")[0] for line in said] == ["1/2 seed 7", f"2/2 seed {params.seed}"]
 
 
-def test_folds_test_every_image_once(passed: tuple[Any, Any, Path]) -> None:
-    params, paths, _ = passed
+def test_folds_test_every_image_once(passed: Pass) -> None:
+    params, paths = passed.params, passed.paths
     trained = list(again.each(plans.by_fold(plans.head_only(params), paths), paths))
     assert len(trained) == 3
     whole = result.together(trained)["head"]
@@ -165,17 +146,17 @@ def test_what_cannot_be_repeated_is_refused(changes: dict[str, Any], seeds: list
     assert fault in str(caught.value)
 
 
-def test_nothing_held_out_is_refused(passed: tuple[Any, Any, Path]) -> None:
-    params, paths, _ = passed
+def test_nothing_held_out_is_refused(passed: Pass) -> None:
+    params, paths = passed.params, passed.paths
     sides = pd.read_csv(paths.split).assign(split="train")
     with pytest.raises(TrainingError, match=r"data\.split: must hold images out"):
         again.once(plans.Plan("all train", params, sides), paths)
 
 
 @pytest.fixture
-def here(passed: tuple[Any, Any, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(passed: Pass, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the pass as the project's root."""
-    *_, folder = passed
+    folder = passed.folder
     monkeypatch.chdir(folder)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -198,13 +179,13 @@ def runs_of(what: str) -> list[list[Any]]:
     ]
 
 
-def test_the_command_prints_writes_and_logs(here: Path) -> None:
-    before = contents(here)
+def test_the_command_prints_writes_and_logs(passed: Pass, here: Path) -> None:
+    before = passed.contents()
     done = call("--seeds", "2", "--json", "found.json")
     assert done.exit_code == 0, done.output
     document = json.loads((here / "found.json").read_text())
     (here / "found.json").unlink()
-    assert contents(here) == before
+    assert passed.contents() == before
     spread = document["spread"]["head"]["test_accuracy"]
     assert "All 2 seeds give the same test accuracy." in done.output
     for row in ("seed 42", "seed 43", "mean", "standard deviation", "seed noise (95%)"):
@@ -286,8 +267,8 @@ def said(right: int) -> dict[str, dict[str, metrics.Judged]]:
     return {"head": {"test": one}, "finetuned": {"test": one}}
 
 
-def test_an_interrupt_leaves_nothing_running(passed: tuple[Any, Any, Path], here: Path) -> None:
-    params, paths, _ = passed
+def test_an_interrupt_leaves_nothing_running(passed: Pass, here: Path) -> None:
+    params, paths = passed.params, passed.paths
     with pytest.raises(KeyboardInterrupt), repeats.live(params, paths, "interrupted") as log:  # noqa: PT012
         log.one("seed 1", params, judged(9))
         raise KeyboardInterrupt
@@ -299,8 +280,8 @@ def test_an_interrupt_leaves_nothing_running(passed: tuple[Any, Any, Path], here
     assert [parent.info.status for parent, *_ in runs_of("interrupted")] == ["KILLED", "FINISHED"]
 
 
-def test_other_numbers_are_a_run_that_names_the_first(passed: tuple[Any, Any, Path], here: Path) -> None:
-    params, paths, _ = passed
+def test_other_numbers_are_a_run_that_names_the_first(passed: Pass, here: Path) -> None:
+    params, paths = passed.params, passed.paths
     for right in (9, 8):
         with repeats.live(params, paths, "diverging") as log:
             log.one("fold 1 of 3", params, judged(right))
@@ -311,9 +292,9 @@ def test_other_numbers_are_a_run_that_names_the_first(passed: tuple[Any, Any, Pa
 
 
 def test_a_store_that_dies_does_not_stop_the_repetition(
-    passed: tuple[Any, Any, Path], here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    passed: Pass, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    params, paths, _ = passed
+    params, paths = passed.params, passed.paths
     reached = []
     with pytest.raises(TrackingError), repeats.live(params, paths, "dying") as log:  # noqa: PT012
         monkeypatch.setattr(log.client, "create_run", lambda *_, **__: 1 / 0)

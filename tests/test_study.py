@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pandas as pd
 import pytest
-import yaml
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from conftest import changed, params_of, paths_in, tiny_params, write_drawings
+from conftest import Pass, params_of, whole_pass
 from graft import cli
 from graft.cli import study as command
 from graft.errors import GraftError, TrainingError
 from graft.examples import split
 from graft.repetition import plans
-from graft.stages import evaluate, extract, finetune, prepare, train
 from graft.study import compute, few_shot
 from graft.study.few_shot import FINETUNED, HEAD, SCRATCH
 
@@ -32,41 +29,13 @@ RECIPE = few_shot.Recipe(min_steps=3, scratch_seeds=1, scratch_rate=0.001, scrat
 ARGUMENTS = ("--shots", "1,all,7", "--seeds", "1", "--min-steps", "3", "--scratch-seeds", "0")
 
 
-@dataclass(frozen=True)
-class Pass:
-    """A pass on drawings, all stages run in this process."""
-
-    params: Any
-    paths: Any
-    folder: Path
-
-
 @pytest.fixture(scope="module")
 def passed(tmp_path_factory: pytest.TempPathFactory) -> Pass:
-    folder = tmp_path_factory.mktemp("passed")
-    write_drawings(folder / "images", 11)
-    tree = changed(tiny_params(), CHANGES | {"data.path": str(folder / "images")})
-    (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
-    params, paths = params_of(tree=tree), paths_in(folder)
-    named = {name: str(path.relative_to(folder)) for name, path in asdict(paths).items()}
-    (folder / "dvc.yaml").write_text(yaml.safe_dump({"vars": [{"paths": named}]}))
-    prepare.run(params, paths)
-    extract.run(params, paths)
-    train.run(params, paths, lambda epoch, values: None)
-    finetune.run(params, paths, lambda epoch, values: None)
-    evaluate.run(params, paths)
-    return Pass(params, paths, folder)
+    return whole_pass(tmp_path_factory.mktemp("passed"), CHANGES, 11)
 
 
 def call(*arguments: str) -> Result:
     return CliRunner().invoke(cli.app, ["study", "few-shot", *arguments])
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """sha256 of every file but those of MLflow and of the study."""
-    files = [path for path in folder.rglob("*") if path.is_file() and "mlflow" not in path.name]
-    kept = [path for path in files if not {"mlruns", "study"} & set(path.parts)]
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
 
 
 @dataclass(frozen=True)
@@ -88,11 +57,11 @@ def studied(passed: Pass) -> Studied:
         patch.delenv("DVC_ROOT", raising=False)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setattr(command, "start_tensorflow", lambda: None)
-        before = contents(passed.folder)
+        before = passed.contents("study")
         result = call(*ARGUMENTS)
         assert result.exit_code == 0, result.output
         table = pd.read_csv(command.FOLDER / "few-shot.csv")
-        return Studied(table, result, contents(passed.folder) != before)
+        return Studied(table, result, passed.contents("study") != before)
 
 
 def test_a_row_for_each_number_way_and_seed(studied: Studied, passed: Pass) -> None:
@@ -152,13 +121,13 @@ def test_means_stand_in_the_order_of_the_ways_whatever_the_seeds() -> None:
 
 
 def test_from_scratch_pixels_are_read_and_features_left_alone(passed: Pass) -> None:
-    before = contents(passed.folder)
+    before = passed.contents("study")
     chosen = few_shot.trials(passed.params, passed.paths, [1], [42], RECIPE)
     (scratch,) = few_shot.run(passed.params, passed.paths, [one for one in chosen if SCRATCH in one.ways])
     assert (scratch.way, scratch.images, scratch.steps, scratch.examples_seen) == (SCRATCH, 3, 3, 9)
     network = compute.of(passed.params, passed.paths, 3)
     assert scratch.multiply_adds == pytest.approx(3 * (network.all + network.head) * 9 / 1e12)
-    assert contents(passed.folder) == before
+    assert passed.contents("study") == before
 
 
 def sides_of(trial: few_shot.Trial, side: str) -> set[str]:
