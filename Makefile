@@ -34,7 +34,7 @@ clothing: $(INSTALLED)  ## Fetch 3,781 product photos (CC0, 106 MB) into data/cl
 test: $(INSTALLED)  ## Run the test suite
 	pytest
 
-test-all: $(INSTALLED)  ## Run every test, the largest networks too
+test-all: $(INSTALLED)  ## Run every test, the largest networks and what takes longest too
 	pytest -m "slow or not slow"
 
 stress: $(INSTALLED)  ## Kill runs, take the server away, fill disks (docs/stress.md)

@@ -385,6 +385,7 @@ def test_the_wheel_holds_every_file_and_is_the_same_twice(wheel: Path, tmp_path:
     assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
 
 
+@pytest.mark.slow
 def test_from_nothing_to_a_result(installed: Installed, tmp_path: Path) -> None:
     """`pip install`, `graft init --data`, `dvc repro`; and a clone gives the same outputs."""
     write_photos(installed.folder / "drawings", 8, (32, 32), grey=True)
@@ -412,6 +413,7 @@ def outputs(project: Project) -> dict[str, Any]:
     return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
 
 
+@pytest.mark.slow
 def test_a_newer_graft_runs_what_changed(installed: Installed) -> None:
     """After test_from_nothing_to_a_result."""
     metrics = installed.package / "graft" / "evaluation" / "metrics.py"

@@ -307,7 +307,8 @@ def test_dvc_shows_dag_metrics_plots_and_artifacts(project: Project) -> None:
     assert "curves.png" in page
 
 
-@pytest.mark.parametrize("threads", ["1", pytest.param("4", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", ["1", "4"])
 def test_any_number_of_threads_gives_the_same_bytes_and_no_second_run(
     project: Project, tmp_path: Path, threads: str
 ) -> None:
@@ -353,6 +354,7 @@ def test_an_experiment_with_a_new_rate_makes_no_forward_pass(project: Project) -
     assert project.run("git", "status", "--porcelain").stdout == ""
 
 
+@pytest.mark.slow
 def test_queued_experiments_run_beside_each_other(project: Project) -> None:
     """In workspaces of their own; their runs land in the project's store, and what runs is the code that was queued."""
     project.run("dvc", "exp", "run", "--queue", "-S", "train.learning_rate=0.004,0.005")

@@ -40,6 +40,7 @@ def run(*command: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_same_bytes_with_one_and_four_threads() -> None:
     """Weights, history and predictions of a head, a fine-tuned network, BatchNorm from scratch, LayerNormalization."""
     found = [run(str(STEPS), "--threads", str(threads)) for threads in (1, 4)]

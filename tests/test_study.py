@@ -120,6 +120,7 @@ def test_means_stand_in_the_order_of_the_ways_whatever_the_seeds() -> None:
     assert list(zip(means["way"], means["seeds"], strict=True)) == [(HEAD, 3), (SCRATCH, 1)]
 
 
+@pytest.mark.slow
 def test_from_scratch_pixels_are_read_and_features_left_alone(passed: Pass) -> None:
     before = passed.contents("study")
     chosen = few_shot.trials(passed.params, passed.paths, [1], [42], RECIPE)
