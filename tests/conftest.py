@@ -29,13 +29,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["GRAFT_CACHE_DIR"] = tempfile.mkdtemp(prefix="graft-tests-")
 
 
-@pytest.fixture(autouse=True)
-def own_environment() -> Iterator[None]:
+def kept_environment() -> Iterator[None]:
     """What a test puts into the environment, graft's own code too, ends with it."""
     before = dict(os.environ)
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+of_a_test = pytest.fixture(autouse=True)(kept_environment)
+of_a_file = pytest.fixture(autouse=True, scope="module")(kept_environment)
 
 
 @pytest.fixture(scope="session")

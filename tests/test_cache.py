@@ -285,6 +285,7 @@ cli.run()
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_error_and_keeps_what_was_done(tmp_path: Path) -> None:
     """No file may grow beyond a limit, which is what a full disk looks like to a process."""
     write_drawings(tmp_path / "images", 60)

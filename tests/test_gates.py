@@ -107,6 +107,7 @@ def test_finetune_writes_a_model_and_its_card(trained: tuple[Any, Any]) -> None:
     assert found["validation"]["accuracy"] == pytest.approx(kept["val_accuracy"])
 
 
+@pytest.mark.slow
 def test_interpolated_weights_lie_between_the_head_alone_and_the_fine_tuned_model(trained: tuple[Any, Any]) -> None:
     """Each is where it started, plus a share of what fine-tuning changed; what is frozen is as it was."""
     params, paths = trained

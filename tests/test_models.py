@@ -296,6 +296,7 @@ saving.save(model, Path(sys.argv[1]), np.zeros((2, 32, 32, 3), np.float32))
 """
 
 
+@pytest.mark.slow
 def test_the_same_model_is_the_same_bytes_from_two_processes(tmp_path: Path) -> None:
     started = [
         subprocess.Popen(

@@ -398,6 +398,7 @@ def test_a_new_seed_splits_anew_but_extracts_nothing(project: Project) -> None:
     project.run("dvc", "checkout")
 
 
+@pytest.mark.slow
 def test_nothing_held_out_is_a_whole_pass_too(project: Project) -> None:
     """As for a last training on all images there are: models, curves, a run; nothing is judged, and that is said."""
     counts = {"method": "counts", "counts": {"train": 20, "validation": 0, "test": 0}}

@@ -119,6 +119,7 @@ def test_from_images_to_a_choice(probed: tuple[Any, Any, PreparedData], monkeypa
     assert [one.layer for one in again.ranked] == [one.layer for one in choice.ranked]
 
 
+@pytest.mark.slow
 def test_where_to_unfreeze(probed: tuple[Any, Any, PreparedData], monkeypatch: pytest.MonkeyPatch) -> None:
     """Every cut starts from the same pretrained network and head: epoch 0 is the same for all."""
     params, paths, _ = probed

@@ -122,6 +122,7 @@ def test_a_whole_network_is_trained_on_pixels(run: Run, capsys: pytest.CaptureFi
     assert momenta(trained) == {0.9}, "which soon forget what was drawn"
 
 
+@pytest.mark.slow
 def test_learning_batch_norm_takes_its_statistics_from_the_batch(run: Run) -> None:
     """From a cut in the middle: those above it move, those below stay."""
     _, paths = run(
