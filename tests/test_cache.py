@@ -162,6 +162,7 @@ def test_where_fine_tuning_is_off_no_activations_are_stored(extraction: Extracti
         store.require(extraction.paths.activations, used)
 
 
+@pytest.mark.slow
 def test_features_do_not_depend_on_the_activations_beside_them(extraction: Extraction, tmp_path: Path) -> None:
     """At each kind of cut: where a BatchNorm reads the tensor, an engine computes otherwise if it must give it out."""
     alone = extraction.run(backbone__weights="random")[1]["features/array.npy"]

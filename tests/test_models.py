@@ -313,6 +313,7 @@ def test_the_same_model_is_the_same_bytes_from_two_processes(tmp_path: Path) -> 
     assert {p.name for p in tmp_path.iterdir()} == {"a.keras", "b.keras"}
 
 
+@pytest.mark.slow
 def test_a_saved_model_loads_without_graft(tmp_path: Path) -> None:
     """All preprocessing, and the means of all layers, are plain Keras: another team needs no graft for the file."""
     example = pixels(2).astype(np.float32)

@@ -64,6 +64,7 @@ def studied(passed: Pass) -> Studied:
         return Studied(table, result, passed.contents("study") != before)
 
 
+@pytest.mark.slow
 def test_a_row_for_each_number_way_and_seed(studied: Studied, passed: Pass) -> None:
     table = studied.table
     assert list(table) == [field.name for field in fields(few_shot.Point)]
@@ -75,6 +76,7 @@ def test_a_row_for_each_number_way_and_seed(studied: Studied, passed: Pass) -> N
     assert not studied.changed
 
 
+@pytest.mark.slow
 def test_each_way_saw_what_it_should(studied: Studied) -> None:
     few, whole = studied.of("1", HEAD), studied.of("all", HEAD)
     assert (few.images, few.steps_per_epoch, few.steps, few.examples_seen) == (3, 2, 4, 12)
@@ -86,6 +88,7 @@ def test_each_way_saw_what_it_should(studied: Studied) -> None:
     assert (studied.table["cpu_seconds"] > 0).all()
 
 
+@pytest.mark.slow
 def test_all_labels_are_the_pipeline_itself(studied: Studied, passed: Pass) -> None:
     judged = json.loads(passed.paths.metrics.read_text())
     for way, model in ((HEAD, "head"), (FINETUNED, "finetuned")):
@@ -93,6 +96,7 @@ def test_all_labels_are_the_pipeline_itself(studied: Studied, passed: Pass) -> N
         assert (row.accuracy, row.log_loss) == (expected["accuracy"], expected["log_loss"])
 
 
+@pytest.mark.slow
 def test_the_picture_and_mlflow_have_the_points(studied: Studied, passed: Pass) -> None:
     with Image.open(passed.folder / command.FOLDER / "few-shot.png") as picture:
         assert picture.width > picture.height > 300
