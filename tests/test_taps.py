@@ -31,6 +31,22 @@ def test_pooled_outputs_side_by_side(pooling: str) -> None:
     np.testing.assert_allclose(np.asarray(joined(x)), np.concatenate(expected, axis=1), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "n_taps"),
+    [
+        ("NASNetMobile", 1),  # each cell reads the two before it: nothing crosses alone
+        pytest.param("ConvNeXtTiny", 11, marks=pytest.mark.slow),  # its sums are operations, no layers; 22 are too wide
+    ],
+)
+def test_other_networks(name: str, n_taps: int) -> None:
+    loaded = build.build(name, None, 32, "random", 0)
+    joined = taps.joined(loaded.model, "avg")
+    assert len(taps.widths(joined)) == n_taps
+    assert sum(taps.widths(joined)) <= taps.MOST_FEATURES
+    assert taps.widths(joined)[-1] == loaded.model.output_shape[-1]
+    assert np.asarray(joined(np.zeros((1, 32, 32, 3), np.float32))).shape == (1, sum(taps.widths(joined)))
+
+
 @pytest.mark.parametrize("head", ["taps", "linear"])
 def test_from_images_to_a_model(tmp_path: Path, prepare: Callable[..., PreparedData], head: str) -> None:
     """finetune's gates compare what was stored and what the head says with the assembled model on pixels."""

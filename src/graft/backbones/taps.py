@@ -24,6 +24,9 @@ SIDE_BY_SIDE = "taps"
 MOST = 24
 """Of one network; of more, as many are taken evenly, the last among them."""
 
+MOST_FEATURES = 4096
+"""Of all taps together, likewise: solving for a head takes the cube of them, half a minute for so many."""
+
 GOES_ON = ("BatchNormalization", "LayerNormalization", "Activation", "ReLU", "LeakyReLU", "Dropout", "Rescaling")
 """Kinds of layers that belong to the step before: what they read is not yet its result."""
 
@@ -61,15 +64,16 @@ def of(network: keras.Model) -> list[Tap]:
     end = network.outputs[0]
     shape = tuple(end.shape[1:])
     last = Tap(end._keras_history.operation.name, None, shape[-1], 1.0, 2 * math.prod(shape))
-    found = [tap for tap in found if crossing[tap.cut or ""] is not end and _computes(network, tap)]
+    tensors = {tap.layer: crossing[tap.cut or ""] for tap in found}
+    found = [tap for tap in found if tensors[tap.layer] is not end and _computes(tap, tensors[tap.layer])]
     widths = [tap.channels for tap in found] + [last.channels]
     ends = [tap for i, tap in enumerate(found) if _widens(widths[i:])]
     return _thinned([*ends, last])
 
 
-def _computes(network: keras.Model, tap: Tap) -> bool:
+def _computes(tap: Tap, tensor: Any) -> bool:
     """Whether a tap is more than the image, or another one with a border."""
-    return tap.below > 0 and type(network.get_layer(tap.layer)).__name__ != "ZeroPadding2D"
+    return tap.below > 0 and type(tensor._keras_history.operation).__name__ != "ZeroPadding2D"
 
 
 def _widens(widths: list[int]) -> bool:
@@ -78,8 +82,12 @@ def _widens(widths: list[int]) -> bool:
 
 
 def _thinned(taps: list[Tap]) -> list[Tap]:
-    n = len(taps)
-    return taps if n <= MOST else [taps[round(i * (n - 1) / (MOST - 1))] for i in range(MOST)]
+    """As many as MOST and MOST_FEATURES allow, evenly, the last among them."""
+    for n in range(min(MOST, len(taps)), 1, -1):
+        some = [taps[round(i * (len(taps) - 1) / (n - 1))] for i in range(n)]
+        if sum(tap.channels for tap in some) <= MOST_FEATURES:
+            return some
+    return taps[-1:]
 
 
 def joined(network: keras.Model, pooling: str) -> keras.Model:
@@ -90,7 +98,8 @@ def joined(network: keras.Model, pooling: str) -> keras.Model:
     import keras
 
     pool = {"avg": _mean, "max": keras.layers.GlobalMaxPooling2D()}[pooling]
-    pooled = [pool(network.get_layer(tap.layer).output) for tap in of(network)]
+    crossing = cuts.crossing(network)
+    pooled = [pool(network.outputs[0] if tap.cut is None else crossing[tap.cut]) for tap in of(network)]
     return keras.Model(network.input, keras.layers.Concatenate(name=SIDE_BY_SIDE)(pooled), name=network.name)
 
 
@@ -107,7 +116,9 @@ def _mean(x: Any) -> Any:
 
 def widths(joined: keras.Model) -> list[int]:
     """How many features each tap has, of what `joined` has made."""
-    return [tensor.shape[-1] for tensor in joined.get_layer(SIDE_BY_SIDE).input]
+    import keras
+
+    return [tensor.shape[-1] for tensor in keras.tree.flatten(joined.get_layer(SIDE_BY_SIDE).input)]
 
 
 def built(backbone: BackboneParams, pooling: str | None, taps: str) -> build.Loaded:
