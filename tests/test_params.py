@@ -202,6 +202,10 @@ def test_every_key_of_the_default_file_is_explained() -> None:
             "extract.pooling: must be null for train.head: conv, which reads unpooled feature maps. Got 'avg'.",
         ),
         (
+            {"train.head": "conv", "extract.taps": "all", "finetune.enabled": False},
+            "train.head: must be one that reads vectors for extract.taps: all, as all do but conv. Got 'conv'.",
+        ),
+        (
             {"train.head": "taps"},
             "extract.taps: must be all for train.head: taps. Got 'none'.",
         ),

@@ -10,8 +10,9 @@ import pytest
 
 from conftest import PreparedData, trained_pass
 from graft.backbones import build, taps
+from graft.errors import StaleError
 from graft.examples import dataset, pixels
-from graft.features import store
+from graft.features import staleness, store
 from graft.models import saving
 from graft.stages import evaluate, finetune
 
@@ -47,6 +48,14 @@ def test_other_networks(name: str, n_taps: int) -> None:
     assert np.asarray(joined(np.zeros((1, 32, 32, 3), np.float32))).shape == (1, sum(taps.widths(joined)))
 
 
+def test_layers_are_called_the_same_in_every_build() -> None:
+    """Keras numbers those without a name of their own, through all networks of a process; cuts go by names."""
+    first, second = (build.build("MobileNetV3Small", 1.0, 32, "random", 0).model for _ in range(2))
+    assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
+    assert [tap.cut for tap in taps.of(first)] == [tap.cut for tap in taps.of(second)]
+    assert all(np.array_equal(*pair) for pair in zip(first.get_weights(), second.get_weights(), strict=True))
+
+
 @pytest.mark.parametrize("head", ["taps", "linear"])
 def test_from_images_to_a_model(tmp_path: Path, prepare: Callable[..., PreparedData], head: str) -> None:
     """finetune's gates compare what was stored and what the head says with the assembled model on pixels."""
@@ -56,6 +65,10 @@ def test_from_images_to_a_model(tmp_path: Path, prepare: Callable[..., PreparedD
     stored = store.require(paths.features, data.sha256s)
     assert stored.meta.output["taps"] == "all"
     assert sum(stored.meta.output["widths"]) == stored.array.shape[-1]
+    staleness.require_current(params, paths)
+    output_alone = params.model_copy(update={"extract": params.extract.model_copy(update={"taps": "none"})})
+    with pytest.raises(StaleError, match=r"taps is 'all', but params\.yaml says 'none'"):
+        staleness.require_current(output_alone, paths)
     finetune.run(params, paths, lambda epoch, metrics: None)
     evaluate.run(params, paths)
     rows = data.sides.rows["test"]

@@ -50,6 +50,8 @@ def build(name: str, alpha: float | None, input_size: int, weights: str, random_
     import keras
 
     row = get(name)
+    # Keras counts layers without a name of their own: the first one is called the same in every build, as cuts are.
+    keras.backend.clear_session(free_memory=False)
     keras.utils.set_random_seed(random_seed)
     model = _build(row, alpha, input_size, "imagenet" if weights == "imagenet" else None)
     if weights == "bundled":

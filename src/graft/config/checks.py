@@ -158,6 +158,8 @@ def _check_taps(extract: ExtractParams, backbone: BackboneParams | None, finetun
 
 
 def _check_head(extract: ExtractParams, train: TrainParams) -> list[str]:
+    if train.head == "conv" and extract.taps == "all":
+        return ["train.head: must be one that reads vectors for extract.taps: all, as all do but conv. Got 'conv'."]
     if train.head == "taps" and extract.taps != "all":
         return [f"extract.taps: must be all for train.head: taps. Got {extract.taps!r}."]
     if extract.pooling is None:
@@ -169,8 +171,9 @@ def _check_head(extract: ExtractParams, train: TrainParams) -> list[str]:
         ]
     pooling = getattr(train.heads, train.head).pooling
     if pooling != extract.pooling:
+        other = "" if extract.taps == "all" else " (or set extract.pooling: null, which serves every head)"
         return [
-            f"train.heads.{train.head}.pooling: must be {extract.pooling!r}, as extract.pooling stores the features "
-            f"(or set extract.pooling: null, which serves every head). Got {pooling!r}."
+            f"train.heads.{train.head}.pooling: must be {extract.pooling!r}, as extract.pooling stores the features"
+            f"{other}. Got {pooling!r}."
         ]
     return []

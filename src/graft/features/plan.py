@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from graft import inputs
 from graft.backbones import cuts, known_cuts, portable, taps
 from graft.features import compute, engines, store
 from graft.features.cache import Part
+from graft.features.engines.base import CannotRunError
 from graft.pipeline import code
 from graft.runtime import numerics
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from graft.backbones.build import Loaded
     from graft.config.schema import ExtractParams, Params
     from graft.pipeline.layout import Paths
+
+T = TypeVar("T")
 
 FEATURES, ACTIVATIONS = compute.FEATURES, compute.ACTIVATIONS
 
@@ -110,6 +113,19 @@ def engine(params: Params) -> str:
     backbone, extract = params.backbone, params.extract
     depends = portable.depends_on(backbone.name, backbone.width)
     return engines.resolve(extract.engine, params.numerics, depends != portable.NONE)
+
+
+def on_engine(params: Params, work: Callable[[str], T]) -> T:
+    """What `work` gives with `engine`, or with the one that stands in for it where it cannot run the network.
+
+    Raises what `engines.resolve`, `engines.instead` and `work` raise.
+    """
+    chosen, extract = engine(params), params.extract
+    while True:
+        try:
+            return work(chosen)
+        except CannotRunError as error:
+            chosen = engines.instead(extract.engine, chosen, extract.precision, error)
 
 
 def spec(params: Params, engine: str, cut: str | None) -> compute.Spec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from graft.backbones import taps
 from graft.errors import StaleError
 from graft.features import plan, store
 
@@ -19,7 +20,10 @@ def require_current(params: Params, paths: Paths) -> None:
     for name, folder in ((plan.FEATURES, paths.features), (plan.ACTIVATIONS, paths.activations)):
         meta, stored = store.read_meta(folder)
         expected = plan.declared(params, name) | {"stored": plan.reason(params, name) is None}
-        _compare(folder, expected, meta.made_with | meta.output | {"stored": stored})
+        found = meta.made_with | meta.output | {"stored": stored}
+        if name == plan.FEATURES:  # not named where they are none
+            expected["taps"], found["taps"] = params.extract.taps, found.get("taps", taps.NONE)
+        _compare(folder, expected, found)
 
 
 def _compare(folder: Path, expected: dict[str, Any], found: dict[str, Any]) -> None:

@@ -50,11 +50,17 @@ def run(params: Params, tasks: Sequence[Task], read: Read) -> Passed:
 
     The values are those of `extract.taps: all` with `pooling: avg` and `dtype: float32`, and so is their cache.
     """
-    loaded = taps.built(params.backbone, POOLING, taps.ALL)
-    found = taps.of(build.of(params.backbone).model)
-    spec = replace(
-        plan.spec(params, plan.engine(params), None), pooling=POOLING, taps=taps.ALL, dtypes={FEATURES: DTYPE}
-    )
+    network = build.of(params.backbone)
+    found = taps.of(network.model)
+    loaded = replace(network, model=taps.joined(network.model, POOLING))
+    return plan.on_engine(params, lambda engine: _passed(params, loaded, found, engine, tasks, read))
+
+
+def _passed(
+    params: Params, loaded: build.Loaded, found: list[taps.Tap], engine: str, tasks: Sequence[Task], read: Read
+) -> Passed:
+    """loaded: whose output is that of all its taps. Raises CannotRunError where the engine cannot run it."""
+    spec = replace(plan.spec(params, engine, None), pooling=POOLING, taps=taps.ALL, dtypes={FEATURES: DTYPE})
     part = Part((sum(tap.channels for tap in found),), DTYPE)
     output = {"pooling": POOLING, "taps": taps.ALL, "widths": taps.widths(loaded.model)}
     cache = FeatureCache(plan.keys(spec, loaded, output, part)[0], part)

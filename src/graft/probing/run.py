@@ -42,7 +42,7 @@ def run(every: Sequence[Params], paths: Paths, epochs: int = 0) -> tuple[judging
             f"{name_of(params)}: {passed.computed} of {len(tasks)} images computed, the others known; "
             f"{len(passed.taps)} layers to judge"
         )
-        found += judging.judged(name_of(params), published(params.backbone.name, params.backbone.width), passed, data)
+        found += judging.judged(name_of(params), _on_imagenet(params), passed, data)
         by_name[name_of(params)] = params, passed, read
     choice = judging.choose(found)
     if not epochs:
@@ -50,6 +50,12 @@ def run(every: Sequence[Params], paths: Paths, epochs: int = 0) -> tuple[judging
     params, passed, read = by_name[choice.best.network]
     ends = passed.of(len(passed.taps) - 1)
     return choice, tuning.run(params, epochs, passed.taps, ends, data, tasks, read)
+
+
+def _on_imagenet(params: Params) -> float | None:
+    """Published accuracy of the network, where its weights are those of ImageNet."""
+    backbone = params.backbone
+    return published(backbone.name, backbone.width) if backbone.weights == "imagenet" else None
 
 
 def without_test(data: Dataset) -> Dataset:

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from graft.config.schema import Params
     from graft.examples.dataset import Dataset
+    from graft.training.fit import Examples
 
 MOST_CUTS = 6
 
@@ -69,8 +71,9 @@ def run(
 ) -> list[Tuned]:  # fmt: skip
     """A fine-tune of `epochs` from each of `cuts_of`, each from the pretrained network and the same ridge head.
 
-    `params.finetune` says how, and its learning-rate schedule is that of the short run. features: (n, c) of the
-    network's output, of `data.used`; tasks: the same images. Raises TrainingError where there is no validation image.
+    `params.finetune` says how, but for views, `monitor` (val_loss) and `temperature`; its schedule is that of the short
+    run. features: (n, c) of the network's output, of `data.used`; tasks: the same images. Raises TrainingError where
+    there is no validation image.
     """
     validation = data.of("validation")
     if not validation.weights.any():
@@ -79,34 +82,46 @@ def run(
     read_features = features[train.rows, None].__getitem__
     solved = ridge.solve(read_features, train.targets, train.weights, len(data.classes))
     short = params.finetune.model_copy(update={"epochs": epochs, "steps": None, "monitor": "val_loss"})
+    learns = short.batch_norm == "learning"
     found = []
     for tap in cuts_of(taps):
         cut = tap.cut or ""
         loaded = build.of(params.backbone)
         with tempfile.TemporaryDirectory() as folder:
-            activations = _activations(params, loaded, cut, tasks, read, Path(folder) / "activations")
+            file = Path(folder) / "activations"
+            activations = plan.on_engine(
+                params, partial(_activations, params, loaded=loaded, cut=cut, tasks=tasks, read=read, file=file)
+            )
             head = heads.build("ridge", {"pooling": "avg"}, (features.shape[1],), len(data.classes), params.seed)
             head.get_layer(heads.LAST).set_weights([solved.kernel, solved.bias])
             model = assemble.classifier(loaded, "avg", head)
-            assemble.unfreeze(loaded, cut)
-            above = assemble.above(model, cut)
+            assemble.unfreeze(loaded, cut, learns)
+            above = assemble.above(model, cut, learns)
+            start = above.get_weights()
             fetch = _fetch(activations)
             began = time.monotonic()
-            curve = fit(above, short, params.seed, len(data.classes), train, fetch, validation, fetch)
+            fit(above, short, params.seed, len(data.classes), train, fetch, validation, fetch)
             seconds = time.monotonic() - began
+            if short.interpolate < 1:
+                assemble.interpolate(above, start, short.interpolate)
             probabilities = _predicted(above, activations, validation.rows)
         hits = probabilities.argmax(axis=1) == validation.targets
-        kept = curve.loc[curve["best"] == 1].iloc[0]
-        found.append(Tuned(cut, hits, float(kept["val_loss"]), seconds, tap.stored_bytes))
+        found.append(Tuned(cut, hits, _log_loss(probabilities, validation), seconds, tap.stored_bytes))
         say(f"from {cut}: validation accuracy {found[-1].accuracy:.4f}, log loss {found[-1].log_loss:.4f}")
     return sorted(found, key=lambda one: (-one.accuracy, one.log_loss))
 
 
+def _log_loss(probabilities: np.ndarray, examples: Examples) -> float:
+    """Weighted mean of the negative logarithm of the right class's probability."""
+    of_right = probabilities[np.arange(len(examples.targets)), examples.targets]
+    return float(np.average(-np.log(np.maximum(of_right, np.finfo(np.float32).tiny)), weights=examples.weights))
+
+
 def _activations(
-    params: Params, loaded: build.Loaded, cut: str, tasks: Sequence[Task], read: Read, file: Path
+    params: Params, engine: str, loaded: build.Loaded, cut: str, tasks: Sequence[Task], read: Read, file: Path
 ) -> np.ndarray:
-    """(n, h, w, c) of each task's image as it is, on disk."""
-    spec = plan.spec(params, plan.engine(params), cut)
+    """(n, h, w, c) of each task's image as it is, on disk. Raises CannotRunError where the engine cannot run it."""
+    spec = plan.spec(params, engine, cut)
     shape = (len(tasks), *compute.shapes(loaded, "avg", cut)[compute.ACTIVATIONS])
     array: np.ndarray = np.memmap(file, plan.ACTIVATIONS_DTYPE, "w+", shape=shape)
     rows: dict[str, list[int]] = {}  # equal images stand in several

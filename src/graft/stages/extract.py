@@ -12,8 +12,7 @@ from graft.backbones import build, cuts, taps
 from graft.errors import DataError, listing
 from graft.examples import catalogue
 from graft.examples.sources import SOURCES
-from graft.features import cache, compute, engines, plan
-from graft.features.engines.base import CannotRunError
+from graft.features import cache, compute, plan
 from graft.features.sink import Sink
 from graft.inputs.batches import Task
 from graft.runtime.progress import say, track
@@ -30,13 +29,10 @@ def run(params: Params, paths: Paths) -> None:
     loaded = taps.built(params.backbone, params.extract.pooling, params.extract.taps)
     say(f"{params.backbone.name}, weights {params.backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
     cut = _cut(params, loaded)
-    engine = plan.engine(params)
-    while True:
-        try:
-            _compute(plan.make(params, paths, loaded, cut, engine, list(images["sha256"])), images, params, loaded)
-            return
-        except CannotRunError as error:
-            engine = engines.instead(params.extract.engine, engine, params.extract.precision, error)
+    sha256s = list(images["sha256"])
+    plan.on_engine(
+        params, lambda engine: _compute(plan.make(params, paths, loaded, cut, engine, sha256s), images, params, loaded)
+    )
 
 
 def _require_visible(images: pd.DataFrame, params: Params) -> None:
