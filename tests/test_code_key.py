@@ -61,7 +61,6 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     return found
 
 
-@pytest.mark.slow
 def test_inverted_pixels_are_other_features(checkout: Checkout) -> None:
     before = checkout.features
     checkout.edit(
