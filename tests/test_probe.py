@@ -126,14 +126,14 @@ def test_where_to_unfreeze(probed: tuple[Any, Any, PreparedData], monkeypatch: p
     monkeypatch.setattr(build, "build", build.build.__wrapped__)  # a network of its own for each cut, as in a command
     monkeypatch.setattr(tuning, "MOST_CUTS", 2)
     starts: list[float] = []
-    whole = tuning.fit
+    whole = dataset.fit_to
 
     def spied(*args: Any, **named: Any) -> Any:
         curve = whole(*args, **named, start_counts=True)
         starts.append(curve["val_loss"][0])
         return curve
 
-    monkeypatch.setattr(tuning, "fit", spied)
+    monkeypatch.setattr(dataset, "fit_to", spied)
     _, tuned = run.run([params], paths, epochs=1)
     assert starts[0] == pytest.approx(starts[1], abs=0.02), "but for float16 of the activations"
     assert {one.cut for one in tuned} == {"block_2_expand", "Conv_1"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -84,10 +85,17 @@ def _widens(widths: list[int]) -> bool:
 def _thinned(taps: list[Tap]) -> list[Tap]:
     """As many as MOST and MOST_FEATURES allow, evenly, the last among them."""
     for n in range(min(MOST, len(taps)), 1, -1):
-        some = [taps[round(i * (len(taps) - 1) / (n - 1))] for i in range(n)]
+        some = evenly(taps, n)
         if sum(tap.channels for tap in some) <= MOST_FEATURES:
             return some
     return taps[-1:]
+
+
+def evenly(taps: Sequence[Tap], n: int) -> list[Tap]:
+    """n of them, or all where there are fewer; the first and the last among them. n: 2 or more."""
+    if len(taps) <= n:
+        return list(taps)
+    return [taps[round(i * (len(taps) - 1) / (n - 1))] for i in range(n)]
 
 
 def joined(network: keras.Model, pooling: str) -> keras.Model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,19 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graft.backbones import build
-from graft.backbones.taps import Tap
+from graft.backbones.taps import Tap, evenly
 from graft.convex import ridge
 from graft.errors import TrainingError
-from graft.features import compute, plan
+from graft.examples import dataset
+from graft.features import compute, plan, store
 from graft.inputs.batches import Read, Task
 from graft.models import assemble, heads
 from graft.runtime.progress import say, track
-from graft.training import shards
-from graft.training.fit import fit
 
 if TYPE_CHECKING:
-    import keras
-
     from graft.config.schema import Params
     from graft.examples.dataset import Dataset
     from graft.training.fit import Examples
@@ -58,11 +55,7 @@ class Tuned:
 
 def cuts_of(taps: Sequence[Tap]) -> list[Tap]:
     """Up to MOST_CUTS of the taps with a cut, evenly spread."""
-    able = [tap for tap in taps if tap.cut is not None and tap.below >= LOWEST]
-    n = len(able)
-    if n <= MOST_CUTS:
-        return able
-    return [able[round(i * (n - 1) / (MOST_CUTS - 1))] for i in range(MOST_CUTS)]
+    return evenly([tap for tap in taps if tap.cut is not None and tap.below >= LOWEST], MOST_CUTS)
 
 
 def run(
@@ -98,13 +91,12 @@ def run(
             assemble.unfreeze(loaded, cut, learns)
             above = assemble.above(model, cut, learns)
             start = above.get_weights()
-            fetch = _fetch(activations)
             began = time.monotonic()
-            fit(above, short, params.seed, len(data.classes), train, fetch, validation, fetch)
+            dataset.fit_to(activations, data, above, short, params.seed, lambda epoch, metrics: None)
             seconds = time.monotonic() - began
             if short.interpolate < 1:
                 assemble.interpolate(above, start, short.interpolate)
-            probabilities = _predicted(above, activations, validation.rows)
+            probabilities = dataset.predicted(above, activations, validation.rows)
         hits = probabilities.argmax(axis=1) == validation.targets
         found.append(Tuned(cut, hits, _log_loss(probabilities, validation), seconds, tap.stored_bytes))
         say(f"from {cut}: validation accuracy {found[-1].accuracy:.4f}, log loss {found[-1].log_loss:.4f}")
@@ -119,10 +111,10 @@ def _log_loss(probabilities: np.ndarray, examples: Examples) -> float:
 
 def _activations(
     params: Params, engine: str, loaded: build.Loaded, cut: str, tasks: Sequence[Task], read: Read, file: Path
-) -> np.ndarray:
-    """(n, h, w, c) of each task's image as it is, on disk. Raises CannotRunError where the engine cannot run it."""
+) -> store.Stored:
+    """Each task's image as it is, on disk; no views. Raises CannotRunError where the engine cannot run the network."""
     spec = plan.spec(params, engine, cut)
-    shape = (len(tasks), *compute.shapes(loaded, "avg", cut)[compute.ACTIVATIONS])
+    shape = (len(tasks), 1, *compute.shapes(loaded, "avg", cut)[compute.ACTIVATIONS])
     array: np.ndarray = np.memmap(file, plan.ACTIVATIONS_DTYPE, "w+", shape=shape)
     rows: dict[str, list[int]] = {}  # equal images stand in several
     for number, task in enumerate(tasks):
@@ -130,13 +122,7 @@ def _activations(
     results = compute.computed(spec, (compute.ACTIVATIONS,), tasks, read, loaded)
     for keys, outputs in track(results, len(tasks), f"activations at {cut}", lambda batch: len(batch[0])):
         for (sha256, _), value in zip(keys, outputs[compute.ACTIVATIONS], strict=True):
-            array[rows[sha256]] = value
-    return array
-
-
-def _fetch(array: np.ndarray) -> Callable[[np.ndarray, int], np.ndarray]:
-    return lambda rows, epoch: np.asarray(array[rows], np.float32)
-
-
-def _predicted(model: keras.Model, array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return shards.predict_rows(model, rows, lambda some: np.asarray(array[some], np.float32))
+            array[rows[sha256], 0] = value
+    made_with = plan.declared(params, compute.ACTIVATIONS) | {"engine": engine, "views": 0, "augment": None}
+    digest = store.examples_digest(task.sha256 for task in tasks)
+    return store.Stored(array, store.Meta(made_with, {"cut": cut}, shape, plan.ACTIVATIONS_DTYPE, digest))
