@@ -1,4 +1,4 @@
-"""Accuracy against milliseconds per image, a line for each network."""
+"""Accuracy against milliseconds per image: a line for each network, a star for all its layers together."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ def draw(choice: Choice, path: Path) -> None:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
     for network in sorted({one.network for one in choice.ranked}):
-        line = sorted((one for one in choice.ranked if one.network == network), key=lambda one: one.milliseconds)
-        axis.plot([one.milliseconds for one in line], [one.accuracy for one in line], marker="o", label=network)
+        own = sorted((one for one in choice.ranked if one.network == network), key=lambda one: one.milliseconds)
+        line = [one for one in own if not one.together]
+        (drawn,) = axis.plot([one.milliseconds for one in line], [one.accuracy for one in line], "o-", label=network)
+        for one in (one for one in own if one.together):
+            axis.plot(one.milliseconds, one.accuracy, "*", markersize=12, color=drawn.get_color())
     axis.axhspan(*interval(choice.best), alpha=0.15, color="grey", label="95 % interval of the best")
     for one in {id(one): one for one in (choice.best, choice.cheapest)}.values():
         axis.annotate(
