@@ -80,7 +80,7 @@ wheel: $(INSTALLED)  ## Build dist/graft_transfer-*.whl, which `graft init` star
 	python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 lock: $(INSTALLED)  ## Resolve requirements.lock anew from pyproject.toml
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-emit-index-url --quiet --output-file requirements.lock
 
 clean:  ## Remove the environment and what tools leave behind; outputs and runs stay
