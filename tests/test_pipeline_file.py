@@ -182,14 +182,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "repetition": {"errors", "evaluation", "examples", "models", "runtime", "stages", "training", "verdicts"},
     "study": {"errors", "backbones", "examples", "features", "models", "repetition"},
     "serving": {"errors", "inputs", "training"},
+    "prediction": {"errors", "examples", "features", "inputs", "models", "runtime", "serving"},
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
     "cli": {
-        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "presets", "probing",
-        "project", "range_test", "repetition", "runtime", "stages", "study", "tracking", "training", "verdicts",
+        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "prediction", "presets",
+        "probing", "project", "range_test", "repetition", "runtime", "stages", "study", "tracking", "training",
+        "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

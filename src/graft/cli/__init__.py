@@ -7,6 +7,7 @@ stages      the five stages
 init        a project of one's own
 probe       which network, which layer: `graft probe`
 runs        what a pass has given: `graft result`, `graft log`
+predict     what a model says of files
 lr_find     a learning-rate range test
 compare     whether a model is better than another one
 repeat      how far the results of one recipe lie apart
@@ -32,6 +33,7 @@ from graft.cli import (
     init,
     lr_find,
     params,
+    predict,
     preset,
     probe,
     repeat,
@@ -75,6 +77,7 @@ for action in (
     lr_find.lr_find,
     runs.log,
     runs.result,
+    predict.predict,
     compare.compare,
     repeat.repeat,
     verify.verify,

@@ -34,10 +34,10 @@ def hushed() -> Iterator[None]:
         _hushes.pop()
 
 
-def track(items: Iterable[T], total: int, what: str, size: Callable[[T], int] = lambda _: 1) -> Iterator[T]:
+def track(items: Iterable[T], total: int | None, what: str, size: Callable[[T], int] = lambda _: 1) -> Iterator[T]:
     """Yield `items`, showing how many of `total` images are done, their rate and the time left.
 
-    size: how many images an item stands for.
+    total: None where nobody knows; then there is no time left to show. size: how many images an item stands for.
     In a terminal this is a bar; elsewhere one line per half minute and one at the end.
     """
     terminal = sys.stderr.isatty()
@@ -56,7 +56,9 @@ def track(items: Iterable[T], total: int, what: str, size: Callable[[T], int] = 
             now = time.monotonic()
             if not terminal and now - last > LOG_EVERY_SECONDS:
                 rate = (done - first) / (now - began)
-                say(f"{what}: {done}/{total}, {rate:.0f} images/s, {(total - done) / rate:.0f} s left")
+                of_all = f"{done}/{total}" if total is not None else f"{done}"
+                left = f", {(total - done) / rate:.0f} s left" if total is not None else ""
+                say(f"{what}: {of_all}, {rate:.0f} images/s{left}")
                 last = now
     seconds = max(time.monotonic() - start, 1e-9)
     say(f"{what}: {done} images in {seconds:.1f} s, {done / seconds:.0f} images/s")

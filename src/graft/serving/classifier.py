@@ -15,12 +15,15 @@ import numpy as np
 from graft import inputs
 from graft.errors import DataError
 from graft.inputs.image.decode import UndecodableError, to_square
+from graft.inputs.image.limits import require_pixels
 from graft.inputs.image.spec import PIXELS, ImageInput
 from graft.training import shards
 
 if TYPE_CHECKING:
     import keras
     import pandas as pd
+
+    from graft.inputs.spec import Arrays
 
 MODEL, CARD = "model.keras", "card.json"
 
@@ -35,8 +38,8 @@ class Classifier:
     def __init__(self, network: keras.Model, card: Mapping[str, Any]) -> None:
         self.card = dict(card)
         self.classes: list[str] = list(card["classes"])
-        self._network = network
-        self._input = inputs.KINDS[card["input"]["kind"]](card["input"])
+        self.network = network
+        self.input = inputs.KINDS[card["input"]["kind"]](card["input"])
 
     @staticmethod
     def read(folder: Path) -> Classifier:
@@ -73,7 +76,13 @@ class Classifier:
         squares = [self._square(one, place) for place, one in enumerate(_single(images), start=1)]
         if not squares:
             return np.empty((0, len(self.classes)), np.float32)
-        return shards.predict(self._network, np.stack(squares).astype(np.float32))
+        return shards.predict(self.network, np.stack(squares).astype(np.float32))
+
+    def arrays(self, data: bytes) -> Arrays:
+        """What the network reads of the bytes of a file. Raises UndecodableError, also where it is too large."""
+        if isinstance(self.input, ImageInput):
+            require_pixels(data)
+        return self.input.arrays(data, "", [0])[0]
 
     def _square(self, one: Any, place: int) -> np.ndarray:
         """(side, side, 3) uint8"""
@@ -84,9 +93,9 @@ class Classifier:
                 raise DataError(f"image {place}: {one} cannot be read. Got: {error.strerror}.") from None
         try:
             if isinstance(one, bytes | bytearray | memoryview):
-                return self._input.arrays(bytes(one), "", [0])[0][PIXELS]
-            if isinstance(one, np.ndarray) and isinstance(self._input, ImageInput):
-                return to_square(_pixels(one, place), self._input.resizing)
+                return self.arrays(bytes(one))[PIXELS]
+            if isinstance(one, np.ndarray) and isinstance(self.input, ImageInput):
+                return to_square(_pixels(one, place), self.input.resizing)
         except UndecodableError as error:
             raise DataError(f"image {place}: must be a whole image file. Got: {error}.") from None
         hint = "; a text is not opened as a path, give pathlib.Path(text)" if isinstance(one, str) else ""

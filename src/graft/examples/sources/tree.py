@@ -87,9 +87,10 @@ class Directory:
         self._real = os.path.realpath(root)
 
     def entries(self) -> list[Entry]:
-        return list(self._walk())
+        return list(self.walk())
 
-    def _walk(self) -> Iterator[Entry]:
+    def walk(self) -> Iterator[Entry]:
+        """`entries` one after the other: of what is below, only the names in the folders being walked are held."""
         pending = [self._inside("")]
         while pending:
             found = next(pending[-1], None)

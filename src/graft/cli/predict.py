@@ -1,0 +1,120 @@
+"""`graft predict`: what a model says of files, folders and archives."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from graft.errors import DataError, GraftError, unknown
+from graft.prediction.writers import WRITERS
+from graft.runtime.progress import say, track
+
+if TYPE_CHECKING:
+    from graft.serving.classifier import Classifier
+
+LAST = "models/model.keras"
+EXIT_CODE_NOT_ALL = 3
+"""Some of the files are no images."""
+
+TABLE = "table"
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A model's file or folder, or its address in MLflow (runs:/..., models:/...).",
+        show_default=f"{LAST}, of the last pass",
+    ),
+]
+RunOption = Annotated[str | None, typer.Option("--run", help="The model of a run in MLflow, by its name or id.")]
+
+
+def model_of(model: str | None, run: str | None) -> Classifier:
+    """The model that is meant, with its card. Raises what loading it raises."""
+    if model and run:
+        raise GraftError("--model and --run: one of them must be given, or none. Got both; leave one out.")
+    from graft.runtime.tensorflow import import_tensorflow
+
+    import_tensorflow()
+    from graft.tracking import logged
+    from graft.tracking import model as models
+
+    return models.load(logged.of_run(run) if run else model or LAST)
+
+
+def predict(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILES|FOLDERS|ARCHIVES|-",
+            help="Images, folders and archives of them; `-`: their paths, or one image, on standard input.",
+        ),
+    ],
+    model: ModelOption = None,
+    run: RunOption = None,
+    top_k: Annotated[int, typer.Option(min=1, help="How many of the likeliest classes.")] = 3,
+    features: Annotated[
+        bool, typer.Option("--features", help="Write what the head reads instead of what it says.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="A file; its suffix (.csv, .jsonl, .parquet) is the format.")] = None,
+    as_format: Annotated[
+        str | None, typer.Option("--format", help=f"{', '.join(WRITERS)}.", show_default="the suffix, else table")
+    ] = None,
+) -> None:
+    """Label, probability and the likeliest classes of each image, as the model's card says: params.yaml is not read.
+
+    A file that is no image is a line with its reason. Exit code 3: there were such.
+    """
+    how = _format(as_format, out, features)
+    classifier = model_of(model, run)
+    from graft.prediction import engine, stream
+    from graft.prediction import files as named
+    from graft.prediction.writers import Columns
+
+    network = engine.reader(classifier) if features else classifier.network
+    columns = Columns([], n_features=network.output_shape[-1]) if features else Columns(classifier.classes, top_k)
+    forward = engine.forward(classifier, network)
+    predicted = stream.seen(named.found(files), classifier, forward)
+    n_bad = 0
+    with _opened(out) as file, WRITERS[how](file, columns) as writer:
+        for one in track(predicted, named.count(files), "predicting"):
+            writer.write(one)
+            n_bad += bool(one.problem and one.meant)
+    if n_bad:
+        say(f"{n_bad} of the files {'is no image' if n_bad == 1 else 'are no images'} that can be read: see `problem`")
+        raise typer.Exit(EXIT_CODE_NOT_ALL)
+
+
+def _format(given: str | None, out: Path | None, features: bool) -> str:
+    """A name of WRITERS. Raises DataError where it is none, or cannot be."""
+    how = given or (out.suffix.removeprefix(".").lower() if out and out.suffix else TABLE)
+    if how not in WRITERS:
+        raise DataError(f"{'--format' if given else f'--out {out}'}: {unknown(how, WRITERS)}")
+    if how == TABLE and features:
+        raise DataError("--features: must be written as csv, jsonl or parquet. Got a table; give --out or --format.")
+    if how == "parquet" and out is None and sys.stdout.isatty():
+        raise DataError("--format: parquet is no text for a terminal. Give --out FILE.")
+    return how
+
+
+@contextmanager
+def _opened(out: Path | None) -> Iterator[IO[bytes]]:
+    """Standard output, or a file that takes its name when it is whole."""
+    if out is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if not out.parent.is_dir():
+        raise DataError(f"--out: must lie in a folder that exists. {out.parent} does not; make it.")
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,71 @@
+"""What a model says of one file after the other; several are read, decoded and computed at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graft.inputs.batches import stacked
+from graft.inputs.image.decode import UndecodableError
+from graft.runtime.cores import available
+from graft.runtime.prefetch import prefetched
+
+if TYPE_CHECKING:
+    from graft.features.engines.base import Forward
+    from graft.inputs.spec import Arrays
+    from graft.prediction.files import Named
+    from graft.serving.classifier import Classifier
+
+WAITING = 2
+"""Threads beyond one for each core, as in extraction: some wait for a disk."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """path: as it is shown. values: (n_classes,) or (feature_dim,) float32; None where there is a problem.
+
+    meant: whether the file may have been meant to be an image, so that a problem is worth an exit code.
+    """
+
+    path: str
+    values: np.ndarray | None
+    problem: str = ""
+    meant: bool = True
+
+
+def seen(files: Iterable[Named], classifier: Classifier, forward: Forward) -> Iterator[Seen]:
+    """What `forward` gives for each file, in the order of the files. A file that is no image has a problem instead."""
+
+    def run(group: tuple[Named, ...]) -> list[Seen]:
+        examples = [_arrays(file, classifier) for file in group]
+        good = [one for one in examples if not isinstance(one, str)]
+        values = iter(forward.run(stacked([(("", 0), one) for one in good])[1])[0] if good else ())
+        return [
+            Seen(file.path, None, one, file.meant) if isinstance(one, str) else Seen(file.path, next(values))
+            for file, one in zip(group, examples, strict=True)
+        ]
+
+    threads = available() + WAITING
+    for group in prefetched(run, _groups(files, forward.batch_size), threads, 2 * threads):
+        yield from group
+
+
+def _groups(files: Iterable[Named], size: int) -> Iterator[tuple[Named, ...]]:
+    rest = iter(files)
+    return iter(lambda: tuple(islice(rest, size)), ())
+
+
+def _arrays(file: Named, classifier: Classifier) -> Arrays | str:
+    """What the network reads of a file, or why there is nothing."""
+    if file.problem:
+        return file.problem
+    try:
+        return classifier.arrays(file.read())
+    except UndecodableError as error:
+        return str(error)
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"

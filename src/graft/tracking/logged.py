@@ -1,0 +1,50 @@
+"""The model that a run in MLflow has logged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graft.errors import TrackingError, listing
+from graft.tracking import server
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+
+def of_run(name: str) -> str:
+    """The address (`models:/...`) of the model of a run, by the run's id or name, in whatever experiment.
+
+    Raises TrackingError where there is no such run, more than one, or one without a model.
+    """
+    unknown = f"--run: must be the name or id of a run in MLflow ({server.shown()}). Got {name!r}"
+    if server.is_unmade():
+        raise TrackingError(f"{unknown}, and there is no store yet. Run `dvc repro`, or set MLFLOW_TRACKING_URI.")
+    import mlflow
+
+    with server.faults():
+        client = mlflow.MlflowClient(server.uri())
+        runs = _called(client, name)
+        if not runs:
+            raise TrackingError(f"{unknown}, and none is called so. `mlflow ui` shows them.")
+        if len(runs) > 1:
+            ids = listing((run.info.run_id for run in runs), 5)
+            raise TrackingError(f"{unknown}, and {len(runs)} are called so. Give an id: {ids}.")
+        models = runs[0].outputs.model_outputs if runs[0].outputs else []
+        if not models:
+            raise TrackingError(f"{unknown}, which holds no model: only a run that was finished has one.")
+        return f"models:/{models[-1].model_id}"
+
+
+def _called(client: MlflowClient, name: str) -> list[Run]:
+    """The run with this id; else those with this name, the newest first."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return [client.get_run(name)]
+    except MlflowException:
+        quote = '"' if "'" in name else "'"
+        experiments = [one.experiment_id for one in client.search_experiments()]
+        wanted = f"attributes.run_name = {quote}{name}{quote}"
+        found = client.search_runs(experiments, wanted, order_by=["start_time DESC"])
+        return [client.get_run(run.info.run_id) for run in found]  # a search leaves models out
