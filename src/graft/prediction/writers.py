@@ -96,10 +96,9 @@ class JsonLines(Writer):
         if seen.values is None:
             row["problem"] = seen.problem
         elif self.columns.classes:
-            top = [
-                {"label": name, "probability": round(value, PLACES)} for name, value in self.columns.top(seen.values)
-            ]
-            row |= top[0] | {"top": top}
+            labels, values = zip(*self.columns.top(seen.values), strict=True)
+            shown = [round(value, PLACES) for value in values]
+            row |= {"label": labels[0], "probability": shown[0], "top_labels": labels, "top_probabilities": shown}
         else:
             row["features"] = [float(f"{value:.{PLACES}g}") for value in seen.values]
         self.line(json.dumps(row, ensure_ascii=False))
