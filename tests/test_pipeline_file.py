@@ -183,6 +183,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study": {"errors", "backbones", "examples", "features", "models", "repetition"},
     "serving": {"errors", "inputs", "training"},
     "prediction": {"errors", "examples", "features", "inputs", "models", "runtime", "serving"},
+    "server": {"errors", "features", "inputs", "prediction", "runtime", "serving"},
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
     "tracking": {
@@ -190,8 +191,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "prediction", "presets",
-        "probing", "project", "range_test", "repetition", "runtime", "stages", "study", "tracking", "training",
-        "verdicts",
+        "probing", "project", "range_test", "repetition", "runtime", "server", "stages", "study", "tracking",
+        "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

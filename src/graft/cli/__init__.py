@@ -8,6 +8,7 @@ init        a project of one's own
 probe       which network, which layer: `graft probe`
 runs        what a pass has given: `graft result`, `graft log`
 predict     what a model says of files
+serve       the same over HTTP
 lr_find     a learning-rate range test
 compare     whether a model is better than another one
 repeat      how far the results of one recipe lie apart
@@ -38,6 +39,7 @@ from graft.cli import (
     probe,
     repeat,
     runs,
+    serve,
     stages,
     study,
     verify,
@@ -78,6 +80,7 @@ for action in (
     runs.log,
     runs.result,
     predict.predict,
+    serve.serve,
     compare.compare,
     repeat.repeat,
     verify.verify,

@@ -6,16 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, Annotated
 
 import typer
 
 from graft.errors import DataError, GraftError, unknown
 from graft.prediction.writers import WRITERS
 from graft.runtime.progress import say, track
-
-if TYPE_CHECKING:
-    from graft.serving.classifier import Classifier
+from graft.runtime.tensorflow import import_tensorflow
 
 LAST = "models/model.keras"
 EXIT_CODE_NOT_ALL = 3
@@ -34,17 +32,14 @@ ModelOption = Annotated[
 RunOption = Annotated[str | None, typer.Option("--run", help="The model of a run in MLflow, by its name or id.")]
 
 
-def model_of(model: str | None, run: str | None) -> Classifier:
-    """The model that is meant, with its card. Raises what loading it raises."""
+def folder_of(model: str | None, run: str | None) -> Path:
+    """Where the model that is meant lies, with its card. Raises GraftError where there is none."""
     if model and run:
         raise GraftError("--model and --run: one of them must be given, or none. Got both; leave one out.")
-    from graft.runtime.tensorflow import import_tensorflow
-
-    import_tensorflow()
     from graft.tracking import logged
     from graft.tracking import model as models
 
-    return models.load(logged.of_run(run) if run else model or LAST)
+    return models.folder_of(logged.of_run(run) if run else model or LAST)
 
 
 def predict(
@@ -71,10 +66,14 @@ def predict(
     A file that is no image is a line with its reason. Exit code 3: there were such.
     """
     how = _format(as_format, out, features)
-    classifier = model_of(model, run)
+    folder = folder_of(model, run)
+    import_tensorflow()
     from graft.prediction import engine, stream
     from graft.prediction import files as named
     from graft.prediction.writers import Columns
+    from graft.serving.classifier import Classifier
+
+    classifier = Classifier.read(folder)
 
     network = engine.reader(classifier) if features else classifier.network
     columns = Columns([], n_features=network.output_shape[-1]) if features else Columns(classifier.classes, top_k)

@@ -31,6 +31,9 @@ ACCEPTED = "the bytes of an image file, a pathlib.Path, an array of pixels in [0
 
 TOP_K = 5
 
+ANSWER = ("label", "probability", "top_labels", "top_probabilities")
+"""What is said of an image."""
+
 
 class Classifier:
     """network: pixels (n, side, side, 3) in [0, 255] -> probabilities (n, n_classes). card: as `finetune` wrote it."""
@@ -58,22 +61,21 @@ class Classifier:
         """
         import pandas as pd
 
-        probabilities = self.probabilities(images)
+        return pd.DataFrame(self.answers(self.probabilities(images), top_k), columns=list(ANSWER))
+
+    def answers(self, probabilities: np.ndarray, top_k: int = TOP_K) -> list[dict[str, Any]]:
+        """For each row of (n, n_classes) what `predict` gives; of equally likely classes the earlier one is first."""
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, : max(1, top_k)]
-        best = np.take_along_axis(probabilities, order, axis=1).astype(np.float64)
+        best = np.take_along_axis(probabilities, order, axis=1).astype(np.float64).tolist()
         labels = [[self.classes[number] for number in row] for row in order]
-        return pd.DataFrame(
-            {
-                "label": [row[0] for row in labels],
-                "probability": best[:, 0],
-                "top_labels": labels,
-                "top_probabilities": best.tolist(),
-            }
-        )
+        return [
+            dict(zip(ANSWER, (names[0], values[0], names, values), strict=True))
+            for names, values in zip(labels, best, strict=True)
+        ]
 
     def probabilities(self, images: Any) -> np.ndarray:
         """(n, n_classes) float32, columns in the order of `classes`. images: as `predict` takes them."""
-        squares = [self._square(one, place) for place, one in enumerate(_single(images), start=1)]
+        squares = [self.example(one, place)[PIXELS] for place, one in enumerate(_single(images), start=1)]
         if not squares:
             return np.empty((0, len(self.classes)), np.float32)
         return shards.predict(self.network, np.stack(squares).astype(np.float32))
@@ -84,8 +86,8 @@ class Classifier:
             require_pixels(data)
         return self.input.arrays(data, "", [0])[0]
 
-    def _square(self, one: Any, place: int) -> np.ndarray:
-        """(side, side, 3) uint8"""
+    def example(self, one: Any, place: int) -> Arrays:
+        """What the network reads of one image, as `predict` takes them. place: from 1, for a message."""
         if isinstance(one, Path):
             try:
                 one = one.read_bytes()
@@ -93,9 +95,9 @@ class Classifier:
                 raise DataError(f"image {place}: {one} cannot be read. Got: {error.strerror}.") from None
         try:
             if isinstance(one, bytes | bytearray | memoryview):
-                return self.arrays(bytes(one))[PIXELS]
+                return self.arrays(bytes(one))
             if isinstance(one, np.ndarray) and isinstance(self.input, ImageInput):
-                return to_square(_pixels(one, place), self.input.resizing)
+                return {PIXELS: to_square(_pixels(one, place), self.input.resizing)}
         except UndecodableError as error:
             raise DataError(f"image {place}: must be a whole image file. Got: {error}.") from None
         hint = "; a text is not opened as a path, give pathlib.Path(text)" if isinstance(one, str) else ""

@@ -51,14 +51,19 @@ def name_of(run_name: str) -> str:
 
 def load(model: str | Path) -> Classifier:
     """As `graft.load`."""
+    return Classifier.read(folder_of(model))
+
+
+def folder_of(model: str | Path) -> Path:
+    """The folder that holds a model and its card, downloaded where it is MLflow's. Raises as `graft.load` does."""
     if isinstance(model, str) and ":/" in model:
-        return Classifier.read(_downloaded(model))
+        return _downloaded(model)
     path = Path(model)
     folder = path.parent if path.suffix else path
     missing = [name for name in (MODEL, CARD) if not (folder / name).is_file()]
     if missing:
         raise StaleError(f"{folder}: must hold {MODEL} and {CARD}. Missing: {' and '.join(missing)}. Run `dvc repro`.")
-    return Classifier.read(folder)
+    return folder
 
 
 def _downloaded(address: str) -> Path:

@@ -1,0 +1,185 @@
+"""Routes, and what each answers. Whatever is wrong with a request is one sentence in JSON: `{"error": ...}`."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from graft.errors import DataError
+from graft.server import bodies, watched
+from graft.server.work import BusyError, LateError
+from graft.serving.classifier import TOP_K
+
+if TYPE_CHECKING:
+    from graft.server.work import Work
+
+PAGE = Path(__file__).with_name("page.html.j2")
+
+RETRY_AFTER = "1"
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class TooLargeError(Exception):
+    """A body has more bytes than it may."""
+
+
+def made(work: Work, heat_map: Callable[[Any], tuple[str, bytes]] | None = None) -> Starlette:
+    """The application.
+
+    heat_map: an image -> its label and a PNG of it with what the label came from; None where there is none.
+    """
+    predict = _watched("/predict", _predict(work))
+    return Starlette(
+        routes=[
+            Route("/", _watched("/", _page(work, heat_map is not None))),
+            Route("/predict", predict, methods=["POST"]),
+            Route("/invocations", predict, methods=["POST"]),
+            Route("/explain", _watched("/explain", _explain(work, heat_map)), methods=["POST"]),
+            Route("/card", _watched("/card", _card(work))),
+            Route("/health", _health),
+            Route("/ping", _health),
+            Route("/metrics", _metrics(work)),
+        ]
+    )
+
+
+def _failed(status: int, message: str, **headers: str) -> JSONResponse:
+    return JSONResponse({"error": message}, status, headers)
+
+
+def _watched(path: str, handler: Handler) -> Handler:
+    """A handler whose errors are answers, and which is counted."""
+
+    async def watched_handler(request: Request) -> Response:
+        began = time.perf_counter()
+        response = await _answered(handler, request)
+        watched.SECONDS.labels(path).observe(time.perf_counter() - began)
+        watched.REQUESTS.labels(path, str(response.status_code)).inc()
+        return response
+
+    return watched_handler
+
+
+async def _answered(handler: Handler, request: Request) -> Response:
+    try:
+        return await handler(request)
+    except (DataError, bodies.BodyError) as error:
+        return _failed(422, str(error))
+    except TooLargeError as error:
+        return _failed(413, str(error))
+    except BusyError:
+        return _failed(503, "as many requests wait as may (--most-waiting); try again", **{"Retry-After": RETRY_AFTER})
+    except LateError:
+        return _failed(504, "the request took longer than it may (--seconds)")
+    except ClientDisconnect:
+        return _failed(400, "the client went away")
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """Read in pieces, so that no more than `most` bytes are held. Raises TooLargeError."""
+    message = f"the body must be at most {most} bytes (--most-megabytes)"
+    if int(request.headers.get("content-length") or 0) > most:
+        raise TooLargeError(message)
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > most:
+            raise TooLargeError(message)
+    return bytes(body)
+
+
+async def _asked(request: Request, work: Work) -> bodies.Asked:
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    try:
+        body = await asyncio.wait_for(_body(request, work.limits.body_bytes), work.limits.seconds)
+    except TimeoutError:
+        raise LateError from None
+    asked = await asyncio.to_thread(bodies.read, body, kind)  # megabytes of JSON would hold up the others
+    if len(asked.images) > work.limits.images:
+        raise bodies.BodyError(
+            f"a request must have at most {work.limits.images} images (--most-images). Got {len(asked.images)}."
+        )
+    if not asked.images:
+        raise bodies.BodyError("a request must have an image. Got an empty list.")
+    return asked
+
+
+def _top_k(request: Request, asked: bodies.Asked) -> int:
+    given = request.query_params.get("top_k", asked.top_k)
+    try:
+        top_k = TOP_K if given is None else int(given)
+    except (TypeError, ValueError):
+        top_k = 0
+    if top_k < 1:
+        raise bodies.BodyError(f"top_k: must be a whole number above 0. Got {given!r}.")
+    return top_k
+
+
+def _predict(work: Work) -> Handler:
+    async def predict(request: Request) -> Response:
+        asked = await _asked(request, work)
+        top_k = _top_k(request, asked)
+        probabilities = await work.probabilities(asked.images)
+        watched.IMAGES.inc(len(asked.images))
+        return JSONResponse({"predictions": work.classifier.answers(probabilities, top_k)})
+
+    return predict
+
+
+def _explain(work: Work, heat_map: Callable[[Any], tuple[str, bytes]] | None) -> Handler:
+    async def explain(request: Request) -> Response:
+        asked = await _asked(request, work)
+        if heat_map is None:
+            return _failed(404, "this model's predictions cannot be explained by a heat map")
+        if len(asked.images) > 1:
+            raise bodies.BodyError(f"/explain takes one image. Got {len(asked.images)}.")
+        ((label, png),) = await work.done([partial(heat_map, asked.images[0])])
+        return JSONResponse({"label": label, "png": base64.b64encode(png).decode("ascii")})
+
+    return explain
+
+
+def _card(work: Work) -> Handler:
+    async def card(_: Request) -> Response:
+        return JSONResponse(work.classifier.card)
+
+    return card
+
+
+def _page(work: Work, explains: bool) -> Handler:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    html = environment.from_string(PAGE.read_text(encoding="utf-8")).render(
+        card=work.classifier.card, explains=explains, megabytes=work.limits.body_bytes // 2**20
+    )
+
+    async def page(request: Request) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            return HTMLResponse(html)
+        return JSONResponse(work.classifier.card)
+
+    return page
+
+
+async def _health(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+def _metrics(work: Work) -> Handler:
+    async def metrics(_: Request) -> Response:
+        watched.WAITING.set(work.waiting)
+        content, kind = watched.text()
+        return Response(content, media_type=kind)
+
+    return metrics
