@@ -182,7 +182,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "repetition": {"errors", "evaluation", "examples", "models", "runtime", "stages", "training", "verdicts"},
     "study": {"errors", "backbones", "examples", "features", "models", "repetition"},
     "serving": {"errors", "inputs", "training"},
-    "prediction": {"errors", "examples", "features", "inputs", "models", "runtime", "serving"},
+    "prediction": {"errors", "backbones", "examples", "features", "inputs", "models", "runtime", "serving"},
     "server": {"errors", "features", "inputs", "prediction", "runtime", "serving"},
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},

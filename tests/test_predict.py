@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 from conftest import CLASSES, Pass, drawing, encoded, whole_pass
 from graft.cli import app
+from graft.cli.predict import FORMATS
 from graft.errors import GraftError, TrackingError
 from graft.features import store
 from graft.prediction import engine, files, stream, writers
@@ -257,6 +258,10 @@ def test_parquet(monkeypatch: pytest.MonkeyPatch) -> None:
     assert table["problem"].isna().tolist() == [True, False, True]
     features = pd.read_parquet(io.BytesIO(written("parquet", writers.Columns([], n_features=3))))
     assert list(features["features"][0]) == [0.25, 0.5, 0.25]
+
+
+def test_the_command_names_every_format() -> None:
+    assert tuple(writers.WRITERS) == FORMATS
 
 
 @pytest.mark.parametrize("name", writers.WRITERS)

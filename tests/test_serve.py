@@ -30,8 +30,10 @@ from graft.backbones import build
 from graft.features.engines.base import Forward
 from graft.models import assemble, card, heads
 from graft.prediction import engine
+from graft.prediction import heads as heads_of
 from graft.server import app
-from graft.server.work import Limits, Work
+from graft.server.limits import Limits
+from graft.server.work import Work
 from graft.serving import pyfunc
 from graft.serving.classifier import Classifier
 
@@ -291,7 +293,7 @@ def test_time_that_is_up(model: Classifier, serving: Callable[[Any], Served]) ->
 def test_images_of_a_request_run_side_by_side(model: Classifier, forward: Forward) -> None:
     work = Work(model, Forward(forward.run, 1), LIMITS)
     found = asyncio.run(work.probabilities(FILES))
-    np.testing.assert_allclose(found, model.probabilities(FILES), atol=1e-5)
+    np.testing.assert_allclose(found[0], model.probabilities(FILES), atol=1e-5)
 
 
 def free_port() -> int:
@@ -337,6 +339,57 @@ def test_a_worker_that_is_killed_is_started_again(folder: Path) -> None:
     assert not [one for one in workers if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 
+def test_several_heads_see_an_image_once(model: Classifier, serving: Callable[[Any], Served], tmp_path: Path) -> None:
+    """A head alone, on the network that its card names, and a whole model: the same answers as of each model alone."""
+    first = heads_of.of(model)
+    (tmp_path / "a").mkdir()
+    heads_of.write(first, tmp_path / "a")
+    other = heads.build("linear", {"pooling": "avg", "dropout": 0.0}, (1280,), 2, 9)
+    heads_of.write(heads_of.Head(other, first.card | {"classes": ["x", "y"]}), tmp_path / "b")
+    assert (tmp_path / "b" / "head.keras").stat().st_size < 60_000
+    read = {name: heads_of.read(tmp_path / name) for name in ("a", "b")}
+    network = heads_of.together(read)
+    passes = []
+    forward = engine.forward(Classifier(network, first.card))
+
+    def counted(arrays: Any) -> Any:
+        passes.append(len(arrays["pixels"]))
+        return forward.run(arrays)
+
+    cards = {name: head.card for name, head in read.items()}
+    work = Work(Classifier(network, first.card), Forward(counted, 1), LIMITS, cards)
+    server = serving(app.made(work))
+    said_by_all = server.post(body=FILES[0]).json()["predictions"]
+    assert passes == [1]
+    same(said_by_all["a"], said(model, FILES[0]))
+    features = first.features(model.example(FILES[0], 1)["pixels"][None].astype(np.float32))
+    expected = np.asarray(other(features))[0]
+    assert said_by_all["b"][0]["label"] == ["x", "y"][int(expected.argmax())]
+    assert abs(said_by_all["b"][0]["probability"] - expected.max()) < 1e-5
+    assert predictions(server.post(body=FILES[0], head="b")) == said_by_all["b"]
+    refused = server.post(body=FILES[0], head="c")
+    assert (refused.status_code, refused.json()["error"][:33]) == (422, "head: must be one of a, b. Got 'c'")
+    assert requests.get(f"{server.address}/card", timeout=9).json()["b"]["classes"] == ["x", "y"]
+
+
+@pytest.mark.filterwarnings("ignore:`input_shape` is undefined")
+def test_heads_of_different_networks_are_refused(model: Classifier, tmp_path: Path) -> None:
+    from graft.errors import DataError, StaleError
+
+    first = heads_of.of(model)
+    other = first.card | {"input": model.card["input"] | {"side": 64}}
+    with pytest.raises(DataError, match=r"a and b differ in input\."):
+        heads_of.together({"a": first, "b": heads_of.Head(first.model, other)})
+    unknown = first.card | {"backbone": model.card["backbone"] | {"weights_sha256": "0" * 64}}
+    with pytest.raises(DataError, match=r"sha256 000000000000, which are not bundled or imagenet|could not be"):
+        heads_of.together({"a": heads_of.Head(first.model, unknown)})
+    tuned = Classifier(model.network, model.card | {"finetuned_from": "block_16_project"})
+    with pytest.raises(DataError, match="this model is fine-tuned from block_16_project"):
+        heads_of.of(tuned)
+    with pytest.raises(StaleError, match=r"must hold head\.keras or model\.keras"):
+        heads_of.read(tmp_path)
+
+
 CHROME = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 
@@ -358,12 +411,12 @@ def test_a_person_drops_a_photo(served: Served, model: Classifier, tmp_path: Pat
         browser.get(served.address)
         chooser = browser.find_element(By.ID, "file")
         chooser.send_keys(str(tmp_path / "photo.jpg"))
-        WebDriverWait(browser, 20).until(lambda b: b.find_element(By.ID, "label").text)
+        WebDriverWait(browser, 20).until(lambda b: b.find_elements(By.CLASS_NAME, "label"))
         (expected,) = said(model, FILES[1])
-        assert browser.find_element(By.ID, "label").text == expected["label"]
-        rows = browser.find_element(By.ID, "top").text.splitlines()
-        assert rows[0] == expected["label"]
-        assert rows[1] == f"{100 * expected['probability']:.1f} %"
+        assert browser.find_element(By.CLASS_NAME, "label").text == expected["label"]
+        rows = browser.find_element(By.ID, "answers").text.splitlines()
+        assert rows[1] == expected["label"]
+        assert rows[2] == f"{100 * expected['probability']:.1f} %"
         WebDriverWait(browser, 20).until(lambda b: b.find_element(By.ID, "heat").is_displayed())
         chooser.send_keys(str(tmp_path / "words.jpg"))
         WebDriverWait(browser, 20).until(lambda b: "must be a whole image file" in b.find_element(By.ID, "error").text)

@@ -11,7 +11,6 @@ from typing import IO, Annotated
 import typer
 
 from graft.errors import DataError, GraftError, unknown
-from graft.prediction.writers import WRITERS
 from graft.runtime.progress import say, track
 from graft.runtime.tensorflow import import_tensorflow
 
@@ -19,7 +18,9 @@ LAST = "models/model.keras"
 EXIT_CODE_NOT_ALL = 3
 """Some of the files are no images."""
 
-TABLE = "table"
+TABLE, PARQUET = "table", "parquet"
+FORMATS = (TABLE, "csv", "jsonl", PARQUET)
+"""Names of `prediction.writers.WRITERS`, which is not imported for a help text."""
 
 ModelOption = Annotated[
     str | None,
@@ -58,7 +59,7 @@ def predict(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="A file; its suffix (.csv, .jsonl, .parquet) is the format.")] = None,
     as_format: Annotated[
-        str | None, typer.Option("--format", help=f"{', '.join(WRITERS)}.", show_default="the suffix, else table")
+        str | None, typer.Option("--format", help=f"{', '.join(FORMATS)}.", show_default="the suffix, else table")
     ] = None,
 ) -> None:
     """Label, probability and the likeliest classes of each image, as the model's card says: params.yaml is not read.
@@ -70,7 +71,7 @@ def predict(
     import_tensorflow()
     from graft.prediction import engine, stream
     from graft.prediction import files as named
-    from graft.prediction.writers import Columns
+    from graft.prediction.writers import WRITERS, Columns
     from graft.serving.classifier import Classifier
 
     classifier = Classifier.read(folder)
@@ -90,13 +91,13 @@ def predict(
 
 
 def _format(given: str | None, out: Path | None, features: bool) -> str:
-    """A name of WRITERS. Raises DataError where it is none, or cannot be."""
+    """A name of FORMATS. Raises DataError where it is none, or cannot be."""
     how = given or (out.suffix.removeprefix(".").lower() if out and out.suffix else TABLE)
-    if how not in WRITERS:
-        raise DataError(f"{'--format' if given else f'--out {out}'}: {unknown(how, WRITERS)}")
+    if how not in FORMATS:
+        raise DataError(f"{'--format' if given else f'--out {out}'}: {unknown(how, FORMATS)}")
     if how == TABLE and features:
         raise DataError("--features: must be written as csv, jsonl or parquet. Got a table; give --out or --format.")
-    if how == "parquet" and out is None and sys.stdout.isatty():
+    if how == PARQUET and out is None and sys.stdout.isatty():
         raise DataError("--format: parquet is no text for a terminal. Give --out FILE.")
     return how
 

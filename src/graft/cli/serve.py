@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from graft.cli.predict import ModelOption, RunOption, folder_of
-from graft.errors import SurroundingsError
+from graft.errors import DataError, StaleError, SurroundingsError, listing
 from graft.runtime.progress import say
-from graft.server.work import Limits
+from graft.server.limits import ALONE, Limits
 
+CARD = "card.json"
 NEEDED = ("prometheus_client", "starlette", "uvicorn")
 DEFAULT = Limits()
 
@@ -19,6 +21,10 @@ DEFAULT = Limits()
 def serve(
     model: ModelOption = None,
     run: RunOption = None,
+    heads: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder with a head on a frozen network (graft export --head) or a whole model; several."),
+    ] = None,
     host: Annotated[str, typer.Option(help="0.0.0.0: reachable from other machines.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5001,
     workers: Annotated[int, typer.Option(min=1, help="Processes; one that dies is started again by a parent.")] = 1,
@@ -38,8 +44,22 @@ def serve(
         raise SurroundingsError(
             f"graft serve needs {' and '.join(missing)}. Run `pip install 'graft-transfer[serve]'`."
         )
-    folder = folder_of(model, run)
+    folders = {ALONE: folder_of(model, run)} if not heads else _named(heads, model or run)
     from graft.server import run as server
 
-    say(f"{folder}: http://{host}:{port} once the model is loaded (Ctrl+C ends it)")
-    server.serve(folder, host, port, workers, Limits(most_megabytes * 2**20, most_images, most_waiting, seconds))
+    what = listing(folders.values())
+    say(f"{what}: http://{host}:{port} once {'they are' if heads else 'it is'} loaded (Ctrl+C ends it)")
+    server.serve(folders, host, port, workers, Limits(most_megabytes * 2**20, most_images, most_waiting, seconds))
+
+
+def _named(heads: list[Path], beside: str | None) -> dict[str, Path]:
+    """Each head by the name of its folder. Raises DataError where two are called the same, or are not there."""
+    if beside:
+        raise DataError("--heads: stands instead of --model and --run. Name that model's folder among --heads.")
+    for folder in heads:
+        if not (folder / CARD).is_file():
+            raise StaleError(f"--heads: {folder} must hold a head or a model with {CARD}. It has none.")
+    named = {folder.resolve().name: folder for folder in heads}
+    if len(named) < len(heads):
+        raise DataError(f"--heads: must be folders of different names, by which requests ask. Got {listing(heads)}.")
+    return named

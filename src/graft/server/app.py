@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from graft.errors import DataError
+from graft.errors import DataError, unknown
 from graft.server import bodies, watched
 from graft.server.work import BusyError, LateError
-from graft.serving.classifier import TOP_K
+from graft.serving.classifier import TOP_K, answers
 
 if TYPE_CHECKING:
     from graft.server.work import Work
@@ -127,13 +127,25 @@ def _top_k(request: Request, asked: bodies.Asked) -> int:
     return top_k
 
 
+def _head(request: Request, work: Work) -> str | None:
+    """The head that is asked for; None for all, where there are several."""
+    given = request.query_params.get("head")
+    if given is not None and given not in work.cards:
+        raise bodies.BodyError(f"head: {unknown(given, work.cards)}")
+    return next(iter(work.cards)) if given is None and len(work.cards) == 1 else given
+
+
 def _predict(work: Work) -> Handler:
     async def predict(request: Request) -> Response:
         asked = await _asked(request, work)
-        top_k = _top_k(request, asked)
+        top_k, head = _top_k(request, asked), _head(request, work)
         probabilities = await work.probabilities(asked.images)
         watched.IMAGES.inc(len(asked.images))
-        return JSONResponse({"predictions": work.classifier.answers(probabilities, top_k)})
+        said = {
+            name: answers(card["classes"], one, top_k)
+            for (name, card), one in zip(work.cards.items(), probabilities, strict=True)
+        }
+        return JSONResponse({"predictions": said[head] if head is not None else said})
 
     return predict
 
@@ -151,9 +163,14 @@ def _explain(work: Work, heat_map: Callable[[Any], tuple[str, bytes]] | None) ->
     return explain
 
 
+def _cards(work: Work) -> Mapping[str, Any]:
+    """The card; those of all heads by their names where there are several."""
+    return work.cards if len(work.cards) > 1 else next(iter(work.cards.values()))
+
+
 def _card(work: Work) -> Handler:
     async def card(_: Request) -> Response:
-        return JSONResponse(work.classifier.card)
+        return JSONResponse(_cards(work))
 
     return card
 
@@ -161,13 +178,13 @@ def _card(work: Work) -> Handler:
 def _page(work: Work, explains: bool) -> Handler:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     html = environment.from_string(PAGE.read_text(encoding="utf-8")).render(
-        card=work.classifier.card, explains=explains, megabytes=work.limits.body_bytes // 2**20
+        cards=work.cards, card=work.classifier.card, explains=explains, megabytes=work.limits.body_bytes // 2**20
     )
 
     async def page(request: Request) -> Response:
         if "text/html" in request.headers.get("accept", ""):
             return HTMLResponse(html)
-        return JSONResponse(work.classifier.card)
+        return JSONResponse(_cards(work))
 
     return page
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graft.prediction import engine
 from graft.runtime import cores
 from graft.runtime.tensorflow import import_tensorflow
 from graft.server import work
+from graft.server.limits import ALONE, Limits
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -28,11 +30,16 @@ SHUTDOWN_SECONDS = 10
 """For requests that run when the server is told to end."""
 
 
-def serve(folder: Path, host: str, port: int, workers: int, limits: work.Limits) -> None:
-    """Serve until told to end. folder: of a model and its card. workers: processes; 1: this one."""
+def serve(folders: Mapping[str, Path], host: str, port: int, workers: int, limits: Limits) -> None:
+    """Serve until told to end.
+
+    folders: of a model and its card, by the name ALONE; or of several heads, by theirs. workers: processes; 1: this
+    one.
+    """
     import uvicorn
 
-    os.environ[SETTINGS] = json.dumps({"folder": str(folder.resolve()), "limits": asdict(limits)})
+    named = {name: str(folder.resolve()) for name, folder in folders.items()}
+    os.environ[SETTINGS] = json.dumps({"folders": named, "limits": asdict(limits)})
     with tempfile.TemporaryDirectory(prefix="graft-serve-") as shared:
         if workers > 1:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
@@ -55,13 +62,26 @@ def application() -> Starlette:
     """Of the settings in the environment: what a worker serves."""
     settings = json.loads(os.environ[SETTINGS])
     import_tensorflow()
-    from graft.prediction import engine
     from graft.server import app
+
+    folders = {name: Path(folder) for name, folder in settings["folders"].items()}
+    limits = Limits(**settings["limits"])
+    if list(folders) == [ALONE]:
+        from graft.serving.classifier import Classifier
+
+        classifier = Classifier.read(folders[ALONE])
+        return app.made(work.Work(classifier, engine.forward(classifier), limits), heat_map(classifier))
+    return app.made(_of_heads(folders, limits))
+
+
+def _of_heads(folders: Mapping[str, Path], limits: Limits) -> work.Work:
+    from graft.prediction import heads
     from graft.serving.classifier import Classifier
 
-    classifier = Classifier.read(Path(settings["folder"]))
-    made = work.Work(classifier, engine.forward(classifier), work.Limits(**settings["limits"]))
-    return app.made(made, heat_map(classifier))
+    read = {name: heads.read(folder) for name, folder in folders.items()}
+    cards = {name: head.card for name, head in read.items()}
+    classifier = Classifier(heads.together(read), next(iter(cards.values())))
+    return work.Work(classifier, engine.forward(classifier), limits, cards)
 
 
 def heat_map(classifier: Classifier) -> Callable[[Any], tuple[str, bytes]] | None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from graft.inputs.batches import stacked
 from graft.runtime.cores import available
+from graft.server.limits import ALONE, Limits
 
 if TYPE_CHECKING:
     from graft.features.engines.base import Forward
@@ -32,27 +32,28 @@ class LateError(Exception):
     """A request has taken longer than it may."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """body_bytes, images, seconds: of one request, at most. waiting: requests at once, running ones among them."""
-
-    body_bytes: int = 32 * 2**20
-    images: int = 256
-    waiting: int = 256
-    seconds: float = 30.0
-
-
 class Work:
-    """A classifier with threads that run it."""
+    """A classifier, or several heads on one network, with threads that run it.
 
-    def __init__(self, classifier: Classifier, forward: Forward, limits: Limits) -> None:
-        self.classifier, self.limits = classifier, limits
+    classifier: whose card says how an image becomes the input. cards: of each output of the network, by its name; by
+    default the classifier's own.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        forward: Forward,
+        limits: Limits,
+        cards: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.classifier, self.limits, self.cards = classifier, limits, cards or {ALONE: classifier.card}
         self._forward = forward
         self._pool = ThreadPoolExecutor(available() + BESIDE, thread_name_prefix="graft")
         self.waiting = 0
 
-    async def probabilities(self, images: Sequence[Any]) -> np.ndarray:
-        """(n, n_classes) float32. Raises DataError where an image is none, BusyError, LateError."""
+    async def probabilities(self, images: Sequence[Any]) -> list[np.ndarray]:
+        """(n, n_classes) float32 of each output of the network. Raises DataError where an image is none, BusyError,
+        LateError."""
         size = self._forward.batch_size
         stop = threading.Event()
         parts = [
@@ -60,7 +61,8 @@ class Work:
             for start in range(0, len(images), size)
         ]
         try:
-            return np.concatenate(await self.done(parts))
+            outputs = zip(*await self.done(parts), strict=True)
+            return [np.concatenate(some) for some in outputs]
         finally:
             stop.set()
 
@@ -77,11 +79,11 @@ class Work:
         finally:
             self.waiting -= 1
 
-    def _part(self, stop: threading.Event, start: int, images: Sequence[Any]) -> np.ndarray:
+    def _part(self, stop: threading.Event, start: int, images: Sequence[Any]) -> tuple[np.ndarray, ...]:
         """stop: set where nobody waits for the answer any more."""
         rows = []
         for place, one in enumerate(images, start=start + 1):
             if stop.is_set():
-                return np.empty((0, len(self.classifier.classes)), np.float32)
+                return ()
             rows.append((("", 0), self.classifier.example(one, place)))
-        return self._forward.run(stacked(rows)[1])[0]
+        return self._forward.run(stacked(rows)[1])

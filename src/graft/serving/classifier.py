@@ -6,7 +6,7 @@ Nothing of params.yaml is read: classes, size and resizing are the card's.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,17 +61,7 @@ class Classifier:
         """
         import pandas as pd
 
-        return pd.DataFrame(self.answers(self.probabilities(images), top_k), columns=list(ANSWER))
-
-    def answers(self, probabilities: np.ndarray, top_k: int = TOP_K) -> list[dict[str, Any]]:
-        """For each row of (n, n_classes) what `predict` gives; of equally likely classes the earlier one is first."""
-        order = np.argsort(-probabilities, axis=1, kind="stable")[:, : max(1, top_k)]
-        best = np.take_along_axis(probabilities, order, axis=1).astype(np.float64).tolist()
-        labels = [[self.classes[number] for number in row] for row in order]
-        return [
-            dict(zip(ANSWER, (names[0], values[0], names, values), strict=True))
-            for names, values in zip(labels, best, strict=True)
-        ]
+        return pd.DataFrame(answers(self.classes, self.probabilities(images), top_k), columns=list(ANSWER))
 
     def probabilities(self, images: Any) -> np.ndarray:
         """(n, n_classes) float32, columns in the order of `classes`. images: as `predict` takes them."""
@@ -102,6 +92,17 @@ class Classifier:
             raise DataError(f"image {place}: must be a whole image file. Got: {error}.") from None
         hint = "; a text is not opened as a path, give pathlib.Path(text)" if isinstance(one, str) else ""
         raise DataError(f"image {place}: must be {ACCEPTED}. Got {type(one).__name__}{hint}.")
+
+
+def answers(classes: Sequence[str], probabilities: np.ndarray, top_k: int = TOP_K) -> list[dict[str, Any]]:
+    """For each row of (n, n_classes) what `predict` gives; of equally likely classes the earlier one is first."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, : max(1, top_k)]
+    best = np.take_along_axis(probabilities, order, axis=1).astype(np.float64).tolist()
+    labels = [[classes[number] for number in row] for row in order]
+    return [
+        dict(zip(ANSWER, (names[0], values[0], names, values), strict=True))
+        for names, values in zip(labels, best, strict=True)
+    ]
 
 
 def _single(images: Any) -> Iterator[Any]:
