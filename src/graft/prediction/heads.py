@@ -61,7 +61,7 @@ def of(classifier: Classifier) -> Head:
     pooled = [POOLING[name] for layer in classifier.network.layers if (name := type(layer).__name__) in POOLING]
     joined = any(layer.name == taps.SIDE_BY_SIDE for layer in network.layers)
     reads = {"pooling": pooled[0] if pooled else None, "taps": taps.ALL if joined else taps.NONE}
-    features = keras.Model(opened.inputs, opened.outputs[0])
+    features = keras.Model(opened.inputs[0], opened.outputs[0])
     return Head(classifier.network.layers[-1], classifier.card | {READS: reads}, features)
 
 
@@ -104,7 +104,7 @@ def together(heads: Mapping[str, Head]) -> keras.Model:
     read = features(inputs)
     # Every head is called "head" in its own file.
     models = [
-        keras.Model(one.model.inputs, one.model.outputs, name=f"head_{i}") for i, one in enumerate(heads.values())
+        keras.Model(one.model.inputs[0], one.model.outputs[0], name=f"head_{i}") for i, one in enumerate(heads.values())
     ]
     return keras.Model(inputs, [model(read) for model in models])
 
