@@ -169,6 +169,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verdicts": {"errors"},
     "convex": {"errors"},
     "models": {"errors", "backbones", "convex", "runtime", "training"},
+    "explaining": {"training"},
     "features": {"errors", "backbones", "inputs", "pipeline", "runtime", "training"},
     "examples": {"errors", "features", "inputs", "pipeline", "runtime", "training"},
     "probing": {
