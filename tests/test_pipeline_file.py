@@ -183,6 +183,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "repetition": {"errors", "evaluation", "examples", "models", "runtime", "stages", "training", "verdicts"},
     "study": {"errors", "backbones", "examples", "features", "models", "repetition"},
     "serving": {"errors", "inputs", "training"},
+    "reporting": {"errors", "evaluation", "examples", "explaining", "inputs", "models", "runtime", "verdicts"},
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
     "tracking": {
@@ -190,7 +191,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "presets", "probing",
-        "project", "range_test", "repetition", "runtime", "stages", "study", "tracking", "training", "verdicts",
+        "project", "range_test", "repetition", "reporting", "runtime", "stages", "study", "tracking", "training",
+        "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

@@ -8,6 +8,7 @@ init        a project of one's own
 probe       which network, which layer: `graft probe`
 runs        what a pass has given: `graft result`, `graft log`
 lr_find     a learning-rate range test
+report      a page about the model that ships: `graft report`
 compare     whether a model is better than another one
 repeat      how far the results of one recipe lie apart
 verify      whether presets give what is claimed of them
@@ -35,6 +36,7 @@ from graft.cli import (
     preset,
     probe,
     repeat,
+    report,
     runs,
     stages,
     study,
@@ -75,6 +77,7 @@ for action in (
     lr_find.lr_find,
     runs.log,
     runs.result,
+    report.report,
     compare.compare,
     repeat.repeat,
     verify.verify,

@@ -81,7 +81,7 @@ class GradCam:
         # How a logit changes with what the last layer reads is its column of the kernel.
         gradients = tape.gradient(tensors[0], activations, self._kernel[:, classes].T).numpy()
         weights = gradients.mean(axis=(1, 2))  # eq. 1
-        return np.maximum(np.einsum("nhwc,nc->nhw", activations.numpy(), weights), 0)  # eq. 2
+        return np.asarray(np.maximum(np.einsum("nhwc,nc->nhw", activations.numpy(), weights), 0))  # eq. 2
 
     def heat_maps(self, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """pixels: (n, side, side, 3) float32 in [0, 255]. classes: (n,) int, which class each is asked about.
@@ -108,7 +108,7 @@ def enlarged(heat: np.ndarray, height: int, width: int) -> np.ndarray:
     import cv2
 
     resized = cv2.resize(np.ascontiguousarray(heat, np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(resized, 0, 1)
+    return np.asarray(np.clip(resized, 0, 1))
 
 
 def _require(pixels: np.ndarray, classes: np.ndarray, side: int, n_classes: int) -> None:
