@@ -82,7 +82,7 @@ def write(source: str, root: Path, paths: Paths, output: Path, split: str | None
     number = {name: place for place, name in enumerate(evaluated.classes)}
     questions = [(one.path, number[name]) for one in wrong for name in (one.predicted, one.truth)]
     questions += [(one.path, number[one.predicted]) for one in unsure]
-    heat, limit = pictures.heated(model, card, images, questions)
+    heated = pictures.heated(model, card, images, questions)
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     text = page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         context
@@ -94,9 +94,10 @@ def write(source: str, root: Path, paths: Paths, output: Path, split: str | None
             "unsure": unsure,
             **changed,
             "pictures": small,
-            "heat": heat,
+            "heat": heated.shown,
+            "places": heated.places,
             "number": number,
-            "limit": limit,
+            "limit": heated.limit,
             "absent": images is None,
             "without": len(wanted) - len(small),
             "side": pictures.SIDE,

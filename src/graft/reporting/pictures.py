@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,16 +79,25 @@ Question = tuple[str, int]
 """Path of an image, number of the class it is asked about."""
 
 
+@dataclass(frozen=True)
+class Heated:
+    """shown: question -> JPEG in base64, of those whose images are here. places: (rows, columns) of the map below it.
+
+    limit: why there is none, a sentence; "" where there may be some.
+    """
+
+    shown: dict[Question, str]
+    places: tuple[int, int]
+    limit: str
+
+
 def heated(
     model: keras.Model, card: Mapping[str, Any], images: AsCatalogued | None, questions: Sequence[Question]
-) -> tuple[dict[Question, str], str]:
-    """question -> JPEG in base64, of those whose images are here; and why there is none, "" where there may be some.
-
-    card: of the model; says how an image becomes its input.
-    """
+) -> Heated:
+    """What speaks for the class of each question. card: of the model; says how an image becomes its input."""
     explained = GradCam(model)
     if explained.limit or images is None:
-        return {}, explained.limit
+        return Heated({}, explained.places, explained.limit)
     spec = inputs.KINDS[card["input"]["kind"]](card["input"])
 
     def pixels(path: str) -> np.ndarray | None:
@@ -108,7 +118,7 @@ def heated(
                 heat = explained.heat_maps(squares.astype(np.float32), np.array([number for (_, number), _ in known]))
                 shown = pool.map(lambda one: _shown(*one), zip(squares, heat, strict=True))
                 found |= dict(zip([question for question, _ in known], shown, strict=True))
-    return found, ""
+    return Heated(found, explained.places, "")
 
 
 def _shown(pixels: np.ndarray, heat: np.ndarray) -> str:
