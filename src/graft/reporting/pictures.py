@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 SIDE = 128
 """Pixels."""
 
-CHUNK = 32
-"""Pictures that are explained at a time."""
+CHUNK = 8
+"""Pictures that are read and explained at a time."""
 
 FEW_PIXELS = 64
 """Side of an input up to which its pixels are shown as squares."""
