@@ -25,7 +25,7 @@ from graft.cli import report as command
 from graft.errors import DataError, GraftError, StaleError
 from graft.evaluation import metrics, predictions
 from graft.evaluation.metrics import Judged
-from graft.reporting import answers, mistakes, page
+from graft.reporting import answers, mistakes, page, pictures
 from graft.tracking import mirror, run, server
 from graft.verdicts import paired
 
@@ -288,6 +288,19 @@ def test_what_picks_and_counts() -> None:
     assert (found.gained, found.lost) == ([0, 3], [2, 4, 1])
     assert found.first_answers.paths == b.paths
     assert found.pairs == paired.Paired(0, 3, 2, 0)
+
+
+def test_a_picture_links_to_its_file_where_it_has_one(tmp_path: Path) -> None:
+    """Not in an archive, nor where paths name records of an array."""
+    (tmp_path / "a b#?%").mkdir()
+    (tmp_path / "a b#?%" / "\u00e9.png").touch()
+    (tmp_path / "images.zip").touch()
+    address = pictures.link(tmp_path, "a b#?%/\u00e9.png")
+    assert address is not None
+    assert re.fullmatch(r"file:///[\w/.%-]+", address)
+    assert Path(unquote(urlparse(address).path)).is_file()
+    assert pictures.link(tmp_path, "0001.pgm") is None
+    assert pictures.link(tmp_path / "images.zip", "a/b.png") is None
 
 
 def damaged(path: Path) -> None:
