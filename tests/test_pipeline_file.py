@@ -169,6 +169,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verdicts": {"errors"},
     "convex": {"errors"},
     "models": {"errors", "backbones", "convex", "runtime", "training"},
+    "explaining": {"training"},
     "features": {"errors", "backbones", "inputs", "pipeline", "runtime", "training"},
     "examples": {"errors", "features", "inputs", "pipeline", "runtime", "training"},
     "probing": {
@@ -183,7 +184,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study": {"errors", "backbones", "examples", "features", "models", "repetition"},
     "serving": {"errors", "inputs", "training"},
     "prediction": {"errors", "backbones", "examples", "features", "inputs", "models", "runtime", "serving"},
-    "server": {"errors", "features", "inputs", "prediction", "runtime", "serving"},
+    "server": {"errors", "explaining", "features", "inputs", "prediction", "runtime", "serving"},
+    "reporting": {"errors", "evaluation", "examples", "explaining", "inputs", "models", "runtime", "verdicts"},
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
     "tracking": {
@@ -191,8 +193,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "prediction", "presets",
-        "probing", "project", "range_test", "repetition", "runtime", "server", "stages", "study", "tracking",
-        "training", "verdicts",
+        "probing", "project", "range_test", "repetition", "reporting", "runtime", "server", "stages", "study",
+        "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

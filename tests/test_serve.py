@@ -24,6 +24,7 @@ import psutil
 import pytest
 import requests
 import uvicorn
+from PIL import Image
 
 from conftest import CLASSES, drawing, encoded
 from graft.backbones import build
@@ -31,7 +32,7 @@ from graft.features.engines.base import Forward
 from graft.models import assemble, card, heads
 from graft.prediction import engine
 from graft.prediction import heads as heads_of
-from graft.server import app
+from graft.server import app, run
 from graft.server.limits import Limits
 from graft.server.work import Work
 from graft.serving import pyfunc
@@ -251,8 +252,22 @@ def test_the_page_is_escaped(model: Classifier, forward: Forward, serving: Calla
 
 def test_what_a_label_came_from(served: Served) -> None:
     answer = served.post("/explain", FILES[0])
-    assert answer.json() == {"label": "circle", "png": base64.b64encode(b"a picture").decode()}
+    assert answer.json() == {"label": "circle", "jpeg": base64.b64encode(b"a picture").decode()}
     assert served.post("/explain", json.dumps({"inputs": TEXTS[:2]}).encode(), JSON).status_code == 422
+
+
+def test_a_heat_map_is_a_picture_of_the_image(model: Classifier) -> None:
+    """Of a network that has one place at this size there is none; else it is as large as the input."""
+    assert run.heat_map(model) is None
+    loaded = build.build("MobileNetV2", 0.35, 96, "bundled", 0)
+    head = heads.build("linear", {"pooling": "avg", "dropout": 0.0}, (1280,), len(CLASSES), 3)
+    side = model.card | {"input": model.card["input"] | {"side": 96}}
+    wider = Classifier(assemble.classifier(loaded, "avg", head), side)
+    explain = run.heat_map(wider)
+    assert explain is not None
+    label, picture = explain(FILES[0])
+    assert label == said(wider, FILES[0])[0]["label"]
+    assert Image.open(io.BytesIO(picture)).size == (96, 96)
 
 
 class Slow:

@@ -10,6 +10,7 @@ runs        what a pass has given: `graft result`, `graft log`
 predict     what a model says of files
 serve       the same over HTTP
 lr_find     a learning-rate range test
+report      a page about the model that ships: `graft report`
 compare     whether a model is better than another one
 repeat      how far the results of one recipe lie apart
 verify      whether presets give what is claimed of them
@@ -38,6 +39,7 @@ from graft.cli import (
     preset,
     probe,
     repeat,
+    report,
     runs,
     serve,
     stages,
@@ -81,6 +83,7 @@ for action in (
     runs.result,
     predict.predict,
     serve.serve,
+    report.report,
     compare.compare,
     repeat.repeat,
     verify.verify,

@@ -26,6 +26,7 @@ WIDTH = 90
 LOOK = """
 Where to look (first: . .venv/bin/activate)
   mlflow ui           every run: params, curves, metrics, plots, model
+  graft report        what the model got wrong, with pictures, as a page
   dvc plots show      training curves and confusion matrix as a page
   dvc metrics diff    what changed since the last commit
   models/model.keras  the model, on pixels in [0, 255]

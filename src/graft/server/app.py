@@ -38,7 +38,7 @@ class TooLargeError(Exception):
 def made(work: Work, heat_map: Callable[[Any], tuple[str, bytes]] | None = None) -> Starlette:
     """The application.
 
-    heat_map: an image -> its label and a PNG of it with what the label came from; None where there is none.
+    heat_map: an image -> its label and a JPEG of where in it that came from; None where there is none.
     """
     predict = _watched("/predict", _predict(work))
     return Starlette(
@@ -157,8 +157,8 @@ def _explain(work: Work, heat_map: Callable[[Any], tuple[str, bytes]] | None) ->
             return _failed(404, "this model's predictions cannot be explained by a heat map")
         if len(asked.images) > 1:
             raise bodies.BodyError(f"/explain takes one image. Got {len(asked.images)}.")
-        ((label, png),) = await work.done([partial(heat_map, asked.images[0])])
-        return JSONResponse({"label": label, "png": base64.b64encode(png).decode("ascii")})
+        ((label, picture),) = await work.done([partial(heat_map, asked.images[0])])
+        return JSONResponse({"label": label, "jpeg": base64.b64encode(picture).decode("ascii")})
 
     return explain
 

@@ -10,6 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from graft.inputs.image.spec import PIXELS
 from graft.prediction import engine
 from graft.runtime import cores
 from graft.runtime.tensorflow import import_tensorflow
@@ -85,5 +88,18 @@ def _of_heads(folders: Mapping[str, Path], limits: Limits) -> work.Work:
 
 
 def heat_map(classifier: Classifier) -> Callable[[Any], tuple[str, bytes]] | None:
-    """An image -> its label and a picture of what that came from; None where there is no such picture."""
-    return None
+    """An image -> its label and a JPEG of where in it that came from; None where nothing can be localised."""
+    from graft.explaining.grad_cam import GradCam
+    from graft.explaining.overlay import overlay
+
+    explained = GradCam(classifier.network)
+    if explained.limit:
+        return None
+
+    def of(image: Any) -> tuple[str, bytes]:
+        pixels = classifier.example(image, 1)[PIXELS]
+        number = classifier.probabilities(pixels).argmax(axis=1)
+        (heat,) = explained.heat_maps(pixels[None].astype(np.float32), number)
+        return classifier.classes[int(number[0])], overlay(pixels, heat)
+
+    return of
