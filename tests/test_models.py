@@ -354,3 +354,19 @@ def test_what_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "text.keras").write_text("x")
     with pytest.raises(StaleError, match=r"text\.keras: must be a Keras model"):
         saving.load(tmp_path / "text.keras")
+
+
+@pytest.mark.parametrize("at_input", [False, True])
+def test_what_is_no_layer_is_part_of_a_model_too(at_input: bool) -> None:
+    """RGB becomes BGR by a bare operation: what is taken apart for training and for the gates has it."""
+    alone = build.build("VGG16", None, 32, "random", 0)
+    cut = next(iter(cuts.crossing(alone.model))) if at_input else "block5_conv3"
+    classifier = assemble.classifier(alone, "avg", head("linear", (512,)))
+    x = pixels().astype(np.float32)
+    expected = np.asarray(classifier(x))
+    assert cuts.is_input(alone.model, cut) == at_input
+    _, predicted, *crossing = (np.asarray(one) for one in assemble.opened(classifier, None if at_input else cut)(x))
+    np.testing.assert_allclose(predicted, expected, atol=1e-6)
+    assemble.unfreeze(alone, cut)
+    above = assemble.above(classifier, cut)
+    np.testing.assert_allclose(shards.predict(above, x if at_input else crossing[0]), expected, atol=1e-6)

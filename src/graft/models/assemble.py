@@ -74,14 +74,14 @@ def above(classifier: keras.Model, cut: str, batch_norm_learns: bool = False) ->
         crossing = network.inputs[0]
         inputs = keras.Input(classifier.input_shape[1:], name="pixels")
         x = inputs
-        for layer in classifier.layers[1:place]:
-            x = layer(x)
+        for operation in classifier.operations[1:place]:
+            x = operation(x)
     else:
         crossing = cuts.boundary(network, cut)
         inputs = x = keras.Input(crossing.shape[1:], name="boundary")
     x = fold(keras.Model(crossing, network.outputs[0]))(x, training=None if batch_norm_learns else False)
-    for layer in classifier.layers[place + 1 :]:
-        x = layer(x)
+    for operation in classifier.operations[place + 1 :]:
+        x = operation(x)
     return keras.Model(inputs, x, name="above")
 
 
@@ -94,12 +94,13 @@ def opened(classifier: keras.Model, cut: str | None) -> keras.Model:
         network = keras.Model(network.input, [network.output, cuts.boundary(network, cut)])
     inputs = keras.Input(classifier.input_shape[1:])
     x = inputs
-    for layer in classifier.layers[1:place]:
-        x = layer(x)
+    for operation in classifier.operations[1:place]:
+        x = operation(x)
     x, *crossing = keras.tree.flatten(network(x, training=False))
-    for layer in classifier.layers[place + 1 : -1]:
-        x = layer(x)
-    return keras.Model(inputs, [x, classifier.layers[-1](x), *crossing], name="opened")
+    *pooling, head = classifier.operations[place + 1 :]
+    for operation in pooling:
+        x = operation(x)
+    return keras.Model(inputs, [x, head(x), *crossing], name="opened")
 
 
 def interpolate(model: keras.Model, start: Sequence[np.ndarray], share: float) -> None:
@@ -124,7 +125,10 @@ def divide_logits(model: keras.Model, temperature: float) -> None:
 
 
 def _network(classifier: keras.Model) -> tuple[int, keras.Model]:
-    """The backbone inside a classifier, and its place among the layers."""
+    """The backbone inside a classifier, and its place in the chain of operations that a classifier is.
+
+    Not all of those are layers: channels are turned from RGB to BGR by a bare operation.
+    """
     import keras
 
-    return next((i, layer) for i, layer in enumerate(classifier.layers) if isinstance(layer, keras.Model))
+    return next((i, one) for i, one in enumerate(classifier.operations) if isinstance(one, keras.Model))
