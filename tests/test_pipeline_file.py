@@ -250,7 +250,7 @@ def test_an_import_that_turns_back_is_seen(text: str, fault: str) -> None:
     [
         "from graft.errors import DataError",
         "from graft.examples.sources import base",
-        "if TYPE_CHECKING:\n    from graft.config.schema import DataParams",
+        "if TYPE_CHECKING:\n    from graft.config.data import DataParams",
         '"""Not `import mlflow`, nor graft.stages."""',
     ],
 )

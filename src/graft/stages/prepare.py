@@ -16,7 +16,8 @@ from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, SPLITS
 from graft.runtime.progress import say
 
 if TYPE_CHECKING:
-    from graft.config.schema import DataParams, Params
+    from graft.config.data import DataParams
+    from graft.config.schema import Params
     from graft.pipeline.layout import Paths
 
 
