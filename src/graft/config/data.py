@@ -191,6 +191,7 @@ class DataParams(Section):
     folder: FolderParams
     manifest: ManifestParams
     classes: dict[str, str | list[str]] | None
+    relabel: str | None
     min_images_per_class: Count
     max_images_per_class: Count | None
     split: SplitParams
@@ -200,6 +201,16 @@ class DataParams(Section):
     min_side: Count
     max_pixels: Count
     duplicates: DuplicatesParams
+
+    @field_validator("relabel")
+    @classmethod
+    def _relabel(cls, name: str | None) -> str | None:
+        """Only what lies in the folder is seen by DVC."""
+        if name is not None and (not name or name.startswith(("/", "~")) or {"..", "."} & set(name.split("/"))):
+            raise PydanticCustomError(
+                "names", "must be the name of a table in data/relabel, or null. Got {name}.", {"name": repr(name)}
+            )
+        return name
 
     @model_validator(mode="after")
     def _classes(self) -> DataParams:
