@@ -187,9 +187,9 @@ def test_no_image_goes_through_the_network_again(
         extract.run(params_of(small), paths_in(out))
         return capsys.readouterr().err
 
-    assert "features and activations of 6 images: 0 of 6 are in the cache" in extracted({})
+    assert extracted({}).count("s of 6 images: 0 of 6 are in the cache") == 2, "features and activations"
     write(decided("cross", "remove"))
-    assert "features and activations of 5 images: 5 of 5 are in the cache" in extracted({"relabel": "a.csv"})
+    assert extracted({"relabel": "a.csv"}).count("s of 5 images: 5 of 5 are in the cache") == 2
 
 
 @pytest.fixture(scope="module")
