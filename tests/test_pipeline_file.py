@@ -175,6 +175,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "backbones", "convex", "evaluation", "examples", "features", "inputs", "models", "pipeline",
         "runtime", "training", "verdicts",
     },
+    "audit": {"errors", "convex", "examples", "features", "runtime"},
     "stages": {
         "errors", "backbones", "evaluation", "examples", "features", "inputs", "models", "runtime", "training"
     },
@@ -188,8 +189,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
     "cli": {
-        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "presets", "probing",
-        "project", "range_test", "repetition", "runtime", "stages", "study", "tracking", "training", "verdicts",
+        "errors", "audit", "backbones", "config", "evaluation", "examples", "features", "pipeline", "presets",
+        "probing", "project", "range_test", "repetition", "runtime", "stages", "study", "tracking", "training",
+        "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

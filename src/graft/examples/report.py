@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +12,15 @@ import numpy as np
 import pandas as pd
 
 from graft.errors import DataError
-from graft.examples import catalogue, split
+from graft.examples import catalogue, split, thumbnails
 from graft.examples.checks import duplicates, quarantine
-from graft.examples.sources import SOURCES
-from graft.examples.sources.base import SPLITS, Reader
+from graft.examples.sources.base import SPLITS
 from graft.examples.split import UNUSED
-from graft.inputs.image.decode import UndecodableError, open_rgb
-from graft.runtime.cores import available
 
 if TYPE_CHECKING:
     from graft.pipeline.layout import Paths
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-THUMBNAIL_SIDE = 96
 SAMPLES = 10
 MOST_CLASSES = 100
 MOST_GROUPS = 60
@@ -72,7 +65,7 @@ def write(source: str, root: Path, prepared: Paths, output: Path) -> None:
 
     wanted = {path for _, rows in samples for path, _ in rows} | {row["path"] for _, rows in groups for row in rows}
     wanted |= set(listed.loc[listed["reason"].isin(SHOWN_ASIDE), "path"])
-    thumbnails = _thumbnails(_reader(source, root), sorted(wanted))
+    pictures = thumbnails.of(source, root, sorted(wanted))
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     text = page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         source=source,
@@ -91,8 +84,8 @@ def write(source: str, root: Path, prepared: Paths, output: Path) -> None:
         more_groups=max(0, copies["group"].nunique() - MOST_GROUPS),
         aside=listed.to_dict("records"),
         more_aside=max(0, len(aside) - MOST_ASIDE),
-        thumbnails=thumbnails,
-        side=THUMBNAIL_SIDE,
+        thumbnails=pictures,
+        side=thumbnails.SIDE,
         prepared=prepared,
     )
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -150,32 +143,3 @@ def _groups(copies: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
         for _, rows in copies.groupby("group")
     ]
     return sorted(groups, key=lambda group: FINDINGS.index(group[0]))[:MOST_GROUPS]
-
-
-def _reader(source: str, root: Path) -> Reader | None:
-    try:
-        return SOURCES[source].open(root)
-    except DataError:
-        return None
-
-
-def _thumbnails(reader: Reader | None, paths: Iterable[str]) -> dict[str, str]:
-    """path -> JPEG in base64, of those that are here and can be decoded."""
-
-    def one(path: str) -> tuple[str, str]:
-        try:
-            image = open_rgb(reader.read(path), at_least=THUMBNAIL_SIDE) if reader else None
-        except (OSError, ValueError, LookupError, UndecodableError):
-            image = None
-        if image is None:
-            return path, ""
-        if max(image.size) < THUMBNAIL_SIDE // 2:  # pixels of tiny images stay visible
-            factor = THUMBNAIL_SIDE // max(image.size)
-            image = image.resize((image.width * factor, image.height * factor), 0)
-        image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-        out = io.BytesIO()
-        image.save(out, "JPEG", quality=80)
-        return path, base64.b64encode(out.getvalue()).decode()
-
-    with ThreadPoolExecutor(available()) as pool:
-        return {path: text for path, text in pool.map(one, paths) if text}

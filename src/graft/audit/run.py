@@ -1,0 +1,146 @@
+"""The audit: what the features say of the labels, as a page and a CSV to decide in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from graft.audit import belief, findings, page, sheet
+from graft.audit.belief import Belief
+from graft.audit.findings import Findings
+from graft.audit.subject import Subject
+
+NEIGHBOURS = 6
+"""Shown beside a suspect."""
+
+OVERLAPS, EXAMPLES = 15, 8
+"""Pairs of classes that are shown, and images of each."""
+
+OUTLIERS = 20
+"""At most one image in so many is called one."""
+
+PAGE, SHEET = "audit.html", "audit.csv"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """findings: of what is undecided. listed: the suspects that page and CSV have, as `Listing.image` tells them.
+
+    overlaps: a, b (names), a_as_b, b_as_a, share, examples. metrics: name -> figure. files: what was written.
+    """
+
+    findings: Findings
+    listed: list[dict[str, Any]]
+    overlaps: list[dict[str, Any]]
+    metrics: dict[str, float]
+    files: list[Path]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Images as page and CSV name them."""
+
+    subject: Subject
+    belief: Belief
+
+    def image(self, row: int, found: str) -> dict[str, Any]:
+        probabilities, target = self.belief.probabilities[row], int(self.subject.targets[row])
+        suggested = int(probabilities.argmax())
+        one = self.subject.images.iloc[row]
+        return {
+            **{name: str(one[name]) for name in ("path", "label", "split", "sha256")},
+            "suggested": self.subject.classes[suggested] if suggested != target else "",
+            "probability": round(float(probabilities[suggested]), 4),
+            "label_probability": round(float(probabilities[target]), 4),
+            "found": found,
+        }
+
+    def suspect(self, row: int, confident: bool) -> dict[str, Any]:
+        near = self.belief.near
+        beside = [
+            self.image(int(other), "") | {"cosine": float(cosine)}
+            for other, cosine in zip(near.rows[row, :NEIGHBOURS], near.cosines[row, :NEIGHBOURS], strict=True)
+        ]
+        return self.image(row, "suspect") | {"neighbours": beside, "confident": confident}
+
+
+def run(subject: Subject, source: str, root: Path, most: int, out: Path) -> Audit:
+    """most: suspects, outliers and pairs that are listed, of each. root: data.path. out: the folder of the files."""
+    formed = belief.form(subject.features, subject.targets, len(subject.classes), subject.copies, subject.scale)
+    everything = findings.find(formed, subject.targets)
+    found = findings.undecided(everything, subject.decided)
+    listing = Listing(subject, formed)
+    suspects = [
+        listing.suspect(int(one["row"]), bool(one["confident"])) for one in found.suspects.head(most).to_dict("records")
+    ]
+    outliers = [
+        listing.image(int(one["row"]), "outlier") | {"distance": float(one["distance"])}
+        for one in found.outliers.head(min(most, len(found.outliers) // OUTLIERS)).to_dict("records")
+    ]
+    pairs: list[dict[str, Any]] = [
+        {
+            "images": [listing.image(int(one[name]), "") for name in ("row", "other")],
+            "distance": float(one["distance"]),
+        }
+        for one in found.pairs.head(most).to_dict("records")
+    ]
+    overlaps = _overlaps(everything, listing)
+    metrics = {
+        "images": float(len(subject.images)),
+        "classes": float(len(subject.classes)),
+        "agreement": everything.agreement,
+        "suspects": float(len(found.suspects)),
+        "confident_suspects": float(found.suspects["confident"].sum()),
+        "near_pairs": float(len(found.pairs)),
+        "decided": float(len(subject.decided)),
+        "unjudged": float((~formed.judged).sum()),
+    }
+    content = {
+        "suspects": suspects, "outliers": outliers, "pairs": pairs, "overlaps": overlaps, "metrics": metrics,
+        "sheet": out / SHEET, "shown": _shown(suspects, outliers, pairs, overlaps),
+    }  # fmt: skip
+    page.write(source, root, content, out / PAGE)
+    seconds = [pair["images"][1] | {"found": f"nearly the same as {pair['images'][0]['path']}"} for pair in pairs]
+    sheet.write(sheet.table(subject, [*suspects, *outliers, *seconds]), out / SHEET)
+    return Audit(found, suspects, overlaps, metrics, [out / PAGE, out / SHEET])
+
+
+def _overlaps(found: Findings, listing: Listing) -> list[dict[str, Any]]:
+    targets, classes = listing.subject.targets[found.suspects["row"]], listing.subject.classes
+    shown = []
+    for one in found.overlaps.head(OVERLAPS).to_dict("records"):
+        a, b = int(one["a"]), int(one["b"])
+        taken = {
+            f"{classes[x]} taken for {classes[y]}": _first(found.suspects, (targets == x), y, listing)
+            for x, y in ((a, b), (b, a))
+        }
+        shown.append(
+            {
+                "a": classes[a], "b": classes[b], "a_as_b": int(one["a_as_b"]), "b_as_a": int(one["b_as_a"]),
+                "share": float(one["share"]), "examples": {name: images for name, images in taken.items() if images},
+            }
+        )  # fmt: skip
+    return shown
+
+
+def _first(suspects: pd.DataFrame, of_class: np.ndarray, taken_for: int, listing: Listing) -> list[dict[str, Any]]:
+    rows = suspects.loc[of_class & (suspects["suggested"] == taken_for), "row"].head(EXAMPLES)
+    return [listing.image(int(row), "") for row in rows]
+
+
+def _shown(
+    suspects: list[dict[str, Any]],
+    outliers: list[dict[str, Any]],
+    pairs: list[dict[str, Any]],
+    overlaps: list[dict[str, Any]],
+) -> set[str]:
+    """Paths of the images of which the page has pictures."""
+    images = [*suspects, *outliers]
+    images += [image for one in suspects for image in one["neighbours"]]
+    images += [image for pair in pairs for image in pair["images"]]
+    images += [image for one in overlaps for several in one["examples"].values() for image in several]
+    return {image["path"] for image in images}

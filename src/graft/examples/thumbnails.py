@@ -1,0 +1,48 @@
+"""Small pictures of examples, as text that stands in a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from graft.errors import DataError
+from graft.examples.sources import SOURCES
+from graft.examples.sources.base import Reader
+from graft.inputs.image.decode import UndecodableError, open_rgb
+from graft.runtime.cores import available
+
+SIDE = 96
+"""Pixels of the longer side."""
+
+
+def of(source: str, root: Path, paths: Iterable[str]) -> dict[str, str]:
+    """path -> JPEG in base64, of those that are here and can be decoded. root: data.path."""
+    reader = _reader(source, root)
+
+    def one(path: str) -> tuple[str, str]:
+        try:
+            image = open_rgb(reader.read(path), at_least=SIDE) if reader else None
+        except (OSError, ValueError, LookupError, UndecodableError):
+            image = None
+        if image is None:
+            return path, ""
+        if max(image.size) < SIDE // 2:  # pixels of tiny images stay visible
+            factor = SIDE // max(image.size)
+            image = image.resize((image.width * factor, image.height * factor), 0)
+        image.thumbnail((SIDE, SIDE))
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality=80)
+        return path, base64.b64encode(out.getvalue()).decode()
+
+    with ThreadPoolExecutor(available()) as pool:
+        return {path: text for path, text in pool.map(one, paths) if text}
+
+
+def _reader(source: str, root: Path) -> Reader | None:
+    try:
+        return SOURCES[source].open(root)
+    except DataError:
+        return None
