@@ -102,6 +102,7 @@ def run(subject: Subject, source: str, root: Path, most: int, out: Path) -> Audi
     content = {
         "suspects": suspects, "outliers": outliers, "pairs": pairs, "overlaps": overlaps, "metrics": metrics,
         "sheet": out / SHEET, "shown": _shown(suspects, outliers, pairs, overlaps),
+        "shown_large": {one["path"] for one in suspects},
     }  # fmt: skip
     page.write(source, root, content, out / PAGE)
     seconds = [pair["images"][1] | {"found": f"nearly the same as {pair['images'][0]['path']}"} for pair in pairs]
@@ -138,8 +139,8 @@ def _shown(
     pairs: list[dict[str, Any]],
     overlaps: list[dict[str, Any]],
 ) -> set[str]:
-    """Paths of the images of which the page has pictures."""
-    images = [*suspects, *outliers]
+    """Paths of the images of which the page has small pictures."""
+    images = list(outliers)
     images += [image for one in suspects for image in one["neighbours"]]
     images += [image for pair in pairs for image in pair["images"]]
     images += [image for one in overlaps for several in one["examples"].values() for image in several]

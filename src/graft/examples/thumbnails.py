@@ -18,21 +18,21 @@ SIDE = 96
 """Pixels of the longer side."""
 
 
-def of(source: str, root: Path, paths: Iterable[str]) -> dict[str, str]:
-    """path -> JPEG in base64, of those that are here and can be decoded. root: data.path."""
+def of(source: str, root: Path, paths: Iterable[str], side: int = SIDE) -> dict[str, str]:
+    """path -> JPEG in base64, of those that are here and can be decoded. root: data.path. side: of the longer one."""
     reader = _reader(source, root)
 
     def one(path: str) -> tuple[str, str]:
         try:
-            image = open_rgb(reader.read(path), at_least=SIDE) if reader else None
+            image = open_rgb(reader.read(path), at_least=side) if reader else None
         except (OSError, ValueError, LookupError, UndecodableError):
             image = None
         if image is None:
             return path, ""
-        if max(image.size) < SIDE // 2:  # pixels of tiny images stay visible
-            factor = SIDE // max(image.size)
+        if max(image.size) < side // 2:  # pixels of tiny images stay visible
+            factor = side // max(image.size)
             image = image.resize((image.width * factor, image.height * factor), 0)
-        image.thumbnail((SIDE, SIDE))
+        image.thumbnail((side, side))
         out = io.BytesIO()
         image.save(out, "JPEG", quality=80)
         return path, base64.b64encode(out.getvalue()).decode()
