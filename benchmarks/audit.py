@@ -2,8 +2,8 @@
 
     python benchmarks/audit.py PROJECT [PROJECT...] [--share 0.03] [--seeds 3,4,5] [--logistic]
 
-PROJECT: a folder in which `dvc repro extract` has run, views or none. Needs cleanlab and datasets, which graft does not:
-`pip install cleanlab==2.9.0 datasets`. Both get the same features and the same flips; cleanlab also gets the
+PROJECT: a folder in which `dvc repro extract` has run. Needs what graft does not: `pip install cleanlab==2.9.0
+datasets`. Both get the same features and the same flips; cleanlab also gets the
 probabilities of graft's head, which has seen no image that it judges, and with --logistic those that its own tutorials
 compute: scikit-learn's LogisticRegression in five folds. Precision is that of the first as many as were flipped.
 Labels that were wrong before count as mistakes of whoever names them.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -224,3 +225,31 @@ def test_a_changed_table_runs_prepare_again_and_the_network_not(project: Project
     assert "features of 17 images: 17 of 17 are in the cache" in said
     counts = json.loads((project.folder / "data/prepared/counts.json").read_text())["relabelled"]
     assert (counts["changed"], counts["removed"]) == (1, 1)
+
+
+@pytest.mark.slow
+def test_what_the_audit_lists_is_what_a_decision_changes(project: Project) -> None:
+    """The way that docs/audit.md shows, by the commands: list, decide, run, list again."""
+    project.change(data={"relabel": None})
+    project.run("dvc", "repro", "extract")
+    done = project.run("graft", "audit", "--most", "5", GRAFT_THREADS="2")
+    assert "data/audit/audit.html, data/audit/audit.csv; MLflow run " in done.stdout
+    run = project.runs()[0]
+    assert run.data.tags["graft.kind"] == "audit"
+    assert run.data.metrics["images"] == 18
+    assert {one.path for one in project.client().list_artifacts(run.info.run_id, "audit")} == {
+        "audit/audit.html",
+        "audit/audit.csv",
+    }
+    rows = pd.read_csv(project.folder / "data/audit/audit.csv", dtype=str, keep_default_na=False)
+    path, label = rows.loc[0, ["path", "label"]]
+    rows.loc[0, "decision"] = "cross" if label != "cross" else "circle"
+    rows.to_csv(project.folder / "data/relabel/audit.csv", index=False)
+    project.change(data={"relabel": "audit.csv"})
+    refused = project.run("graft", "audit", ok=False)
+    assert "Different: params.yaml data (of prepare). Run `dvc repro`." in refused.stderr
+    said = project.run("dvc", "repro", "extract").stderr
+    assert f"1 labels changed: {label} to {rows.loc[0, 'decision']} (1)" in said
+    assert "1 were decided before." in project.run("graft", "audit").stdout
+    again = pd.read_csv(project.folder / "data/audit/audit.csv", dtype=str, keep_default_na=False)
+    assert list(again.loc[again["decision"] != "", "path"]) == [path]
