@@ -178,6 +178,20 @@ def test_the_page_shows_suspects_beside_their_neighbours(root: Path, prepare: Pr
     assert re.findall(r'(?:src|href)="(?!data:image/jpeg;base64,|#)[^"]*"', page) == []
 
 
+def test_copies_stand_side_by_side(root: Path, prepare: Prepare) -> None:
+    """Of two labels first, as they are used where data.duplicates says so."""
+    shutil.copy(root / "stripes" / "003.png", root / "stripes" / "again.png")
+    shutil.copy(root / "circle" / "004.png", root / "cross" / "copy.png")
+    prepared = prepare(root, {"duplicates.conflicting_labels.identical": "keep"})
+    done, page = audited(prepared, root)
+    found = sheet_of(done).set_index("path")["found"]
+    assert found["stripes/again.png"] == "copy of stripes/003.png"
+    assert found["cross/copy.png"] == "copy of circle/004.png" or found["cross/copy.png"] == "suspect"
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    assert text.rindex("circle/004.png") < text.rindex("stripes/003.png")
+    assert 'class="pair apart"' in page
+
+
 def test_names_are_text(root: Path, tmp_path: Path, prepare: Prepare) -> None:
     shutil.move(root / "cross", root / HOSTILE)
     done, page = audited(prepare(root), root)

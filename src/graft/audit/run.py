@@ -67,6 +67,12 @@ class Listing:
         ]
         return self.image(row, "suspect") | {"neighbours": beside, "confident": confident}
 
+    def pair(self, row: int, other: int) -> dict[str, Any]:
+        """distance: 1 - cosine."""
+        a, b = (self.subject.features[i].astype(np.float64) for i in (row, other))
+        cosine = float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), np.finfo(np.float64).tiny))
+        return {"images": [self.image(row, ""), self.image(other, "")], "distance": abs(1.0 - cosine)}
+
 
 def run(subject: Subject, source: str, root: Path, most: int, out: Path) -> Audit:
     """most: suspects, outliers and pairs that are listed, of each. root: data.path. out: the folder of the files."""
@@ -81,13 +87,8 @@ def run(subject: Subject, source: str, root: Path, most: int, out: Path) -> Audi
         listing.image(int(one["row"]), "outlier") | {"distance": float(one["distance"])}
         for one in found.outliers.head(min(most, len(found.outliers) // OUTLIERS)).to_dict("records")
     ]
-    pairs: list[dict[str, Any]] = [
-        {
-            "images": [listing.image(int(one[name]), "") for name in ("row", "other")],
-            "distance": float(one["distance"]),
-        }
-        for one in found.pairs.head(most).to_dict("records")
-    ]
+    copies = [listing.pair(*rows) for rows in _copies(subject)[:most]]
+    pairs = [listing.pair(int(one["row"]), int(one["other"])) for one in found.pairs.head(most).to_dict("records")]
     overlaps = _overlaps(everything, listing)
     metrics = {
         "images": float(len(subject.images)),
@@ -101,13 +102,25 @@ def run(subject: Subject, source: str, root: Path, most: int, out: Path) -> Audi
     }
     content = {
         "suspects": suspects, "outliers": outliers, "pairs": pairs, "overlaps": overlaps, "metrics": metrics,
-        "sheet": out / SHEET, "shown": _shown(suspects, outliers, pairs, overlaps),
+        "copies": copies, "sheet": out / SHEET, "shown": _shown(suspects, outliers, [*copies, *pairs], overlaps),
         "shown_large": {one["path"] for one in suspects},
     }  # fmt: skip
     page.write(source, root, content, out / PAGE)
-    seconds = [pair["images"][1] | {"found": f"nearly the same as {pair['images'][0]['path']}"} for pair in pairs]
+    seconds = [
+        pair["images"][1] | {"found": f"{kind} {pair['images'][0]['path']}"}
+        for kind, several in (("copy of", copies), ("nearly the same as", pairs))
+        for pair in several
+    ]
     sheet.write(sheet.table(subject, [*suspects, *outliers, *seconds]), out / SHEET)
     return Audit(found, suspects, overlaps, metrics, [out / PAGE, out / SHEET])
+
+
+def _copies(subject: Subject) -> list[tuple[int, int]]:
+    """The first of each group of copies beside each of the others, those of two labels first, none that is decided."""
+    left = np.setdiff1d(np.arange(len(subject.copies)), subject.decided)
+    groups = pd.Series(left).groupby(subject.copies[left])
+    pairs = [(int(rows.iloc[0]), int(other)) for _, rows in groups for other in rows.iloc[1:]]
+    return sorted(pairs, key=lambda pair: bool(subject.targets[pair[0]] == subject.targets[pair[1]]))
 
 
 def _overlaps(found: Findings, listing: Listing) -> list[dict[str, Any]]:
