@@ -186,6 +186,7 @@ def test_copies_stand_side_by_side(root: Path, prepare: Prepare) -> None:
     done, page = audited(prepared, root)
     found = sheet_of(done).set_index("path")["found"]
     assert found["stripes/again.png"] == "copy of stripes/003.png"
+    assert found["stripes/003.png"] == "copy of stripes/again.png"
     assert found["cross/copy.png"] == "copy of circle/004.png" or found["cross/copy.png"] == "suspect"
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
     assert text.rindex("circle/004.png") < text.rindex("stripes/003.png")
@@ -218,6 +219,7 @@ def test_decisions_in_the_csv_are_applied_and_not_asked_again(root: Path, prepar
     """The loop: what is written is filled in, applied by `prepare`, and stands in the next CSV, decided."""
     done, _ = audited(prepare(root), root)
     rows = sheet_of(done)
+    assert done.files[1].read_bytes().startswith(b"\xef\xbb\xbf"), "a spreadsheet takes it for UTF-8"
     assert set(rows["decision"]) == {""}
     assert not rows["path"].duplicated().any()
     assert list(rows["path"][:2]) == [one["path"] for one in done.listed[:2]]

@@ -13,6 +13,7 @@ import numpy as np
 from graft.audit import neighbours
 from graft.audit.neighbours import Neighbours
 from graft.convex import ridge
+from graft.runtime.progress import say
 
 MOST_VOTES, LEAST_VOTES = 100, 10
 """Images that vote; between them half as many as a class has on average, so that a small class can win its own."""
@@ -45,6 +46,7 @@ def form(
     """features: (n, d) of any float. targets: (n,) int64. copies: (n,) int64, the same number for copies of one
     picture, which do not testify for one another. scale: as for `ridge.solve`.
     """
+    say(f"solving a head on {len(targets)} images, each left out in turn")
     groups = [np.flatnonzero(copies == number) for number in _several(copies)]
     alone = ridge.left_out(lambda rows: features[rows][:, None], targets, n_classes, scale, groups)
     k = int(np.clip(len(targets) // (2 * n_classes), LEAST_VOTES, MOST_VOTES))

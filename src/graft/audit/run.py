@@ -97,6 +97,7 @@ def run(subject: Subject, source: str, root: Path, most: int, out: Path) -> Audi
         "suspects": float(len(found.suspects)),
         "confident_suspects": float(found.suspects["confident"].sum()),
         "near_pairs": float(len(found.pairs)),
+        "copies": float(len(_copies(subject))),
         "decided": float(len(subject.decided)),
         "unjudged": float((~formed.judged).sum()),
     }
@@ -106,12 +107,13 @@ def run(subject: Subject, source: str, root: Path, most: int, out: Path) -> Audi
         "shown_large": {one["path"] for one in suspects},
     }  # fmt: skip
     page.write(source, root, content, out / PAGE)
-    seconds = [
-        pair["images"][1] | {"found": f"{kind} {pair['images'][0]['path']}"}
+    beside = [
+        image | {"found": f"{kind} {other['path']}"}
         for kind, several in (("copy of", copies), ("nearly the same as", pairs))
         for pair in several
+        for image, other in (pair["images"], pair["images"][::-1])
     ]
-    sheet.write(sheet.table(subject, [*suspects, *outliers, *seconds]), out / SHEET)
+    sheet.write(sheet.table(subject, [*suspects, *outliers, *beside]), out / SHEET)
     return Audit(found, suspects, overlaps, metrics, [out / PAGE, out / SHEET])
 
 

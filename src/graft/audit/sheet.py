@@ -42,5 +42,6 @@ def table(subject: Subject, listed: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def write(rows: pd.DataFrame, file: Path) -> None:
+    """With a byte order mark, by which a spreadsheet knows UTF-8."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(file, index=False, lineterminator="\n", columns=list(COLUMNS))
+    rows.to_csv(file, index=False, lineterminator="\n", encoding="utf-8-sig", columns=list(COLUMNS))
