@@ -6,6 +6,7 @@ RUN pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY .dvcignore .gitignore dvc.yaml params.yaml ./
 COPY data/digits/README.md data/digits/README.md
 COPY data/keras/README.md data/keras/README.md
+COPY data/relabel/README.md data/relabel/README.md
 COPY presets presets
 COPY results/published.yaml results/published.yaml
 COPY src src

@@ -57,7 +57,7 @@ def write_params(folder: Path, changes: Mapping[str, Any]) -> None:
 
 def make_project(folder: Path, changes: Mapping[str, Any]) -> None:
     """A clone with other params; its code is the repository's own."""
-    for name in ("src", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
+    for name in ("src", "data/relabel", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
         source, target = REPOSITORY / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():

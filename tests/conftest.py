@@ -313,7 +313,7 @@ class Project:
 
 def make_project(folder: Path, params: dict[str, Any], per_class: int = 20) -> Project:
     """Copy what a clone has, with `params` and drawings, into a new git and DVC repository."""
-    for name in ("src", "dvc.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
+    for name in ("src", "dvc.yaml", "data/relabel", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
         source = REPOSITORY / name
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -70,6 +70,23 @@ def test_leaving_out_is_what_fitting_without_gives(monkeypatch: pytest.MonkeyPat
     assert found.log_loss == pytest.approx(np.average(losses, weights=weights), rel=1e-9)
 
 
+def test_copies_are_left_out_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two and three examples of a group are judged by a solution without any of them, the others as ever."""
+    features, targets, _ = blobs()
+    penalty, n, ones = 0.01, len(targets), np.ones(len(targets))
+    monkeypatch.setattr(ridge, "PENALTIES", (penalty,))
+    monkeypatch.setattr(ridge, "TEMPERATURES", (2.0,))
+    groups = [np.array([3, 40]), np.array([7, 8, 50])]
+    found = ridge.left_out(lambda rows: features[rows], targets, CLASSES, None, groups)
+    x = standardised(features, ones)[:, 0]
+    together = {int(row): group for group in groups for row in group}
+    for i in range(n):
+        others = ~np.isin(np.arange(n), together.get(i, np.array([i])))
+        kernel, bias = refitted(x[others], targets[others], ones[others], penalty * n)
+        np.testing.assert_allclose(found.logits[i], 2.0 * (x[i] @ kernel + bias), rtol=1e-7, atol=1e-9)
+    assert (found.penalty, found.temperature) == (penalty, 2.0)
+
+
 def test_the_solution_is_scikit_learns() -> None:
     """Of RidgeCV, which chooses by squared errors of left-out examples, on the same penalties."""
     from sklearn.linear_model import Ridge, RidgeCV

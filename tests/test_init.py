@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -109,6 +110,7 @@ def test_an_empty_folder_becomes_a_project(tmp_path: Path) -> None:
     assert load(folder / "params.yaml").data.source == "digits"
     assert layout.read(folder / "dvc.yaml") == layout.read(REPOSITORY / "dvc.yaml")
     assert (folder / "data" / "digits").is_dir()
+    assert (folder / "data" / "relabel" / "README.md").is_file()
     assert "git init" in said
     assert "dvc init" in said
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file() and ".git/" not in str(file)}
@@ -309,7 +311,11 @@ def test_other_code_is_refused_and_update_mends_it(tmp_path: Path) -> None:
         lock.require_current("train", file)
     assert "The code of train is another" in "\n".join(start.update(tmp_path))
     lock.require_current("train", file)
-    assert "no stage's code is another" in "\n".join(start.update(tmp_path))
+    shutil.rmtree(tmp_path / "data" / "relabel")  # as in a project of an older graft
+    said = "\n".join(start.update(tmp_path))
+    assert "no stage's code is another" in said
+    assert "wrote: data/relabel/README.md" in said
+    assert (tmp_path / "data" / "relabel" / "README.md").is_file()
 
 
 def test_update_without_a_project(tmp_path: Path) -> None:

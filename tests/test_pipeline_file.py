@@ -176,6 +176,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "backbones", "convex", "evaluation", "examples", "features", "inputs", "models", "pipeline",
         "runtime", "training", "verdicts",
     },
+    "audit": {"errors", "convex", "examples", "features", "runtime"},
     "stages": {
         "errors", "backbones", "evaluation", "examples", "features", "inputs", "models", "runtime", "training"
     },
@@ -192,9 +193,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
     "cli": {
-        "errors", "backbones", "config", "evaluation", "examples", "features", "pipeline", "prediction", "presets",
-        "probing", "project", "range_test", "repetition", "reporting", "runtime", "server", "stages", "study",
-        "tracking", "training", "verdicts",
+        "errors", "audit", "backbones", "config", "evaluation", "examples", "features", "pipeline", "prediction",
+        "presets", "probing", "project", "range_test", "repetition", "reporting", "runtime", "server", "stages",
+        "study", "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip
@@ -255,7 +256,7 @@ def test_an_import_that_turns_back_is_seen(text: str, fault: str) -> None:
     [
         "from graft.errors import DataError",
         "from graft.examples.sources import base",
-        "if TYPE_CHECKING:\n    from graft.config.schema import DataParams",
+        "if TYPE_CHECKING:\n    from graft.config.data import DataParams",
         '"""Not `import mlflow`, nor graft.stages."""',
     ],
 )

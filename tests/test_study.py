@@ -246,4 +246,4 @@ def test_without_the_pipelines_outputs_it_says_what_to_run(
     monkeypatch.chdir(tmp_path)
     done = call()
     assert isinstance(done.exception, GraftError)
-    assert "must be there to train on. Run `dvc repro`" in str(done.exception)
+    assert "must be there to be read. Run `dvc repro`" in str(done.exception)

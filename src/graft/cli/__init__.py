@@ -6,6 +6,7 @@ TensorFlow is imported where it is used.
 stages      the five stages
 init        a project of one's own
 probe       which network, which layer: `graft probe`
+audit       labels that look wrong: `graft audit`
 runs        what a pass has given: `graft result`, `graft log`
 predict     what a model says of files
 serve       the same over HTTP
@@ -28,6 +29,7 @@ from typing import NoReturn
 import typer
 
 from graft.cli import (
+    audit,
     backbones,
     cache,
     compare,
@@ -78,6 +80,7 @@ for group, name in (
 for action in (
     init.init,
     probe.probe,
+    audit.audit,
     lr_find.lr_find,
     runs.log,
     runs.result,

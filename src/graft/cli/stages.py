@@ -43,20 +43,26 @@ def ready_to_repeat(params: Params, paths: Paths) -> tuple[Params, Paths]:
 
     Raises StaleError where that is missing, or not what params.yaml asks for.
     """
+    ready_to_look(params, paths)
+    for stage in ("train", "finetune", "evaluate"):
+        lock.require_current(stage)
+    return params, paths
+
+
+def ready_to_look(params: Params, paths: Paths) -> tuple[Params, Paths]:
+    """The same, where nothing is trained: without the code of the later stages."""
     from graft.features import staleness
 
     read = [paths.catalogue, paths.split, paths.duplicates]
     missing = [str(path) for path in read if not path.exists()]
     if missing:
-        raise StaleError(f"{listing(missing)}: must be there to train on. Run `dvc repro` or `dvc pull`.")
+        raise StaleError(f"{listing(missing)}: must be there to be read. Run `dvc repro` or `dvc pull`.")
     if changed := pipeline_lock.changed(yaml_file.read(FILE), read, ("prepare",)):
         raise StaleError(
             f"{FILE}: must be what the catalogue and the split were made with. Different: {listing(changed, 5)}. Run "
             "`dvc repro`."
         )
     staleness.require_current(params, paths)
-    for stage in ("train", "finetune", "evaluate"):
-        lock.require_current(stage)
     numerics.apply(params.numerics)
     return params, paths
 

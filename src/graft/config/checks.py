@@ -14,7 +14,8 @@ from graft.backbones.table import BACKBONES
 from graft.errors import unknown
 
 if TYPE_CHECKING:
-    from graft.config.schema import BackboneParams, DataParams, ExtractParams, FinetuneParams, TrainParams
+    from graft.config.data import DataParams
+    from graft.config.schema import BackboneParams, ExtractParams, FinetuneParams, TrainParams
 
 
 def across(sections: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ temperature: Guo et al. 2017, https://arxiv.org/abs/1706.04599, here chosen on t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,29 +62,92 @@ def solve(
     exponentials, which are not, only choose among PENALTIES and TEMPERATURES.
     """
     weights = weights.astype(np.float64)
-    judged = np.where(np.bincount(targets, minlength=n_classes)[targets] > 1, weights, 0.0)
     with standardise.one_thread():
         system = _decomposed(read, targets, weights, n_classes, scale)
-        losses = np.zeros((len(PENALTIES), len(TEMPERATURES)))
-        left_out = np.empty((len(PENALTIES), len(targets)), np.int64)
-        for rows, number, scores in _left_out(system, read, targets, weights):
-            left_out[number, rows] = scores.argmax(axis=1)
-            for column, temperature in enumerate(TEMPERATURES):
-                losses[number, column] += _log_loss(temperature * scores, targets[rows], judged[rows])
-        best, column = (int(i) for i in np.unravel_index(losses.argmin(), losses.shape))
-        if not judged.any():
-            best, column = PENALTIES.index(UNJUDGED[0]), TEMPERATURES.index(UNJUDGED[1])
-        solution = system.vectors @ (system.projected * system.shrinkage(PENALTIES[best])[:, None])
+        chosen = _chosen(system, read, targets, weights)
+        solution = system.vectors @ (system.projected * system.shrinkage(chosen.penalty)[:, None])
         kernel, bias = system.standard.folded(solution, system.offset)
-    temperature = TEMPERATURES[column]
     return Solved(
-        temperature * kernel,
-        temperature * bias,
-        PENALTIES[best],
-        temperature,
-        left_out[best],
-        float(losses[best, column] / judged.sum()) if judged.any() else math.nan,
+        chosen.temperature * kernel,
+        chosen.temperature * bias,
+        chosen.penalty,
+        chosen.temperature,
+        chosen.left_out,
+        chosen.log_loss,
     )
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """logits: (n, c) float64 of each example, by the solution without it and its group; of the softmax.
+
+    penalty: of PENALTIES. temperature: of TEMPERATURES, in the logits already.
+    """
+
+    logits: np.ndarray
+    penalty: float
+    temperature: float
+
+
+def left_out(
+    read: Read,
+    targets: np.ndarray,
+    n_classes: int,
+    scale: np.ndarray | None = None,
+    groups: Iterable[np.ndarray] = (),
+) -> LeftOut:
+    """What each example is taken for without having been seen, by the penalty and temperature that `solve` chooses.
+
+    Arguments as for `solve`, every example with a weight of 1 and one view. groups: rows of examples that are left out
+    together, such as copies of one picture, which would else vouch for one another; in no two groups the same.
+    """
+    weights = np.ones(len(targets))
+    with standardise.one_thread():
+        system = _decomposed(read, targets, weights, n_classes, scale)
+        chosen = _chosen(system, read, targets, weights)
+        logits = np.empty((len(targets), n_classes))
+        for rows, _, scores in _left_out(system, read, targets, weights, (chosen.penalty,)):
+            logits[rows] = scores
+        for group in groups:
+            logits[group] = _left_out_together(system, read, targets, chosen.penalty, group)
+    return LeftOut(chosen.temperature * logits, chosen.penalty, chosen.temperature)
+
+
+def _left_out_together(
+    system: _System, read: Read, targets: np.ndarray, penalty: float, group: np.ndarray
+) -> np.ndarray:
+    """(g, c) scores of some examples of one view and weight 1 by the solution without all of them."""
+    features = np.concatenate([read(slice(row, row + 1))[:, 0] for row in group])
+    z = system.standard.of(features) @ system.vectors
+    wanted = _signs(targets[group], len(system.offset))
+    shrunk = z * system.shrinkage(penalty)
+    rest = (1.0 + np.finfo(np.float64).eps) * np.eye(len(group)) - (shrunk @ z.T + 1.0 / system.total)
+    return np.asarray(wanted - np.linalg.solve(rest, wanted - (shrunk @ system.projected + system.offset)))
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """penalty, temperature: of the lowest log loss. left_out, log_loss: as in Solved."""
+
+    penalty: float
+    temperature: float
+    left_out: np.ndarray
+    log_loss: float
+
+
+def _chosen(system: _System, read: Read, targets: np.ndarray, weights: np.ndarray) -> _Chosen:
+    judged = np.where(np.bincount(targets, minlength=len(system.offset))[targets] > 1, weights, 0.0)
+    losses = np.zeros((len(PENALTIES), len(TEMPERATURES)))
+    left_out = np.empty((len(PENALTIES), len(targets)), np.int64)
+    for rows, number, scores in _left_out(system, read, targets, weights, PENALTIES):
+        left_out[number, rows] = scores.argmax(axis=1)
+        for column, temperature in enumerate(TEMPERATURES):
+            losses[number, column] += _log_loss(temperature * scores, targets[rows], judged[rows])
+    best, column = (int(i) for i in np.unravel_index(losses.argmin(), losses.shape))
+    if not judged.any():
+        best, column = PENALTIES.index(UNJUDGED[0]), TEMPERATURES.index(UNJUDGED[1])
+    log_loss = float(losses[best, column] / judged.sum()) if judged.any() else math.nan
+    return _Chosen(PENALTIES[best], TEMPERATURES[column], left_out[best], log_loss)
 
 
 @dataclass(frozen=True)
@@ -148,7 +211,7 @@ def _decomposed(
 
 
 def _left_out(
-    system: _System, read: Read, targets: np.ndarray, weights: np.ndarray
+    system: _System, read: Read, targets: np.ndarray, weights: np.ndarray, penalties: Sequence[float]
 ) -> Iterator[tuple[slice, int, np.ndarray]]:
     """(rows, number of the penalty, scores (rows, c) of the examples as they are, by the solution without them).
 
@@ -162,7 +225,7 @@ def _left_out(
         share = (weights[rows] / system.views)[:, None, None]
         by_example = (len(wanted), system.views, -1)
         across = z.reshape(by_example).transpose(0, 2, 1)
-        for number, penalty in enumerate(PENALTIES):
+        for number, penalty in enumerate(penalties):
             shrunk = z * system.shrinkage(penalty)
             missed = wanted[:, None] - (shrunk @ system.projected + system.offset).reshape(by_example)
             hat = share * (shrunk.reshape(by_example) @ across + 1.0 / system.total)

@@ -12,18 +12,15 @@ import numpy as np
 import pandas as pd
 
 from graft.errors import DataError
-from graft.examples import catalogue, split
+from graft.examples import catalogue, split, thumbnails
 from graft.examples.checks import duplicates, quarantine
-from graft.examples.sources import SOURCES
-from graft.examples.sources.base import SPLITS, Reader
+from graft.examples.sources.base import SPLITS
 from graft.examples.split import UNUSED
-from graft.examples.thumbnails import thumbnails
 
 if TYPE_CHECKING:
     from graft.pipeline.layout import Paths
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-THUMBNAIL_SIDE = 96
 SAMPLES = 10
 MOST_CLASSES = 100
 MOST_GROUPS = 60
@@ -68,7 +65,7 @@ def write(source: str, root: Path, prepared: Paths, output: Path) -> None:
 
     wanted = {path for _, rows in samples for path, _ in rows} | {row["path"] for _, rows in groups for row in rows}
     wanted |= set(listed.loc[listed["reason"].isin(SHOWN_ASIDE), "path"])
-    pictures = thumbnails(_reader(source, root), sorted(wanted), THUMBNAIL_SIDE)
+    pictures = thumbnails.of(source, root, sorted(wanted))
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     text = page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         source=source,
@@ -88,7 +85,7 @@ def write(source: str, root: Path, prepared: Paths, output: Path) -> None:
         aside=listed.to_dict("records"),
         more_aside=max(0, len(aside) - MOST_ASIDE),
         thumbnails=pictures,
-        side=THUMBNAIL_SIDE,
+        side=thumbnails.SIDE,
         prepared=prepared,
     )
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -146,10 +143,3 @@ def _groups(copies: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
         for _, rows in copies.groupby("group")
     ]
     return sorted(groups, key=lambda group: FINDINGS.index(group[0]))[:MOST_GROUPS]
-
-
-def _reader(source: str, root: Path) -> Reader | None:
-    try:
-        return SOURCES[source].open(root)
-    except DataError:
-        return None

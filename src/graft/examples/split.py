@@ -22,7 +22,7 @@ from graft.errors import DataError, StaleError, listing
 from graft.examples.sources.base import SPLITS, SplitName
 
 if TYPE_CHECKING:
-    from graft.config.schema import SplitParams
+    from graft.config.data import SplitParams
 
 COLUMNS = ("path", "label", "split")
 OPTIONAL_COLUMNS = ("weight", "group")

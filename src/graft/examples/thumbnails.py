@@ -1,4 +1,4 @@
-"""Small pictures of images, to be put into a page."""
+"""Small pictures of examples, as text that stands in a page."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import base64
 import io
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Protocol
 
+from graft.errors import DataError
+from graft.examples.sources import SOURCES
+from graft.examples.sources.base import Reader
 from graft.inputs.image.decode import UndecodableError, open_rgb
 from graft.runtime.cores import available
+
+SIDE = 96
+"""Pixels of the longer side."""
 
 
 class Readable(Protocol):
@@ -17,6 +24,11 @@ class Readable(Protocol):
 
     def read(self, path: str) -> bytes:
         """Raises OSError, ValueError or LookupError where there is no such image."""
+
+
+def of(source: str, root: Path, paths: Iterable[str], side: int = SIDE) -> dict[str, str]:
+    """As `thumbnails`, of a source's images. root: data.path."""
+    return thumbnails(_reader(source, root), paths, side)
 
 
 def thumbnails(reader: Readable | None, paths: Iterable[str], side: int) -> dict[str, str]:
@@ -42,3 +54,10 @@ def thumbnails(reader: Readable | None, paths: Iterable[str], side: int) -> dict
 
     with ThreadPoolExecutor(available()) as pool:
         return {path: text for path, text in pool.map(one, paths) if text}
+
+
+def _reader(source: str, root: Path) -> Reader | None:
+    try:
+        return SOURCES[source].open(root)
+    except DataError:
+        return None

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from graft.config import schema, yaml_file
+from graft.config import yaml_file
+from graft.config.data import DataParams
 from graft.errors import DataError, listing
 from graft.examples.sources import SOURCES, tables
 from graft.examples.sources.base import SPLIT_NAMES, SPLITS, Item, Reader
@@ -204,7 +205,7 @@ def _scan(root: Path, data: Mapping[str, Any]) -> list[Item]:
     """root: where they are, seen from here."""
     values = {f"data.{key}": value for key, value in data.items()} | {"data.path": str(root)}
     tree = yaml_file.parse(template.parameters(values), "params.yaml")
-    return SOURCES[data["source"]].scan(schema.DataParams.model_validate(tree["data"]))
+    return SOURCES[data["source"]].scan(DataParams.model_validate(tree["data"]))
 
 
 def _manifest(tree: Tree, file: str) -> dict[str, Any]:

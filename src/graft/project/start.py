@@ -21,6 +21,9 @@ from graft.project import lock, look, template
 PLACES = {path: f"{path}/README.md" for path in ("data/digits", "data/keras")}
 """Values of data.path of sources that bring their images -> what makes the folder, and says what is read."""
 
+DECISIONS = "data/relabel/README.md"
+"""Makes the folder of tables that `data.relabel` names, on which `prepare` depends whether there is one or not."""
+
 PIPELINE = "dvc.yaml"
 PARAMETERS = "params.yaml"
 IGNORED = (".gitignore", ".dvcignore")
@@ -53,6 +56,7 @@ def write(folder: Path, data: Path | None = None, recipe: str | None = None) -> 
         PARAMETERS: parameters,
         str(lock.FILE): lock.text(),
         README: template.readme(folder.name),
+        DECISIONS: template.original(DECISIONS),
     } | ({PLACES[path]: template.original(PLACES[path])} if path in PLACES else {})
     _require_equal(folder, texts)
     try:
@@ -68,7 +72,7 @@ def write(folder: Path, data: Path | None = None, recipe: str | None = None) -> 
 
 
 def update(folder: Path) -> Iterator[str]:
-    """Write graft.lock for the installed graft, and tell which stages' code is another.
+    """Write graft.lock for the installed graft, and the folder that it needs; tell which stages' code is another.
 
     dvc.yaml is the user's: it is only compared. Raises GraftError where it lacks what the installed graft needs.
     """
@@ -83,6 +87,8 @@ def update(folder: Path) -> Iterator[str]:
         )
     before, changed = lock.read(folder / lock.FILE), lock.changed(folder / lock.FILE)
     (folder / lock.FILE).write_text(lock.text(), encoding="utf-8")
+    if not (folder / DECISIONS).parent.is_dir():
+        yield from _write(folder, {DECISIONS: template.original(DECISIONS)})
     yield from _ignore(folder, [])
     if changed:
         yield (
@@ -117,7 +123,7 @@ def _require_equal(folder: Path, texts: Mapping[str, str]) -> None:
     differing = [
         name
         for name, text in texts.items()
-        if name not in (README, *PLACES.values())
+        if name not in (README, DECISIONS, *PLACES.values())
         and (folder / name).exists()
         and (not (folder / name).is_file() or (folder / name).read_bytes() != text.encode())
     ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from graft.examples import catalogue, labels, split
+from graft.examples import catalogue, labels, relabel, split
 from graft.examples.checks import duplicates, quarantine
 from graft.examples.checks.examination import examine_all
 from graft.examples.sources import SOURCES
@@ -16,7 +16,8 @@ from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, SPLITS
 from graft.runtime.progress import say
 
 if TYPE_CHECKING:
-    from graft.config.schema import DataParams, Params
+    from graft.config.data import DataParams
+    from graft.config.schema import Params
     from graft.pipeline.layout import Paths
 
 
@@ -29,7 +30,10 @@ def run(params: Params, paths: Paths) -> None:
     items = labels.assign(SOURCES[data.source].scan(data), data.classes)
     rows = [i for i, item in enumerate(items) if item.problem is None]
     examined = examine_all(data.source, Path(data.path), [items[i].path for i in rows], data.max_pixels)
-    table = quarantine.judged(items, dict(zip(rows, examined, strict=True)), data.min_side, data.max_pixels)
+    seen = dict(zip(rows, examined, strict=True))
+    decided = relabel.apply(items, data.relabel, {i: one.sha256 for i, one in seen.items()})
+    table = quarantine.judged(decided.items, seen, data.min_side, data.max_pixels)
+    relabel.remark(table, decided.before)
 
     usable = table[table["state"] == catalogue.USED].copy()
     usable["copies"] = duplicates.groups(
@@ -66,12 +70,14 @@ def run(params: Params, paths: Paths) -> None:
         "duplicates": duplicates.counts(found),
         "classes": len(images.classes),
         "split": {name: int((sides["split"] == name).sum()) for name in (*SPLITS, split.UNUSED)},
+        **({"relabelled": decided.counts} if decided.counts else {}),
     }
     paths.prepare_metrics.parent.mkdir(parents=True, exist_ok=True)
     paths.prepare_metrics.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
 
     say(f"{len(used)} images of {len(images.classes)} classes: {metrics['split']}")
-    for line in [*quarantine.lines(table, paths.quarantine), *duplicates.lines(found, paths.duplicates), *notes]:
+    told = relabel.lines(decided, data.relabel)
+    for line in [*told, *quarantine.lines(table, paths.quarantine), *duplicates.lines(found, paths.duplicates), *notes]:
         say(f"note: {line}")
 
 

@@ -1,4 +1,4 @@
-"""What a probe or a study found, as a run of its own in MLflow: its tables and pictures, and its figures."""
+"""What a probe, a study or an audit found, as a run of its own in MLflow: its tables and pictures, and its figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def log(
     metrics: Iterable[tuple[str, float, int]],
     files: Sequence[Path],
 ) -> str:
-    """kind: probe or study; the folder of the files, too. metrics: name, value, step.
+    """kind: probe, study or audit; the folder of the files, too. metrics: name, value, step.
 
     Returns the run's id. Raises TrackingError where the store or server cannot be used.
     """

@@ -24,7 +24,8 @@ from graft.tracking import ledger, model
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from graft.config.schema import DataParams, Params
+    from graft.config.data import DataParams
+    from graft.config.schema import Params
     from graft.pipeline.layout import Paths
 
 

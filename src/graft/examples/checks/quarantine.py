@@ -18,7 +18,7 @@ from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, Item, pl
 from graft.inputs.image.formats import FORMATS
 
 if TYPE_CHECKING:
-    from graft.config.schema import ConflictingLabels, DataParams
+    from graft.config.data import ConflictingLabels, DataParams
     from graft.examples.checks.examination import Examined
     from graft.inputs.image.examine import Verdict
 

@@ -13,7 +13,7 @@ from graft.errors import DataError
 from graft.examples.sources.base import Item, Source, SplitName
 
 if TYPE_CHECKING:
-    from graft.config.schema import DataParams
+    from graft.config.data import DataParams
 
 
 @dataclass(frozen=True)

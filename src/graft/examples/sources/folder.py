@@ -20,7 +20,7 @@ from graft.examples.sources.tree import LINKED, Entry, open_tree
 from graft.inputs.image.formats import SUFFIXES
 
 if TYPE_CHECKING:
-    from graft.config.schema import DataParams, FolderParams
+    from graft.config.data import DataParams, FolderParams
 
 SPLIT_LIKE = {*SPLIT_NAMES, "training", "testing"}
 

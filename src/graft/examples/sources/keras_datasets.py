@@ -18,7 +18,7 @@ from graft.examples.sources.base import Item, Reader, Source
 from graft.runtime.tensorflow import start_tensorflow
 
 if TYPE_CHECKING:
-    from graft.config.schema import DataParams
+    from graft.config.data import DataParams
 
 DIGITS = tuple("0123456789")
 CLASSES: dict[str, tuple[str, ...]] = {

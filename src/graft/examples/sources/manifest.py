@@ -25,7 +25,7 @@ from graft.examples.sources.tree import Entry, Tree, open_tree
 from graft.runtime.progress import say
 
 if TYPE_CHECKING:
-    from graft.config.schema import ColumnsParams, DataParams, ManifestParams
+    from graft.config.data import ColumnsParams, DataParams, ManifestParams
 
 
 def scan(data: DataParams) -> list[Item]:

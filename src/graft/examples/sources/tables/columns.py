@@ -12,7 +12,7 @@ from graft.examples.sources.base import SPLIT_NAMES
 from graft.examples.sources.tables.table import Table
 
 if TYPE_CHECKING:
-    from graft.config.schema import Column, ColumnsParams
+    from graft.config.data import Column, ColumnsParams
 
 
 @dataclass(frozen=True)
