@@ -194,8 +194,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         "errors", "audit", "backbones", "config", "evaluation", "examples", "features", "pipeline", "prediction",
-        "presets", "probing", "project", "range_test", "repetition", "reporting", "runtime", "server", "stages",
-        "study", "tracking", "training", "verdicts",
+        "presets", "probing", "project", "range_test", "repetition", "reporting", "runtime", "server", "serving",
+        "stages", "study", "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip
