@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -281,3 +282,28 @@ def test_what_keras_reads_around_it_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "keras.json").write_text(json.dumps(settings))
     said = run("-c", KERAS, KERAS_HOME=str(tmp_path), KERAS_BACKEND="torch", KERAS_MAX_EPOCHS="1")
     assert said.split("\n")[:2] == ["tensorflow float32 1e-07 channels_last float32 None False", "1"]
+
+
+def test_what_nobody_reads_any_more_is_let_go() -> None:
+    """Of a deep network few feature maps are held at once, those that are read again later among them."""
+    import keras
+    import tensorflow as tf
+
+    seen: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+
+    class Watched(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            seen.append(weakref.ref(x))
+            alive.append(sum(one() is not None for one in seen))
+            return x + 1.0
+
+    inputs = keras.Input((4,))
+    x = early = Watched()(inputs)
+    for _ in range(20):
+        x = Watched()(x)
+    network = keras.Model(inputs, [keras.layers.Add()([x, early]), x])
+    first, second = shards.outputs(network, [tf.zeros((2, 4))])
+    assert float(first[0, 0]) == 22
+    assert float(second[0, 0]) == 21
+    assert max(alive) <= 12  # of 21; what Keras refers to in circles goes with the next collection

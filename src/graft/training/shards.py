@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -119,14 +120,21 @@ def _walk(network: Any, inputs: list[list[Any]], training: bool) -> list[list[An
 
     names = [id(tensor) for tensor in network.inputs]
     known = [dict(zip(names, own, strict=True)) for own in inputs]
-    for depth in sorted(network._nodes_by_depth, reverse=True):
-        for node in network._nodes_by_depth[depth]:
-            if node.is_input or id(node.outputs[0]) in known[0]:
-                continue
+    nodes = [node for depth in sorted(network._nodes_by_depth, reverse=True) for node in network._nodes_by_depth[depth]]
+    left = Counter(id(tensor) for node in nodes if not node.is_input for tensor in node.input_tensors)
+    left.update(id(tensor) for tensor in network.outputs)
+    for node in nodes:
+        if not node.is_input and id(node.outputs[0]) not in known[0]:
             calls = [node.arguments.fill_in(values) for values in known]
             for values, output in zip(known, _call(node.operation, calls, training), strict=True):
                 made = zip(node.outputs, keras.tree.flatten(output), strict=True)
                 values.update((id(tensor), value) for tensor, value in made)
+        # What nobody reads any more is let go: all of a network's feature maps are a hundred times its last one.
+        for tensor in () if node.is_input else node.input_tensors:
+            left[id(tensor)] -= 1
+            if not left[id(tensor)]:
+                for values in known:
+                    values.pop(id(tensor), None)
     return [[values[id(tensor)] for tensor in network.outputs] for values in known]
 
 
