@@ -11,6 +11,7 @@ lr_find     a learning-rate range test
 compare     whether a model is better than another one
 repeat      how far the results of one recipe lie apart
 verify      whether presets give what is claimed of them
+export      the model for other runtimes, behind a parity gate: `graft export`
 study       the claims of transfer learning on one's own images: `graft study few-shot`
 data params preset backbones cache  groups of commands, each with the tables that it prints
 """
@@ -29,6 +30,7 @@ from graft.cli import (
     cache,
     compare,
     data,
+    export,
     init,
     lr_find,
     params,
@@ -77,6 +79,7 @@ for action in (
     runs.result,
     compare.compare,
     repeat.repeat,
+    export.export,
     verify.verify,
 ):
     app.command(rich_help_panel=ACTION)(action)

@@ -46,6 +46,11 @@ class Classifier:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         return Classifier(keras.models.load_model(folder / MODEL, compile=False), card)
 
+    @property
+    def network(self) -> keras.Model:
+        """Pixels (n, side, side, 3) in [0, 255] -> probabilities (n, n_classes)."""
+        return self._network
+
     def predict(self, images: Any, top_k: int = TOP_K) -> pd.DataFrame:
         """A row an image, columns label, probability, top_labels and top_probabilities (lists, the likeliest first).
 
