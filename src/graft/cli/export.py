@@ -56,7 +56,7 @@ def export(
         raise ParamsError(
             "graft export", ["--to: must name formats where export.to in params.yaml is empty. Got none."]
         )
-    precisions = _named(precision, "precision") or list(params.export.precision)
+    precisions = _named(precision, "precision")
     missing = [str(path) for path in (paths.catalogue, paths.split) if not path.exists()]
     if missing:
         raise StaleError(

@@ -1,18 +1,21 @@
 """The gate: an exported file, run by its own runtime on the bytes of images, against the Keras model as graft runs it.
 
 The file gets what a caller with no more than Pillow would give it: the image decoded in full and turned upright. graft
-itself decodes a JPEG near the size that is wanted; what that makes of the difference is in the figures, too.
+itself decodes a JPEG near the size that is wanted. So the file also gets graft's own pixels: what differs then is the
+conversion, what differs beyond it the decoding.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from graft.inputs.image.spec import PIXELS, ImageInput
 from graft.runtime.cores import available
 from graft.runtime.prefetch import prefetched
 from graft.runtime.progress import track
@@ -26,14 +29,20 @@ AHEAD = 16
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Images that a model is judged on. read: the bytes of the i-th file, from several threads. targets: (n,) int64."""
+    """Images that a model is judged on. read: the bytes of the i-th file, from several threads. targets: (n,) int64.
+
+    spec: how graft makes a square of an image.
+    """
 
     read: Callable[[int], bytes]
     targets: np.ndarray
+    spec: ImageInput
 
-    def files(self) -> Iterator[bytes]:
-        """In order, read ahead."""
-        return prefetched(self.read, range(len(self.targets)), available(), CHUNK)
+    def squares(self) -> Iterator[np.ndarray]:
+        """(side, side, 3) uint8 each, as graft decodes and resizes."""
+        return prefetched(
+            lambda i: self.spec.arrays(self.read(i), "", [0])[0][PIXELS], range(len(self.targets)), available(), CHUNK
+        )
 
     def pictures(self) -> Iterator[np.ndarray]:
         """Each as `upright` gives it."""
@@ -42,11 +51,16 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Parity:
-    """agreement: share of images with the same label. largest_difference: of any probability. pairs: A is Keras."""
+    """agreement: share of images with the same label. largest_difference: of any probability. pairs: A is Keras.
+
+    same_pixels_agreement, same_pixels_difference: likewise, where both get graft's own pixels.
+    """
 
     agreement: float
     largest_difference: float
     pairs: paired.Paired
+    same_pixels_agreement: float
+    same_pixels_difference: float
 
     @property
     def drop(self) -> float:
@@ -63,6 +77,8 @@ class Parity:
             "agreement": self.agreement,
             "largest_probability_difference": self.largest_difference,
             "mcnemar_p": paired.mcnemar(self.pairs),
+            "same_pixels_agreement": self.same_pixels_agreement,
+            "same_pixels_largest_probability_difference": self.same_pixels_difference,
         }
 
 
@@ -75,30 +91,26 @@ def upright(data: bytes) -> np.ndarray:
 def as_graft_does(classifier: Classifier, images: HeldOut) -> np.ndarray:
     """(n, n_classes) probabilities of the Keras model."""
 
-    def chunks() -> Iterator[list[bytes]]:
-        chunk: list[bytes] = []
-        for data in images.files():
-            chunk.append(data)
-            if len(chunk) == CHUNK:
-                yield chunk
-                chunk = []
-        if chunk:
+    def chunks() -> Iterator[list[np.ndarray]]:
+        squares = images.squares()
+        while chunk := list(islice(squares, CHUNK)):
             yield chunk
 
     n = len(images.targets)
     return np.concatenate([classifier.probabilities(one) for one in track(chunks(), n, "Keras model", len)])
 
 
-def as_exported(run: Callable[[np.ndarray], np.ndarray], images: HeldOut, what: str) -> np.ndarray:
-    """(n, n_classes) probabilities of an exported file. what: for the progress."""
-    return np.concatenate([run(one[None]) for one in track(images.pictures(), len(images.targets), what)])
-
-
-def compared(before: np.ndarray, after: np.ndarray, targets: Sequence[int] | np.ndarray) -> Parity:
-    """before, after: (n, n_classes) probabilities of the Keras model and of the exported file; n at least 1."""
-    said, says = before.argmax(axis=1), after.argmax(axis=1)
+def of(run: Callable[[np.ndarray], np.ndarray], before: np.ndarray, images: HeldOut, what: str) -> Parity:
+    """An exported file against the Keras model. run: the file. before: as `as_graft_does`. what: for the progress."""
+    n = len(images.targets)
+    # All of one size before those of many sizes, for which runtimes plan anew.
+    same = np.concatenate([run(one[None]) for one in images.squares()])
+    after = np.concatenate([run(one[None]) for one in track(images.pictures(), n, what)])
+    said, says, on_same = (probabilities.argmax(axis=1) for probabilities in (before, after, same))
     return Parity(
-        float(np.mean(said == says)),
-        float(np.abs(before - after).max()),
-        paired.count(said == targets, says == targets),
+        agreement=float(np.mean(said == says)),
+        largest_difference=float(np.abs(before - after).max()),
+        pairs=paired.count(said == images.targets, says == images.targets),
+        same_pixels_agreement=float(np.mean(said == on_same)),
+        same_pixels_difference=float(np.abs(before - same).max()),
     )

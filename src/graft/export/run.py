@@ -15,6 +15,7 @@ from graft.errors import GateError, GraftError
 from graft.export import parity, speed
 from graft.export.formats import FORMATS
 from graft.export.parity import HeldOut
+from graft.export.quiet import quietly
 from graft.export.subject import Subject
 
 CARD = "card.json"
@@ -73,12 +74,12 @@ def export(
 
 def _one(subject: Subject, name: str, precision: str, folder: Path, judge: Judge) -> dict[str, Any]:
     """Raises GateError."""
-    FORMATS[name].write(subject, precision, folder)
+    with quietly():
+        FORMATS[name].write(subject, precision, folder)
     megabytes = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file()) / MEGABYTE
     card = dict(subject.card) | {"export": {"format": name, "precision": precision}}
     (folder / CARD).write_text(json.dumps(card, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    after = parity.as_exported(FORMATS[name].load(folder, None), judge.images, f"{name} {precision}")
-    found = parity.compared(judge.before, after, judge.images.targets)
+    found = parity.of(FORMATS[name].load(folder, None), judge.before, judge.images, f"{name} {precision}")
     _gate(name, precision, found, judge.most_lost)
     costs = judge.measure(name, folder, subject.resizing.side, _usual(judge.images))
     return found.figures() | {"megabytes": round(megabytes, 3)} | costs

@@ -63,4 +63,4 @@ class Subject:
     def frozen_network(self) -> Any:
         """The network as TensorFlow's graph, its weights constants of it."""
         side = self.resizing.side
-        return frozen(self.network, {PIXELS: ((side, side, 3), "float32")})
+        return frozen(self.network, {self.network.inputs[0].name: ((side, side, 3), "float32")})

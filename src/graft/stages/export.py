@@ -36,13 +36,14 @@ def run(
     exports: Exports,
     classifier: Classifier,
     formats: Sequence[str],
-    precisions: Sequence[str],
+    precisions: Sequence[str] = (),
 ) -> Figures:
     """Write `exports.models/<format>/<precision>/` and `exports.metrics/<format>.json`; returns what the latter got.
 
-    classifier: by its card alone; params say only which images judge and calibrate it. Raises GateError, after all
+    precisions: none means `export.precision`. classifier: by its card alone; params say only which images judge and calibrate it. Raises GateError, after all
     else is written, where a file loses more than `export.max_accuracy_drop`.
     """
+    precisions = precisions or params.export.precision
     refuse(formats, precisions)
     data = dataset.read(paths.catalogue, paths.split)
     if data.classes != classifier.classes:
@@ -68,7 +69,7 @@ def run(
         spec = ImageInput.from_dict(classifier.card["input"], params.extract.augment.model_dump() if views else None)
         return calibration.squares(spec, read, files, sha256s, training, params.export.calibration_images, views)
 
-    images = parity.HeldOut(read_row, data.targets[rows])
+    images = parity.HeldOut(read_row, data.targets[rows], ImageInput.from_dict(classifier.card["input"]))
     judge = Judge(images, parity.as_graft_does(classifier, images), params.export.max_accuracy_drop)
     subject = Subject(classifier.network, classifier.card, squares)
     found: Figures = {}
