@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -134,7 +135,7 @@ def test_resizing_in_the_graph_is_pillows(method: str, interpolation: str) -> No
             np.testing.assert_array_equal(got, image)
 
 
-def test_every_format_says_what_keras_says(made: Exported, unmeasured: None) -> None:
+def test_every_format_says_what_keras_says(made: Exported, unmeasured: None, monkeypatch: pytest.MonkeyPatch) -> None:
     found = made.export(*FORMATS)
     found |= {
         f"{name} small": one
@@ -163,6 +164,9 @@ def test_every_format_says_what_keras_says(made: Exported, unmeasured: None) -> 
         stored = _interpreter(made.exports.models / "tflite" / precision / "model.tflite").get_tensor_details()
         assert kind in {tensor["dtype"] for tensor in stored}
 
+    for name in FORMATS:
+        _the_documented_lines_work(name, made.exports.models / name / "float32", pictures, monkeypatch)
+
     file = made.exports.models / "tflite" / "int8" / "model.tflite"
     assert zipfile.ZipFile(file).read("labels.txt").decode().splitlines() == list(COLOURS)
     kinds = [operator["op_name"] for operator in _interpreter(file)._get_ops_details()]
@@ -177,6 +181,18 @@ def test_every_format_says_what_keras_says(made: Exported, unmeasured: None) -> 
     assert json.loads(said["classes"]) == list(COLOURS)
     model = openvino.Core().read_model(made.exports.models / "openvino" / "int8" / "model.xml")
     assert json.loads(model.get_rt_info(["graft", "classes"]).astype(str)) == list(COLOURS)
+
+
+def _the_documented_lines_work(
+    name: str, folder: Path, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of docs/export.md, where the file lies."""
+    page = (REPOSITORY / "docs" / "export.md").read_text()
+    lines = page.split(f"\n### {name}\n\n```python\n")[1].split("```")[0]
+    monkeypatch.chdir(folder)
+    known: dict[str, Any] = {}
+    exec(compile(lines, f"docs/export.md, {name}", "exec"), known)
+    assert [known["classify"](io.BytesIO(encoded(one))) for one in pictures] == list(COLOURS), name
 
 
 def _interpreter(file: Path) -> Any:

@@ -40,8 +40,9 @@ def run(
 ) -> Figures:
     """Write `exports.models/<format>/<precision>/` and `exports.metrics/<format>.json`; returns what the latter got.
 
-    precisions: none means `export.precision`. classifier: by its card alone; params say only which images judge and calibrate it. Raises GateError, after all
-    else is written, where a file loses more than `export.max_accuracy_drop`.
+    classifier: by its card alone; params say only which images judge and calibrate it. precisions: none means
+    `export.precision`. Raises GateError, after all else is written, where a file loses more than
+    `export.max_accuracy_drop`.
     """
     precisions = precisions or params.export.precision
     refuse(formats, precisions)
