@@ -1,7 +1,8 @@
 """LiteRT's .tflite: resizing and network, each by TensorFlow's converter, joined to one graph.
 
 float16 is how weights are stored. int8 is full-integer quantisation of the network: weights for each channel apart,
-activations by their ranges over the calibration images; the resizing before it and the softmax behind it are in float.
+activations by their ranges over the calibration images; the resizing before it and the softmax behind it stay in float.
+What quantisation adds to the logits on average is taken off again.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ PRECISIONS = ("float32", "float16", "int8")
 
 def write(subject: Subject, precision: str, folder: Path) -> None:
     """With the metadata of TensorFlow Lite, and labels.txt within."""
-    from graft.export.formats.tflite import join, metadata
+    from graft.export.formats.tflite import bias, join, metadata
 
     resizing = _converted(subject.frozen_resizer, "float32", subject)
-    network = _converted(subject.frozen_network, precision, subject)
-    joined = join.joined(resizing, network)
+    joined = join.joined(resizing, _converted(subject.frozen_network, precision, subject))
+    if precision == "int8":
+        original = join.joined(resizing, _converted(subject.frozen_network, "float32", subject))
+        bias.correct(joined, original, subject.squares())
     metadata.write(joined, subject.classes, subject.card, folder / FILE)
 
 

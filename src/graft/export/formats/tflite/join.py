@@ -14,6 +14,9 @@ import numpy as np
 from graft.export.subject import IMAGE, PROBABILITIES
 
 
+IDENTIFIER = b"TFL3"
+
+
 def joined(first: bytes, second: bytes) -> Any:
     """schema.ModelT of one graph from IMAGE to PROBABILITIES. first, second: one graph each, one input, one output."""
     one, two = _read(first), _read(second)
@@ -44,6 +47,15 @@ def joined(first: bytes, second: bytes) -> Any:
     _keep_softmax_in_float(one, a)
     _name(one, a)
     return one
+
+
+def packed(model: Any) -> bytes:
+    """The file of a schema.ModelT."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
 
 
 def _read(data: bytes) -> Any:

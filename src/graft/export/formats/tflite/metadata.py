@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from graft.export.formats.tflite import join
 from graft.export.subject import IMAGE, PROBABILITIES
 
 BUFFER = b"TFLITE_METADATA"
-IDENTIFIER, MODEL_IDENTIFIER = b"M001", b"TFL3"
+IDENTIFIER = b"M001"
 LABELS, CARD = "labels.txt", "card.json"
 PARSER = "1.0.0"
 """The least version of their parser: all fields used are from its first."""
@@ -33,7 +34,6 @@ IMAGE_PROPERTIES, RGB = 2, 1
 
 def write(model: Any, classes: Sequence[str], card: Mapping[str, Any], path: Path) -> None:
     """model: schema.ModelT without metadata. The labels are one a line, in the order of the outputs."""
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     entry = schema.MetadataT()
@@ -42,9 +42,7 @@ def write(model: Any, classes: Sequence[str], card: Mapping[str, Any], path: Pat
     holder.data = np.frombuffer(table(card), np.uint8)
     model.buffers.append(holder)
     model.metadata = [entry]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), file_identifier=MODEL_IDENTIFIER)
-    path.write_bytes(bytes(builder.Output()))
+    path.write_bytes(join.packed(model))
     lines = "".join(f"{' '.join(name.split())}\n" for name in classes)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(LABELS, EPOCH), lines)
