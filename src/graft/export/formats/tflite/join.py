@@ -13,7 +13,6 @@ import numpy as np
 
 from graft.export.subject import IMAGE, PROBABILITIES
 
-
 IDENTIFIER = b"TFL3"
 
 
