@@ -54,7 +54,7 @@ def track(items: Iterable[T], total: int, what: str, size: Callable[[T], int] = 
                 bar.start_t = bar.last_print_t = began
             bar.update(n)
             now = time.monotonic()
-            if not terminal and now - last > LOG_EVERY_SECONDS:
+            if not terminal and done > first and now - last > LOG_EVERY_SECONDS:
                 rate = (done - first) / (now - began)
                 say(f"{what}: {done}/{total}, {rate:.0f} images/s, {(total - done) / rate:.0f} s left")
                 last = now

@@ -33,15 +33,18 @@ def write(subject: Subject, precision: str, folder: Path) -> None:
     onnx.save(graph(subject, precision), str(folder / FILE))
 
 
-def graph(subject: Subject, precision: str) -> Any:
-    """onnx.ModelProto: image (n, h, w, 3) uint8 -> probabilities (n, n_classes)."""
+def graph(subject: Subject, precision: str, activations: str = "QInt8") -> Any:
+    """onnx.ModelProto: image (n, h, w, 3) uint8 -> probabilities (n, n_classes).
+
+    activations: of int8, QInt8 or QUInt8, as ONNX Runtime calls them.
+    """
     import onnx
 
     from graft.export.subject import IMAGE, PIXELS, PROBABILITIES
 
     network = _converted(subject.frozen_network, PIXELS, PROBABILITIES)
     if precision == "int8":
-        network = _quantised(network, subject.squares())
+        network = _quantised(network, subject.squares(), activations)
     elif precision == "float16":
         _store_halves(network.graph)
     resizing = _converted(subject.frozen_resizer, IMAGE, "square")
@@ -104,8 +107,8 @@ def _store_halves(part: Any) -> None:
             )
 
 
-def _quantised(network: Any, squares: np.ndarray) -> Any:
-    """Weights int8, for each channel apart; activations int8 by their ranges over `squares`; the softmax in float."""
+def _quantised(network: Any, squares: np.ndarray, activations: str) -> Any:
+    """Weights int8, for each channel apart; activations by their ranges over `squares`; the softmax in float."""
     import onnx
     from onnxruntime import quantization
 
@@ -130,10 +133,10 @@ def _quantised(network: Any, squares: np.ndarray) -> Any:
             Reader(),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
-            # Not uint8: a processor without VNNI adds two such products in 16 bits, which overflow
+            # ONNX Runtime on a processor without VNNI adds two products of uint8 in 16 bits, which overflow
             # (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html), unless weights have
-            # seven bits, which cost a MobileNetV2 three points (docs/export.md).
-            activation_type=quantization.QuantType.QInt8,
+            # seven bits, which cost a MobileNetV2 three points (docs/export.md): hence QInt8 there.
+            activation_type=getattr(quantization.QuantType, activations),
             weight_type=quantization.QuantType.QInt8,
             nodes_to_exclude=softmax,
         )
