@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from graft.errors import SurroundingsError
+from graft.runtime import numerics
 
 WARM_UP, LEAST, MOST, SECONDS = 3, 10, 200, 2.0
 """Calls that are not counted; then between LEAST and MOST, as many as SECONDS allow."""
@@ -44,7 +45,9 @@ def measured(name: str, folder: Path, side: int, photo: np.ndarray) -> dict[str,
 
 
 def _in_a_process(name: str, folder: Path, side: int, photo: np.ndarray, threads: int) -> dict[str, Any]:
-    environment = {key: value for key, value in os.environ.items() if key not in TENSORFLOW_THREADS}
+    # Not the cap of `numerics: portable`, which stands for how graft computes.
+    inherited = (key for key in os.environ if key not in (*TENSORFLOW_THREADS, numerics.ISA))
+    environment = {key: os.environ[key] for key in inherited}
     if threads:
         environment |= dict.fromkeys((*TENSORFLOW_THREADS, "OMP_NUM_THREADS"), str(threads))
     with tempfile.TemporaryDirectory() as temporary:
