@@ -18,7 +18,9 @@ from graft.pipeline import code, layout
 SOURCE = REPOSITORY / "src"
 PACKAGE = SOURCE / "graft"
 PIPELINE = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())
-STAGES = layout.STAGES
+EVERY = {name: entry.get("do", entry) for name, entry in PIPELINE["stages"].items()}
+"""Of a stage that there is for each entry of a list: what it does for one."""
+STAGES = (*layout.STAGES, *layout.OPTIONAL)
 
 
 def has_code(file: Path) -> bool:
@@ -36,7 +38,7 @@ def read_by(stage: str) -> set[str]:
 @pytest.mark.parametrize("stage", STAGES)
 def test_code_deps_are_the_import_closure_and_its_tables(stage: str) -> None:
     listed: set[str] = set()
-    for dep in PIPELINE["stages"][stage]["deps"]:
+    for dep in EVERY[stage]["deps"]:
         if dep.startswith("src/"):
             path = REPOSITORY / dep
             assert path.exists(), dep
@@ -101,7 +103,7 @@ def test_the_functions_that_get_all_of_params_read_what_is_listed() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_params_are_what_run_reads(stage: str) -> None:
     """`numerics` steers every stage that computes: it is set as the process starts."""
-    listed = set(PIPELINE["stages"][stage]["params"])
+    listed = set(EVERY[stage]["params"])
     read = parameters_read(stage) | ({"numerics"} if stage != "prepare" else set())
     missing = {key for key in read if not {key, key.split(".")[0]} & listed}
     assert not missing, f"read but not listed: {missing}"
@@ -112,7 +114,7 @@ def test_params_are_what_run_reads(stage: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_paths_are_what_run_reads_and_writes(stage: str) -> None:
     """evaluate also completes the MLflow run, which shows what prepare found and the model's card."""
-    entry = PIPELINE["stages"][stage]
+    entry = EVERY[stage]
     listed: set[str] = set()
     for kind in ("deps", "outs", "metrics", "plots"):
         for one in entry.get(kind, []):
@@ -125,12 +127,17 @@ def test_paths_are_what_run_reads_and_writes(stage: str) -> None:
         used |= {"quarantine", "duplicates", "prepare_metrics", "card"}
     if stage == "extract":
         used |= {"features", "activations"}  # through the plan
+    if stage == "export":
+        used |= {"model", "card"}  # which it is given
     assert used == listed
 
 
 def test_every_path_is_written_once_and_has_a_stage() -> None:
     names = set(PIPELINE["vars"][0]["paths"])
     assert names == set(layout.NAMES)
+    assert [str(path) for path in layout.exported(REPOSITORY / "dvc.yaml")] == list(
+        PIPELINE["vars"][1]["exports"].values()
+    )
     text = (REPOSITORY / "dvc.yaml").read_text()
     for name in names:
         assert f"${{paths.{name}}}" in text, name
@@ -144,7 +151,9 @@ def test_every_path_is_written_once_and_has_a_stage() -> None:
 
 
 def test_a_stage_takes_no_option() -> None:
-    assert {name: entry["cmd"] for name, entry in PIPELINE["stages"].items()} == {n: f"graft {n}" for n in STAGES}
+    """But which entry of its list it is for."""
+    commands = {name: entry["cmd"] for name, entry in EVERY.items()}
+    assert commands == {n: f"graft {n}" for n in layout.STAGES} | {"export": "graft export --to ${item}"}
 
 
 def test_a_new_split_seed_does_not_reach_extract() -> None:
@@ -177,8 +186,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "runtime", "training", "verdicts",
     },
     "audit": {"errors", "convex", "examples", "features", "runtime"},
+    "export": {"errors", "features", "inputs", "runtime", "serving", "verdicts"},
     "stages": {
-        "errors", "backbones", "evaluation", "examples", "features", "inputs", "models", "runtime", "training"
+        "errors", "backbones", "evaluation", "examples", "export", "features", "inputs", "models", "runtime", "training"
     },
     "range_test": {"errors", "examples", "features", "models", "runtime", "stages", "training"},
     "repetition": {"errors", "evaluation", "examples", "models", "runtime", "stages", "training", "verdicts"},
@@ -285,7 +295,7 @@ def test_outputs_are_ignored_by_git() -> None:
 def test_the_committed_lock_belongs_to_the_committed_files() -> None:
     """dvc.lock of the default run: same params, same commands, all five stages."""
     lock: dict[str, Any] = yaml_file.read(REPOSITORY / "dvc.lock")["stages"]
-    assert list(lock) == list(STAGES)
+    assert list(lock) == list(layout.STAGES)
     values = yaml_file.read(REPOSITORY / "params.yaml")
     for stage, entry in lock.items():
         for key, value in entry["params"]["params.yaml"].items():

@@ -15,6 +15,7 @@ report      a page about the model that ships: `graft report`
 compare     whether a model is better than another one
 repeat      how far the results of one recipe lie apart
 verify      whether presets give what is claimed of them
+export      the model for other runtimes, behind a parity gate: `graft export`
 study       the claims of transfer learning on one's own images: `graft study few-shot`
 data params preset backbones cache  groups of commands, each with the tables that it prints
 """
@@ -34,6 +35,7 @@ from graft.cli import (
     cache,
     compare,
     data,
+    export,
     init,
     lr_find,
     params,
@@ -89,6 +91,7 @@ for action in (
     report.report,
     compare.compare,
     repeat.repeat,
+    export.export,
     verify.verify,
 ):
     app.command(rich_help_panel=ACTION)(action)

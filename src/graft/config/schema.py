@@ -19,6 +19,8 @@ HeadPooling = Literal["avg", "max", "flatten"]
 HeadName = Literal["linear", "mlp", "conv", "ridge", "logistic", "taps"]
 OptimizerName = Literal["sgd", "rmsprop", "adam", "adamw", "nadam", "lion"]
 ScheduleName = Literal["constant", "cosine", "linear", "exponential"]
+ExportFormat = Literal["tflite", "onnx", "openvino", "saved_model", "keras"]
+ExportPrecision = Literal["float32", "float16", "int8"]
 Numerics = Literal["portable", "native"]
 Monitor = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
 FillMode = Literal["nearest", "reflect", "constant"]
@@ -26,7 +28,7 @@ FillMode = Literal["nearest", "reflect", "constant"]
 OTHERS_TAGS = ("graft.", "mlflow.", "dvc.")
 """How the tags begin that graft, MLflow and DVC set themselves."""
 
-OWN_FAULTS = ("sum", "fold", "columns", "files", "classes", "names", "tags")
+OWN_FAULTS = ("sum", "fold", "columns", "files", "classes", "names", "tags", "twice")
 """Kinds of fault whose sentence is written here, not by pydantic."""
 
 NAMED_BY_USERS = ("data.classes", "tracking.tags")
@@ -153,6 +155,22 @@ class EvaluateParams(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
 
 
+class ExportParams(Section):
+    """precision: of every format in `to`; which format has which is in `graft.export.formats`."""
+
+    to: list[ExportFormat]
+    precision: Annotated[list[ExportPrecision], Field(min_length=1)]
+    max_accuracy_drop: Fraction
+    calibration_images: Count
+
+    @field_validator("to", "precision")
+    @classmethod
+    def _once(cls, names: list[str]) -> list[str]:
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise PydanticCustomError("twice", "must name each once. Got {name} twice.", {"name": repr(twice[0])})
+        return names
+
+
 class TrackingParams(Section):
     experiment: Annotated[str, Field(min_length=1)]
     run_name: str | None
@@ -185,6 +203,7 @@ class Params(Section):
     train: TrainParams
     finetune: FinetuneParams
     evaluate: EvaluateParams
+    export: ExportParams
     tracking: TrackingParams
 
     def flat(self) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from graft.config import yaml_file
 from graft.errors import ParamsError, unknown
@@ -14,6 +16,10 @@ WORKSPACE = "workspace"
 """How the files here are called beside those of a revision, as DVC calls them."""
 
 STAGES = ("prepare", "extract", "train", "finetune", "evaluate")
+"""Those of every pass."""
+
+OPTIONAL = ("export",)
+"""Those that dvc.yaml has for each entry of a list in params.yaml, which may be empty."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,14 @@ class Paths:
 NAMES = tuple(field.name for field in fields(Paths))
 
 
+@dataclass(frozen=True)
+class Exports:
+    """What `graft export` writes: folders with `<format>/<precision>/`, and with `<format>.json`."""
+
+    models: Path
+    metrics: Path
+
+
 def read(file: Path = FILE) -> Paths:
     """The paths under `vars` in dvc.yaml. Raises ParamsError with one bullet per fault."""
     tree = yaml_file.read(file)
@@ -70,13 +84,41 @@ def read(file: Path = FILE) -> Paths:
         raise ParamsError(
             str(file), ["vars: must hold the pipeline's paths, as `- paths:` with a line for each. Got none."]
         ) from None
-    faults = [f"vars.paths.{name}: must be there, with a path. Got nothing." for name in NAMES if name not in named]
-    faults += [f"vars.paths.{name}: unknown name; {unknown(name, NAMES)}" for name in named if name not in NAMES]
+    return Paths(**_checked(named, "paths", NAMES, file))
+
+
+def exports(file: Path = FILE) -> Exports:
+    """Likewise, of exported models."""
+    for entry in yaml_file.read(file).get("vars") or []:
+        if isinstance(entry, dict) and isinstance(entry.get("exports"), dict):
+            return Exports(**_checked(entry["exports"], "exports", ("models", "metrics"), file))
+    raise ParamsError(
+        str(file),
+        [
+            "vars: must say where exports go, as `- exports:` with lines for models and metrics. Got none; `graft init "
+            "--update` says what dvc.yaml lacks."
+        ],
+    )
+
+
+def exported(file: Path = FILE) -> list[Path]:
+    """The folders of exported models; none where dvc.yaml is of a graft that had no exports."""
+    try:
+        found = exports(file)
+    except ParamsError:
+        return []
+    return [found.models, found.metrics]
+
+
+def _checked(named: Mapping[str, Any], group: str, names: Sequence[str], file: Path) -> dict[str, Path]:
+    where = f"vars.{group}"
+    faults = [f"{where}.{name}: must be there, with a path. Got nothing." for name in names if name not in named]
+    faults += [f"{where}.{name}: unknown name; {unknown(name, names)}" for name in named if name not in names]
     faults += [
-        f"vars.paths.{name}: must be a path. Got {path!r}."
+        f"{where}.{name}: must be a path. Got {path!r}."
         for name, path in named.items()
-        if name in NAMES and not (isinstance(path, str) and path)
+        if name in names and not (isinstance(path, str) and path)
     ]
     if faults:
         raise ParamsError(str(file), faults)
-    return Paths(**{name: Path(path) for name, path in named.items()})
+    return {name: Path(path) for name, path in named.items()}

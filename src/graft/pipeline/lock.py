@@ -105,7 +105,8 @@ def written() -> list[str]:
 
     Paths, and patterns of git's.
     """
-    return [str(LOCK), *map(str, layout.read().all()), str(session.NOTES.parent), "*.gitignore"]
+    exported = [str(path) for path in layout.exported()]
+    return [str(LOCK), *map(str, layout.read().all()), *exported, str(session.NOTES.parent), "*.gitignore"]
 
 
 def md5_of(path: Path) -> str:

@@ -13,7 +13,7 @@ import graft
 from graft.config import yaml_file
 from graft.errors import ParamsError, StaleError, listing
 from graft.pipeline import code
-from graft.pipeline.layout import STAGES
+from graft.pipeline.layout import OPTIONAL, STAGES
 
 FILE = Path("graft.lock")
 DIGITS = 16
@@ -32,7 +32,7 @@ def digest(stage: str) -> str:
 
 def text() -> str:
     """The file for the installed graft."""
-    lines = [f'version: "{graft.__version__}"', *(f'{stage}: "{digest(stage)}"' for stage in STAGES)]
+    lines = [f'version: "{graft.__version__}"', *(f'{stage}: "{digest(stage)}"' for stage in (*STAGES, *OPTIONAL))]
     return HEADER + "".join(f"{line}\n" for line in lines)
 
 
@@ -47,7 +47,7 @@ def read(file: Path = FILE) -> dict[str, Any]:
 def changed(file: Path = FILE) -> list[str]:
     """The stages whose installed code is not what the file names."""
     named = read(file)
-    return [stage for stage in STAGES if named.get(stage) != digest(stage)]
+    return [stage for stage in (*STAGES, *OPTIONAL) if named.get(stage) != digest(stage)]
 
 
 def require_current(stage: str, file: Path = FILE) -> None:

@@ -15,7 +15,7 @@ import yaml
 from graft.config import yaml_file
 from graft.errors import GraftError, listing
 from graft.examples.sources import tables
-from graft.pipeline.layout import STAGES
+from graft.pipeline.layout import OPTIONAL, STAGES
 from graft.project import lock, look, template
 
 PLACES = {path: f"{path}/README.md" for path in ("data/digits", "data/keras")}
@@ -205,12 +205,15 @@ def _lacking(found: Mapping[str, Any]) -> list[str]:
     lacking = [
         f"vars.paths.{name}" for name in wanted["vars"][0]["paths"] if name not in _dig(found, "vars", 0, "paths")
     ]
-    for stage in STAGES:
+    if not _dig(found, "vars", 1, "exports"):
+        lacking.append("vars.exports")
+    for stage in (*STAGES, *OPTIONAL):
+        one_of_several = ["do"] if stage in OPTIONAL else []
         for kind in ("deps", "params", "outs", "metrics"):
-            there = _entries(_dig(found, "stages", stage, kind))
+            there = _entries(_dig(found, "stages", stage, *one_of_several, kind))
             lacking += [
                 f"stages.{stage}.{kind}: {one}"
-                for one in _entries(wanted["stages"][stage].get(kind))
+                for one in _entries(_dig(wanted, "stages", stage, *one_of_several, kind) or None)
                 if one not in there
             ]
     return lacking

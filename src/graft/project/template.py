@@ -22,10 +22,12 @@ OWN = "# Only in graft's own repository"
 """What stands from this line on in `.gitignore` and `.dvcignore` is left out."""
 
 HEADER = """\
-# The five stages. Paths are written once, here; everything else that steers them is in params.yaml.
+# The five stages, and exports. Paths are written once, here; everything else that steers them is in params.yaml.
 # graft's code is a dependency of each stage by its digest in graft.lock; after an upgrade: `graft init --update`.
 """
 STAGE = re.compile(r"^  (\w+):$")
+CODE = re.compile(r"^ +- src/")
+PARAMS = re.compile(r"^( +)params:$")
 PLAIN = re.compile(r"[A-Za-z/_]([\w ./()+=-]*[\w./()+=-])?")
 """Texts that need no quotes, unless YAML 1.1 takes them for something else: `on`, `null`."""
 
@@ -47,11 +49,11 @@ def pipeline() -> str:
     for line in text[text.index("vars:") :].splitlines():
         if found := STAGE.match(line):
             stage = found[1]
-        if line.startswith("      - src/"):
+        if CODE.match(line):
             continue
         lines.append(line)
-        if line == "    params:":
-            lines += [f"      - {lock.FILE}:", f"          - {stage}"]
+        if found := PARAMS.match(line):
+            lines += [f"{found[1]}  - {lock.FILE}:", f"{found[1]}      - {stage}"]
     return HEADER + "\n".join(lines) + "\n"
 
 

@@ -54,7 +54,7 @@ def track(items: Iterable[T], total: int | None, what: str, size: Callable[[T], 
                 bar.start_t = bar.last_print_t = began
             bar.update(n)
             now = time.monotonic()
-            if not terminal and now - last > LOG_EVERY_SECONDS:
+            if not terminal and done > first and now - last > LOG_EVERY_SECONDS:
                 rate = (done - first) / (now - began)
                 of_all = f"{done}/{total}" if total is not None else f"{done}"
                 left = f", {(total - done) / rate:.0f} s left" if total is not None else ""

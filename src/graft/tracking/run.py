@@ -43,8 +43,8 @@ DIVERGED = "graft.diverged_from"
 
 MOST_CHARACTERS = 6000
 
-UNTRACKED = ("tracking.", "data.path")
-"""Parameters that change nothing that is computed: the catalogue has every image's sha256."""
+UNTRACKED = ("tracking.", "data.path", "export.")
+"""Parameters that change nothing that a pass computes: the catalogue has every image's sha256."""
 
 
 def pass_id(params: Params, paths: Paths) -> str:
