@@ -46,7 +46,7 @@ SLOW = {
     "EfficientNetV2S",
     "ConvNeXtSmall",
 }
-QUICK = {"MobileNet", "MobileNetV3Small", "EfficientNetB0"}
+QUICK = {"MobileNet", "MobileNetV3Small"}
 """Of each kind of operation, for the engines; the others are slow."""
 
 MODULES = {

@@ -119,6 +119,7 @@ def test_each_change_costs_what_it_changes(extraction: Extraction) -> None:
     assert extraction.run()[0] == 0
 
 
+@pytest.mark.slow
 def test_views_cost_one_forward_pass_each(extraction: Extraction) -> None:
     """More views: the new ones. Other ranges or another seed: the views, not the images. A split: nothing."""
     first = extraction.run(extract__views=2)
@@ -316,7 +317,7 @@ def test_a_full_disk_is_one_error_and_keeps_what_was_done(tmp_path: Path) -> Non
     assert "features of 180 images: " in done.stderr
 
 
-@pytest.mark.parametrize("engine", engines.ENGINES)
+@pytest.mark.parametrize("engine", ["openvino", pytest.param("tensorflow", marks=pytest.mark.slow)])
 def test_the_same_bytes_whatever_was_cached(extraction: Extraction, engine: str) -> None:
     """Everything, nothing, or a part; in batches of another size."""
     asked: dict[str, Any] = {"extract__engine": engine, "extract__views": 2}

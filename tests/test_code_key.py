@@ -100,6 +100,7 @@ def test_a_new_row_leaves_every_key(checkout: Checkout) -> None:
     assert "VGG99" not in BACKBONES
 
 
+@pytest.mark.slow
 def test_a_changed_row_is_another_key(checkout: Checkout) -> None:
     line = next(
         line

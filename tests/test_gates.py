@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import PreparedData, trained_pass
+from conftest import PreparedData, paths_in, trained_pass
 from graft.backbones import build
 from graft.errors import GateError, StaleError
 from graft.features import store
@@ -84,10 +85,19 @@ def test_bfloat16_passes_its_gate_and_skew_does_not(backbone: build.Loaded) -> N
     assert not passes(pixels() // 2), f"half the range: {relative(pixels() // 2)}"
 
 
+ONCE: list[tuple[Any, Any]] = []
+
+
 @pytest.fixture
-def trained(tmp_path: Path, prepare: Callable[..., PreparedData]) -> tuple[Any, Any]:
-    """Parameters and paths of drawings on which `train` has run."""
-    return trained_pass(tmp_path / "images", prepare)
+def trained(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, prepare: Callable[..., PreparedData]
+) -> tuple[Any, Any]:
+    """Parameters and paths of drawings on which `train` has run: once, and each test has a copy of its files."""
+    if not ONCE:
+        ONCE.append(trained_pass(tmp_path_factory.mktemp("images"), prepare))
+    params, paths = ONCE[0]
+    shutil.copytree(paths.catalogue.parent, tmp_path / "pass")
+    return params, paths_in(tmp_path / "pass")
 
 
 def damage(folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:

@@ -194,6 +194,7 @@ def test_images_elsewhere_are_named_absolutely(tmp_path: Path, photos: Path) -> 
     assert "photos" not in (tmp_path / "project" / ".gitignore").read_text()
 
 
+@pytest.mark.slow
 def test_a_split_and_an_archive(tmp_path: Path) -> None:
     for part in ("train", "val", "test"):
         write_photos(tmp_path / "parts" / part, 2)

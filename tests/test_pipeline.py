@@ -33,6 +33,7 @@ ALL = ["prepare", "extract", "train", "finetune", "evaluate"]
 def cold(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
     """A clone after its first `dvc repro`, committed; and what that printed."""
     project = make_project(tmp_path_factory.mktemp("cold"), tiny_params())
+    project.environment["GRAFT_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))  # others have drawings like these
     done = project.run("dvc", "repro", GRAFT_THREADS="2")
     project.commit()
     return project, done.stdout + done.stderr
@@ -476,6 +477,7 @@ def silent_server() -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_a_broken_server_is_one_error_too(project: Project, silent_server: str) -> None:
     command = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]["train"]["cmd"]
     done = project.run(
@@ -502,6 +504,7 @@ def test_graft_log_makes_the_run_anew_from_files(project: Project, tmp_path: Pat
     assert run.data.tags["graft.outputs"] == original.data.tags["graft.outputs"]
 
 
+@pytest.mark.slow
 def test_graft_log_notices_deleted_artifacts(project: Project) -> None:
     run_id = project.run("graft", "log").stdout.strip()
     shutil.rmtree(project.folder / "mlruns" / run_id)

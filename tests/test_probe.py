@@ -76,6 +76,7 @@ def probed(
     return params_of(SMALL | {"data.path": str(tmp_path / "images")}), paths_in(prepared.folder), prepared
 
 
+@pytest.mark.slow
 def test_from_images_to_a_choice(probed: tuple[Any, Any, PreparedData], monkeypatch: pytest.MonkeyPatch) -> None:
     """The last layer's features are the pipeline's, every layer is judged as by hand, the second time is cached."""
     params, paths, prepared = probed

@@ -168,7 +168,8 @@ def test_a_table_lies_where_dvc_sees_it(params_with: Callable[..., Path], name: 
 
 def test_the_folder_is_what_dvc_watches() -> None:
     stages = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
-    assert [stage for stage, entry in stages.items() if str(relabel.FOLDER) in entry["deps"]] == ["prepare"]
+    deps = {stage: entry.get("do", entry)["deps"] for stage, entry in stages.items()}
+    assert [stage for stage, files in deps.items() if str(relabel.FOLDER) in files] == ["prepare"]
     assert (REPOSITORY / relabel.FOLDER / "README.md").is_file()
     assert str(relabel.FOLDER) in (REPOSITORY / "src/graft/config/data.py").read_text()
 

@@ -65,6 +65,7 @@ def test_the_pipelines_seed_gives_the_pipelines_numbers(passed: Pass) -> None:
     assert passed.contents() == before
 
 
+@pytest.mark.slow
 def test_a_frozen_network_ships_with_its_temperature(passed: Pass, tmp_path: Path) -> None:
     params, paths = passed.params, passed.paths
     frozen = params.finetune.model_copy(update={"enabled": False, "temperature": "validation"})

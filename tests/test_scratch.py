@@ -98,20 +98,20 @@ def test_a_head_on_pixels_is_a_network_from_scratch(run: Run, capsys: pytest.Cap
 def test_a_whole_network_is_trained_on_pixels(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is stored: neither features, for which no head is trained, nor activations, which are the pixels."""
     params, paths = run(
-        train__enabled=False, finetune__cut="input", finetune__batch_norm="learning", backbone__weights="random",
-        finetune__epochs=1, extract__views=1,
+        train__enabled=False, finetune__cut="input", finetune__batch_norm="learning", finetune__epochs=1,
+        backbone__name="MobileNet", backbone__alpha=0.25, backbone__weights="random", extract__views=1,
     )  # fmt: skip
     said = capsys.readouterr().err
     assert "features: none, since train.enabled is false: no head is trained on features" in said
     assert "activations: none, since finetune.cut is the network's input: pixels are read instead" in said
-    assert "training from Conv1 on" in said
+    assert "training from conv1 on" in said
     for folder in (paths.features, paths.activations):
         assert {file.name for file in folder.iterdir()} == {"meta.json"}
         assert not store.read_meta(folder)[1]
     staleness.require_current(params, paths)
     assert history.read(paths.train_history).empty
     assert list(json.loads(paths.metrics.read_text())) == ["finetuned"]
-    drawn = build.build("MobileNetV2", 0.35, 32, "random", 0).model
+    drawn = build.build("MobileNet", 0.25, 32, "random", 0).model
     trained = network_of(saving.load(paths.model))
     kept = history.read(paths.finetune_history).query("best == 1")["epoch"].iloc[0]
     changed = [

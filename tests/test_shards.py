@@ -65,6 +65,7 @@ print("STEPS", len({shards.predict(model, inputs).tobytes() for _ in range(60)})
 """
 
 
+@pytest.mark.slow
 def test_chunks_side_by_side_have_the_same_gelu() -> None:
     """A layer has another activation during a call, while other threads call it: half of them saw the wrong one."""
     assert run("-c", GELU_SIDE_BY_SIDE, str(STEPS.parent)) == "STEPS 1\n"

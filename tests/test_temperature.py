@@ -85,6 +85,7 @@ def test_the_model_that_ships_has_it_and_the_evaluation_says_what_it_did(extract
     assert told["accuracy"] == kept["val_accuracy"]
 
 
+@pytest.mark.slow
 def test_without_fine_tuning_the_model_has_it_and_the_head_stays_as_it_was(extracted: tuple[Any, Any]) -> None:
     params, paths = extracted
     params = params.model_copy(update={"finetune": params.finetune.model_copy(update={"enabled": False})})

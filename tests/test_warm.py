@@ -171,13 +171,20 @@ def test_a_stage_ends_with_the_command_that_dvc_started(dvc: FakeDvc, number: si
     worker.wait(timeout=30)
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("victim", "number", "told"),
     [
-        ("worker", signal.SIGKILL, "signal 9 (SIGKILL), by the system or by hand; out of memory?"),
+        pytest.param(
+            "worker", signal.SIGKILL, "signal 9 (SIGKILL), by the system or by hand; out of memory?", marks=SLOW
+        ),
         ("worker", signal.SIGSEGV, "signal 11 (SIGSEGV), a fault in one of the libraries"),
         ("minder", signal.SIGKILL, "signal 9 (SIGKILL), by the system or by hand; out of memory?"),
-        ("minder", signal.SIGSEGV, "signal 9 (SIGKILL), by the system or by hand; out of memory?"),
+        pytest.param(
+            "minder", signal.SIGSEGV, "signal 9 (SIGKILL), by the system or by hand; out of memory?", marks=SLOW
+        ),
     ],
 )
 def test_a_death_is_told_and_leaves_nothing_running(

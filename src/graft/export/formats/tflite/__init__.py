@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graft.runtime.cores import available
+
 if TYPE_CHECKING:
     from graft.export.subject import Subject
 
@@ -53,11 +55,9 @@ def _converted(function: Any, precision: str, subject: Subject) -> bytes:
 
 
 def load(folder: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
-    import os
-
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(folder / FILE), num_threads=threads or os.cpu_count())
+    interpreter = Interpreter(str(folder / FILE), num_threads=threads or available())
     entry, exit_ = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
     shape: tuple[int, ...] = ()
 
