@@ -81,9 +81,13 @@ def predict(
     forward = engine.forward(classifier, network)
     predicted = stream.seen(named.found(files), classifier, forward)
     n_bad = 0
+    # On a terminal the lines themselves are the progress: a bar would be drawn into them.
+    watched = out is None and sys.stdout.isatty()
     with _opened(out) as file, WRITERS[how](file, columns) as writer:
-        for one in track(predicted, named.count(files), "predicting"):
+        for one in predicted if watched else track(predicted, named.count(files), "predicting"):
             writer.write(one)
+            if watched:
+                file.flush()
             n_bad += bool(one.problem and one.meant)
     if n_bad:
         say(f"{n_bad} of the files {'is no image' if n_bad == 1 else 'are no images'} that can be read: see `problem`")
