@@ -195,7 +195,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study": {"errors", "backbones", "examples", "features", "models", "repetition"},
     "serving": {"errors", "inputs", "training"},
     "prediction": {"errors", "backbones", "examples", "features", "inputs", "models", "runtime", "serving"},
-    "server": {"errors", "explaining", "features", "inputs", "prediction", "runtime", "serving"},
+    "server": {"errors", "explaining", "features", "inputs", "prediction", "runtime", "serving", "training"},
     "reporting": {"errors", "evaluation", "examples", "explaining", "inputs", "models", "runtime", "verdicts"},
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},

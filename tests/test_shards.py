@@ -308,3 +308,60 @@ def test_what_nobody_reads_any_more_is_let_go() -> None:
     assert float(first[0, 0]) == 22
     assert float(second[0, 0]) == 21
     assert max(alive) <= 12  # of 21; what Keras refers to in circles goes with the next collection
+
+
+def test_no_operation_runs_twice_at_once() -> None:
+    """TensorFlow's kernels of oneDNN give wrong values then: neither chunks of one call overlap, nor calls."""
+    import threading
+    import time
+
+    import keras
+
+    running, most = [], []
+
+    class Watched(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            if isinstance(x, keras.KerasTensor):
+                return x
+            running.append(1)
+            most.append(len(running))
+            time.sleep(0.005)
+            running.pop()
+            return x
+
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, Watched()(inputs))
+    x = np.ones((5 * shards.CHUNK, 3), np.float32)
+    threads = [threading.Thread(target=shards.predict, args=(model, x)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) >= 15  # and once as the model is made
+    assert max(most) == 1
+
+
+def test_calls_side_by_side_have_graphs_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tensorflow engine runs on several threads: what they give is what one gives."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import keras
+
+    from graft.features.engines import tensorflow as engine
+
+    monkeypatch.setenv("GRAFT_THREADS", "3")
+    made = []
+    copy = engine._copy
+    monkeypatch.setattr(engine, "_copy", lambda graph: made.append(copy(graph)) or made[-1])
+    inputs = keras.Input((8, 8, 3), name="pixels")
+    network = keras.Model(inputs, [keras.layers.Conv2D(4, 3, name="c")(inputs), keras.layers.Flatten()(inputs)])
+    forward = engine.forward(network, {"pixels": ((8, 8, 3), "uint8")}, "float32", False)
+    assert len(made) == 2
+    batches = [np.random.default_rng(i).integers(0, 256, (4, 8, 8, 3)).astype(np.uint8) for i in range(12)]
+    expected = [[np.asarray(one) for one in network(batch.astype(np.float32))] for batch in batches]
+    with ThreadPoolExecutor(5) as pool:
+        got = list(pool.map(lambda batch: forward.run({"pixels": batch}), batches))
+    for a, b in zip(got, expected, strict=True):
+        assert len(a) == len(b) == 2
+        for one, other in zip(a, b, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)

@@ -18,6 +18,7 @@ from graft.runtime import cores
 from graft.runtime.tensorflow import import_tensorflow
 from graft.server import work
 from graft.server.limits import ALONE, Limits
+from graft.training import shards
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -99,7 +100,8 @@ def heat_map(classifier: Classifier) -> Callable[[Any], tuple[str, bytes]] | Non
     def of(image: Any) -> tuple[str, bytes]:
         pixels = classifier.example(image, 1)[PIXELS]
         number = classifier.probabilities(pixels).argmax(axis=1)
-        (heat,) = explained.heat_maps(pixels[None].astype(np.float32), number)
+        with shards.ONE_AT_A_TIME:
+            (heat,) = explained.heat_maps(pixels[None].astype(np.float32), number)
         return classifier.classes[int(number[0])], overlay(pixels, heat)
 
     return of

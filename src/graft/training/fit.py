@@ -297,11 +297,13 @@ def _inputs_of(model: keras.Model) -> Any:
 def _judged(judge: Callable[[np.ndarray, np.ndarray], Any], examples: Examples, fetch: Fetch) -> Iterator[Judged]:
     """All examples, without augmentation (epoch 0) and in their own order."""
 
-    def work(chosen: np.ndarray) -> Judged:
-        losses, hits = judge(fetch(examples.rows[chosen], 0), examples.targets[chosen])
-        return Judged(losses.numpy(), hits.numpy(), examples.weights[chosen])
+    def fetched(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return chosen, fetch(examples.rows[chosen], 0)
 
-    return shards.in_chunks(np.arange(len(examples.rows)), work)
+    for chosen, inputs in shards.in_chunks(np.arange(len(examples.rows)), fetched):
+        with shards.ONE_AT_A_TIME:
+            losses, hits = judge(inputs, examples.targets[chosen])
+        yield Judged(losses.numpy(), hits.numpy(), examples.weights[chosen])
 
 
 def _metrics(judged: Iterable[Judged]) -> dict[str, float]:

@@ -94,17 +94,26 @@ def predict_rows(model: keras.Model, rows: np.ndarray, fetch: Callable[[np.ndarr
 
     if len(rows) > WORTH_A_GRAPH * CHUNK:
         run = tf.function(run, input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)])
-    parts = list(in_chunks(rows, lambda chunk: run(tf.constant(fetch(chunk), tf.float32)).numpy()))
+    with ONE_AT_A_TIME:
+        parts = [run(tf.constant(inputs, tf.float32)).numpy() for inputs in in_chunks(rows, fetch)]
     return np.concatenate(parts) if parts else np.empty((0, *model.output_shape[1:]), np.float32)
 
 
-def in_chunks(rows: np.ndarray, work: Callable[[np.ndarray], Result]) -> Iterator[Result]:
-    """work(CHUNK or less of `rows`), in order, as many at a time as there are threads for operations."""
+ONE_AT_A_TIME = threading.Lock()
+"""Held while a model predicts: an operation of oneDNN's must not run twice at once.
+
+TensorFlow's kernels for it are not safe for that (2.21): where two threads ran one function, two of a thousand calls
+gave wrong values, and some crashed in `CreateAndExecuteReorder`. Shards of one call have operations of their own.
+"""
+
+
+def in_chunks(rows: np.ndarray, fetch: Callable[[np.ndarray], Result]) -> Iterator[Result]:
+    """fetch(CHUNK or less of `rows`), in order; those that come next are fetched meanwhile."""
     import tensorflow as tf
 
     threads = tf.config.threading.get_inter_op_parallelism_threads() or 1
     chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
-    return prefetched(work, chunks, threads, threads + 1)
+    return prefetched(fetch, chunks, threads, threads + 1)
 
 
 Call = tuple[Sequence[Any], dict[str, Any]]

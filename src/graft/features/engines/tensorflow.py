@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from graft.features.engines.base import CannotRunError, Forward, Signature, frozen
 from graft.inputs.spec import Arrays
+from graft.runtime.cores import available
 from graft.training import shards
 
 if TYPE_CHECKING:
@@ -18,6 +20,19 @@ if TYPE_CHECKING:
 def _exactly(network: keras.Model, named: Mapping[str, Any]) -> Any:
     """BatchNorm and LayerNorm with a square root and a division, which are exact on every processor."""
     return shards.outputs(network, [named[tensor.name] for tensor in network.inputs])
+
+
+def _copy(graph: Any) -> Any:
+    """The same frozen graph, with operations of its own."""
+    import tensorflow as tf
+
+    definition = graph.graph.as_graph_def()
+    copied = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(definition, name=""), [])
+    inputs, outputs = (
+        [copied.graph.get_tensor_by_name(tensor.name) for tensor in tensors]
+        for tensors in (graph.inputs, graph.outputs)
+    )
+    return copied.prune(inputs, outputs)
 
 
 ON_CPU, ON_GPU = 16, 64
@@ -30,12 +45,20 @@ def forward(network: keras.Model, signature: Signature, precision: str, capped: 
 
     if precision != "float32":
         raise CannotRunError(f"the tensorflow engine computes in float32 only, not in {precision}")
-    graph = frozen(network, signature, _exactly)
+    first = frozen(network, signature, _exactly)
+    graphs: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for graph in (first, *(_copy(first) for _ in range(available() - 1))):
+        graphs.put(graph)
 
     def run(arrays: Arrays) -> tuple[np.ndarray, ...]:
-        outputs = graph(*(tf.constant(arrays[name]) for name in signature))
-        return tuple(np.asarray(output.numpy()) for output in outputs)
+        graph = graphs.get()
+        try:
+            outputs = graph(*(tf.constant(arrays[name]) for name in signature))
+            return tuple(np.asarray(output.numpy()) for output in outputs)
+        finally:
+            graphs.put(graph)
 
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    # An operation takes one thread, so that sums do not depend on how many there are; calls run side by side.
+    # An operation takes one thread, so that sums do not depend on how many there are; calls run side by side, each on
+    # a graph of its own (`shards.ONE_AT_A_TIME` says why).
     return Forward(run, batch_size=ON_GPU if on_gpu else ON_CPU)
