@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -32,6 +33,17 @@ def hashes(emulated: bool, script: str, *arguments: str) -> dict[str, str]:
     return {" ".join(words[:2]).lower(): " ".join(words[2:]) for words in lines}
 
 
+def compared(script: str, arguments: list[str]) -> bool:
+    """Whether all that a script prints is the same here and there."""
+    began = time.monotonic()
+    here, there = hashes(False, script, *arguments), hashes(True, script, *arguments)
+    for case, expected in here.items():
+        word = "same" if there.get(case) == expected else "DIFFERENT"
+        print(f"{word}  {case}: here {expected}, Haswell {there.get(case)}", flush=True)
+    print(f"{script}: {time.monotonic() - began:.0f} s", flush=True)
+    return bool(here) and here == there
+
+
 def main() -> None:
     if shutil.which(EMULATOR) is None:
         sys.exit(f"{EMULATOR} is not installed: apt-get install qemu-user")
@@ -41,15 +53,8 @@ def main() -> None:
     runs: list[tuple[str, list[str]]] = [("features.py", [name]) for name in networks]
     runs.append(("solved.py", []))
     runs.append(("steps.py", [*([] if everything else ["finetune", "cnn"]), *approximate]))
-    same = True
-    for script, arguments in runs:
-        began = time.monotonic()
-        here, there = hashes(False, script, *arguments), hashes(True, script, *arguments)
-        for case, expected in here.items():
-            equal = there.get(case) == expected
-            same &= equal
-            print(f"{'same' if equal else 'DIFFERENT'}  {case}: here {expected}, Haswell {there.get(case)}", flush=True)
-        print(f"{script}: {time.monotonic() - began:.0f} s", flush=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # an emulated processor is little more than one core
+        same = all(list(pool.map(lambda one: compared(*one), runs)))
     sys.exit(0 if same else 1)
 
 
