@@ -89,7 +89,7 @@ def test_what_it_starts_answers(tmp_path: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with subprocess.Popen(command, cwd=tmp_path, env=clean) as served:
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 300
             while True:
                 try:
                     body = encoded(drawing("circle", 1))
