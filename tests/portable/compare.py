@@ -1,6 +1,6 @@
 """Whether this processor and an emulated Haswell give the same features and the same ten steps of training.
 
-    python tests/portable/compare.py            what CI runs: about four minutes
+    python tests/portable/compare.py            what CI runs: about seven minutes
     python tests/portable/compare.py --all      every network of steps.py and features.py
     python tests/portable/compare.py --approximate   puts the approximate root back: it must fail
 
