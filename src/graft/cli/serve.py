@@ -13,7 +13,6 @@ from graft.errors import DataError, StaleError, SurroundingsError, listing
 from graft.runtime.progress import say
 from graft.server.limits import ALONE, Limits
 
-CARD = "card.json"
 NEEDED = ("prometheus_client", "starlette", "uvicorn")
 DEFAULT = Limits()
 
@@ -56,6 +55,8 @@ def _named(heads: list[Path], beside: str | None) -> dict[str, Path]:
     """Each head by the name of its folder. Raises DataError where two are called the same, or are not there."""
     if beside:
         raise DataError("--heads: stands instead of --model and --run. Name that model's folder among --heads.")
+    from graft.serving.classifier import CARD
+
     for folder in heads:
         if not (folder / CARD).is_file():
             raise StaleError(f"--heads: {folder} must hold a head or a model with {CARD}. It has none.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from graft.features.compute import WAITING
 from graft.inputs.batches import stacked
 from graft.inputs.image.decode import UndecodableError
 from graft.runtime.cores import available
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from graft.inputs.spec import Arrays
     from graft.prediction.files import Named
     from graft.serving.classifier import Classifier
-
-WAITING = 2
-"""Threads beyond one for each core, as in extraction: some wait for a disk."""
 
 
 @dataclass(frozen=True)

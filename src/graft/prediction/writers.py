@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
+from graft.serving.classifier import answers
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from graft.prediction.stream import Seen
 
 PLACES = 7
@@ -50,8 +52,8 @@ class Columns:
 
     def top(self, probabilities: np.ndarray) -> list[tuple[str, float]]:
         """The likeliest first; of equally likely ones, the earlier class."""
-        order = np.argsort(-probabilities, kind="stable")[: self.top_k]
-        return [(self.classes[i], float(probabilities[i])) for i in order]
+        (one,) = answers(self.classes, probabilities[None], self.top_k)
+        return list(zip(one["top_labels"], one["top_probabilities"], strict=True))
 
 
 class Table(Writer):

@@ -1,7 +1,8 @@
-"""The model that a run in MLflow has logged."""
+"""Runs in MLflow by their names, and the model that one has logged."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from graft.errors import TrackingError, listing
@@ -24,27 +25,26 @@ def of_run(name: str) -> str:
 
     with server.faults():
         client = mlflow.MlflowClient(server.uri())
-        runs = _called(client, name)
+        runs = called(client, name, [one.experiment_id for one in client.search_experiments()])
         if not runs:
             raise TrackingError(f"{unknown}, and none is called so. `mlflow ui` shows them.")
         if len(runs) > 1:
             ids = listing((run.info.run_id for run in runs), 5)
             raise TrackingError(f"{unknown}, and {len(runs)} are called so. Give an id: {ids}.")
-        models = runs[0].outputs.model_outputs if runs[0].outputs else []
+        outputs = client.get_run(runs[0].info.run_id).outputs  # a search leaves them out
+        models = outputs.model_outputs if outputs else []
         if not models:
             raise TrackingError(f"{unknown}, which holds no model: only a run that was finished has one.")
         return f"models:/{models[-1].model_id}"
 
 
-def _called(client: MlflowClient, name: str) -> list[Run]:
-    """The run with this id; else those with this name, the newest first."""
+def called(client: MlflowClient, name: str, experiment_ids: Sequence[str]) -> list[Run]:
+    """The run with this id, in whatever experiment; else those with this name, the newest first."""
     from mlflow.exceptions import MlflowException
 
     try:
         return [client.get_run(name)]
     except MlflowException:
         quote = '"' if "'" in name else "'"
-        experiments = [one.experiment_id for one in client.search_experiments()]
         wanted = f"attributes.run_name = {quote}{name}{quote}"
-        found = client.search_runs(experiments, wanted, order_by=["start_time DESC"])
-        return [client.get_run(run.info.run_id) for run in found]  # a search leaves models out
+        return list(client.search_runs(list(experiment_ids), wanted, order_by=["start_time DESC"]))

@@ -16,6 +16,7 @@ from graft.pipeline import layout, lock
 from graft.pipeline.layout import WORKSPACE
 from graft.runtime.progress import say
 from graft.tracking import git, server
+from graft.tracking.logged import called
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +103,7 @@ def _logged(name: str, experiment: str) -> Outcome:
         raise TrackingError(f"{unknown}; MLflow has no store here.")
     client, experiment_id = server.connect(experiment)
     with server.faults():
-        runs = _called(client, experiment_id, name)
+        runs = called(client, name, [experiment_id])
         if not runs:
             raise TrackingError(f"{unknown}.")
         if len(runs) > 1:
@@ -110,18 +111,6 @@ def _logged(name: str, experiment: str) -> Outcome:
             raise TrackingError(f"{name!r}: must be one run in MLflow. {len(runs)} are called so; give an id: {ids}.")
         (run,) = runs
         return Outcome(f"{run.info.run_name} ({run.info.run_id[:7]})", _artifact(client, run))
-
-
-def _called(client: MlflowClient, experiment_id: str, name: str) -> list[Run]:
-    """The run with this id, in whatever experiment; else those with this name, the newest first."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return [client.get_run(name)]
-    except MlflowException:
-        quote = '"' if "'" in name else "'"
-        wanted = f"attributes.run_name = {quote}{name}{quote}"
-        return list(client.search_runs([experiment_id], wanted, order_by=["start_time DESC"]))
 
 
 def _artifact(client: MlflowClient, run: Run) -> pd.DataFrame:
