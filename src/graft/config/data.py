@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from graft.config.section import Count, Fraction, Probability, Section
 
 SourceName = Literal["digits", "folder", "manifest", "mnist", "fashion_mnist", "cifar10", "cifar100"]
+Kind = Literal["image", "text"]
 SplitMethod = Literal["auto", "official", "fractions", "counts", "folds"]
 Conflict = Literal["keep", "quarantine", "fail"]
 
@@ -77,9 +78,14 @@ Column = str | int
 
 
 class ColumnsParams(Section):
-    """path: of several columns, the parts of the path. label: of several columns, one for each class."""
+    """path: of several columns, the parts of the path. label: of several columns, one for each class.
+
+    text, second: of texts that stand in the table itself; None where they are files at `path`, or there is but one.
+    """
 
     path: Column | list[Column]
+    text: Column | None
+    second: Column | None
     label: Column | list[Column]
     split: Column | None
     group: Column | None
@@ -88,7 +94,7 @@ class ColumnsParams(Section):
     @property
     def named(self) -> bool:
         """Whether a column has a name, so that a text's first line is the header."""
-        given = [self.split, self.group, self.weight]
+        given = [self.text, self.second, self.split, self.group, self.weight]
         for several in (self.path, self.label):
             given += several if isinstance(several, list) else [several]
         return any(isinstance(column, str) for column in given)
@@ -111,7 +117,8 @@ class ColumnsParams(Section):
     @model_validator(mode="after")
     def _differ(self) -> ColumnsParams:
         """A part of a path may be the label too."""
-        single = [self.split, self.group, self.weight, *([] if isinstance(self.path, list) else [self.path])]
+        single = [self.text, self.second, self.split, self.group, self.weight]
+        single += [self.path] if self.text is None and not isinstance(self.path, list) else []
         single += self.label if isinstance(self.label, list) else [self.label]
         names = [str(name) for name in single if name is not None]
         if len(set(names)) < len(names):
@@ -181,11 +188,13 @@ class ConflictingLabels(Section):
 
 class DuplicatesParams(Section):
     near_distance: Annotated[int, Field(ge=0, le=15)]
+    near_similarity: Annotated[float, Field(gt=0, le=1)]
     across_splits: Literal["keep_together", "fail"]
     conflicting_labels: ConflictingLabels
 
 
 class DataParams(Section):
+    kind: Kind
     source: SourceName
     path: Annotated[str, Field(min_length=1)]
     folder: FolderParams
@@ -200,6 +209,7 @@ class DataParams(Section):
     max_missing_fraction: Probability
     min_side: Count
     max_pixels: Count
+    max_characters: Count
     duplicates: DuplicatesParams
 
     @field_validator("relabel")

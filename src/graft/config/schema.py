@@ -14,8 +14,8 @@ from graft.config.section import Count, Fraction, NotNegative, Positive, Probabi
 
 Resize = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-Pooling = Literal["avg", "max"]
-HeadPooling = Literal["avg", "max", "flatten"]
+Pooling = Literal["avg", "max", "cls"]
+HeadPooling = Literal["avg", "max", "flatten", "cls"]
 HeadName = Literal["linear", "mlp", "conv", "ridge", "logistic", "taps"]
 OptimizerName = Literal["sgd", "rmsprop", "adam", "adamw", "nadam", "lion"]
 ScheduleName = Literal["constant", "cosine", "linear", "exponential"]
@@ -41,6 +41,7 @@ class BackboneParams(Section):
     input_size: Annotated[int, Field(ge=1, le=4096)]
     resize: Resize
     interpolation: Interpolation
+    max_tokens: Annotated[int, Field(ge=3, le=8192)]
     weights: str
     weights_sha256: str | None
     random_seed: Annotated[int, Field(ge=0, lt=2**31)]
@@ -69,6 +70,17 @@ class Augmentation(Section):
         return self.horizontal_flip or any((*ranges, self.brightness, self.contrast))
 
 
+class TextAugmentation(Section):
+    dropout: Fraction
+    masking: Fraction
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+
+    @property
+    def active(self) -> bool:
+        """Whether any text would be changed."""
+        return bool(self.dropout or self.masking)
+
+
 class ExtractParams(Section):
     engine: Literal["auto", "tensorflow", "openvino"]
     precision: Literal["float32", "bfloat16"]
@@ -78,6 +90,7 @@ class ExtractParams(Section):
     dtype: Literal["float32", "float16"]
     views: Annotated[int, Field(ge=0, le=1000)]
     augment: Augmentation
+    augment_text: TextAugmentation
 
 
 class LinearHead(Section):
