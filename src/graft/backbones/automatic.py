@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from graft.backbones import cuts, known_cuts
+from graft.backbones import cuts, encoders, known_cuts
 from graft.backbones.table import BACKBONES
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ def backbone(given: BackboneParams) -> BackboneParams:
     """weights: the bundled ones where they fit, else ImageNet's. alpha: that of the bundled weights where they may be
     meant, else full width; null where the network has no width."""
     row = BACKBONES.get(given.name)
+    if encoders.is_text(given.name):
+        return given.model_copy(update={"alpha": None})
     if row is None:
         return given
     alpha, weights = given.alpha if row.alphas else None, given.weights
@@ -34,7 +36,10 @@ def backbone(given: BackboneParams) -> BackboneParams:
 
 
 def finetune(given: FinetuneParams, network: str) -> FinetuneParams:
-    """cut: the default one of the network, whether or not there is fine-tuning; null where there is no network."""
+    """cut: the default one of the network, whether or not there is fine-tuning; null where there is no network.
+
+    Of a text network `extract` decides it, once its files are read.
+    """
     if given.cut != AUTO or network not in BACKBONES:
         return given
     return given.model_copy(update={"cut": cuts.default(known_cuts.known(network))})

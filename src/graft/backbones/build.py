@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graft.backbones import cuts
+from graft.backbones import cuts, text
+from graft.backbones.encoders import ENCODERS, Encoder
 from graft.backbones.table import Backbone, get, keras_models
 from graft.errors import BackboneError
 
@@ -31,11 +32,12 @@ CAFFE_BGR_MEAN = (103.939, 116.779, 123.68)
 class Loaded:
     """A built backbone.
 
-    model: (n, side, side, 3) float32 as `preprocess` returns it -> the last feature map (n, h, w, c).
+    model: (n, side, side, 3) float32 as `preprocess` returns it -> the last feature map (n, h, w, c); of a text network
+        tokens (n, length, 2) -> (n, length, width), as `text` has them.
     weights_sha256: over every weight's shape and bytes, in order: the same however the file was packed.
     """
 
-    row: Backbone
+    row: Backbone | Encoder
     model: keras.Model
     weights_sha256: str
 
@@ -45,10 +47,16 @@ def build(name: str, alpha: float | None, input_size: int, weights: str, random_
 
     weights: bundled, imagenet, random (drawn from `random_seed`), none (of a row without a network), or the path of a
         weights file.
+    A text network has but a name and weights: a folder, or a preset of KerasHub's.
     Raises BackboneError where they cannot be had, with what to do about it.
     """
     import keras
 
+    if name in ENCODERS:
+        keras.backend.clear_session(free_memory=False)
+        keras.utils.set_random_seed(random_seed)
+        encoder = text.encoder(ENCODERS[name], weights)
+        return Loaded(ENCODERS[name], encoder, digest(encoder))
     row = get(name)
     # Keras counts layers without a name of their own: the first one is called the same in every build, as cuts are.
     keras.backend.clear_session(free_memory=False)
@@ -151,7 +159,7 @@ def digest(model: keras.Model) -> str:
     return state.hexdigest()
 
 
-def preprocess(row: Backbone, x: Any) -> Any:
+def preprocess(row: Backbone | Encoder, x: Any) -> Any:
     """Pixels (n, h, w, 3) in [0, 255] as a Keras tensor -> what the network was trained on.
 
     Built of Keras's own layers and operations, so that a saved model loads without graft.
@@ -160,7 +168,7 @@ def preprocess(row: Backbone, x: Any) -> Any:
     import keras
 
     layers = keras.layers
-    if row.preprocessing == "built-in":
+    if row.preprocessing in ("built-in", "tokens"):
         return x
     if row.preprocessing == "unit":
         return layers.Rescaling(1 / 255, name="preprocess")(x)
@@ -184,13 +192,15 @@ def feature_model(
     """Pixels (n, side, side, 3) in [0, 255] -> an output for each of `wanted`, in its order.
 
     FEATURES: (n, c) for pooling avg or max, or where the network's output is pooled already (`taps.joined`); else
-    (n, h, w, c). ACTIVATIONS: (n, h, w, c) that cross at `cut`.
+    (n, h, w, c). ACTIVATIONS: (n, h, w, c) that cross at `cut`. Of a text network, whose input is tokens
+    (n, length, 2): (n, c), and (n, length, c).
     Always in inference mode: no BatchNorm statistic moves, no dropout or stochastic depth is drawn. Layers that no
     output needs are left out.
     """
     import keras
 
-    inputs = keras.Input(backbone.model.input_shape[1:], name="pixels")
+    name = "tokens" if isinstance(backbone.row, Encoder) else "pixels"
+    inputs = keras.Input(backbone.model.input_shape[1:], name=name)
     pixels = preprocess(backbone.row, inputs)
     network = backbone.model
     if tuple(wanted) != (FEATURES,):
@@ -198,6 +208,9 @@ def feature_model(
         network = keras.Model(network.input, [ends[name]() for name in wanted])
     found = network(pixels, training=False)
     outputs = dict(zip(wanted, found if isinstance(found, list) else [found], strict=True))
+    if FEATURES in outputs and pooling is not None and len(outputs[FEATURES].shape) == 3:
+        sequence = keras.Input(outputs[FEATURES].shape[1:])
+        outputs[FEATURES] = keras.Model(sequence, text.pooled(sequence, pooling), name="pooled")(outputs[FEATURES])
     if FEATURES in outputs and pooling is not None and len(outputs[FEATURES].shape) == 4:
         layers = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
         outputs[FEATURES] = layers[pooling](name="pooled")(outputs[FEATURES])

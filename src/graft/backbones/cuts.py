@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cut:
-    """layers: from the cut on. shape: (h, w, c) of what crosses. below: share of the compute below it, 0 to 1."""
+    """layers: from the cut on. shape: (h, w, c) of what crosses, or (1, width) for each token of a text.
+
+    below: share of the compute below it, 0 to 1.
+    """
 
     layers: int
     shape: tuple[int, ...]
@@ -101,33 +104,40 @@ def _trains(layer: Any) -> bool:
 def multiply_adds(layer: Any) -> int:
     """Multiplications of weights with activations for one image: the size of every kernel times output positions.
 
-    Vectors (biases, normalisation) are not counted, nor what has no weights.
+    Vectors (biases, normalisation) are not counted, nor what has no weights; tables that are looked up cost nothing. Of
+    a text: for one of its tokens, and without what attention multiplies with each other.
     """
+    if type(layer).__name__.endswith("Embedding"):
+        return 0
     kernels = sum(math.prod(weight.shape) for weight in getattr(layer, "weights", []) if len(weight.shape) > 1)
-    return kernels * math.prod(layer.output.shape[1:-1]) if kernels else 0
+    return kernels * math.prod(size or 1 for size in layer.output.shape[1:-1]) if kernels else 0
 
 
-def _crossing(layers: list[Any], output: Any) -> dict[str, Any]:
-    """Cut layer name -> the one tensor made before it and read at it or later, by it or another layer."""
+def crossing(backbone: keras.Model) -> dict[str, Any]:
+    """Cut layer name -> the one tensor, (n, h, w, c) or (n, length, width), made before it and read at it or later.
+
+    Of a built functional network. A layer that is called several times, as ALBERT's block is, stands where it is first
+    called: what it makes later crosses all that is between, which is no cut then.
+    """
+    layers, output = backbone.operations, backbone.outputs[0]
+    nodes: dict[int, list[Any]] = {}
+    for node in (node for same in backbone._nodes_by_depth.values() for node in same):
+        nodes.setdefault(id(node.operation), []).append(node)
     made: dict[int, int] = {}
     read: dict[int, int] = {id(output): len(layers)}
     tensors: dict[int, Any] = {}
     for i, layer in enumerate(layers):
-        node = layer._inbound_nodes[0]
-        made |= {id(tensor): i for tensor in node.outputs}
-        tensors |= {id(tensor): tensor for tensor in node.outputs}
-        read |= {id(tensor): i for tensor in node.input_tensors if read.get(id(tensor), -1) < i}
+        for node in nodes[id(layer)]:
+            made |= {id(tensor): i for tensor in node.outputs}
+            tensors |= {id(tensor): tensor for tensor in node.outputs}
+            read |= {id(tensor): i for tensor in node.input_tensors if read.get(id(tensor), -1) < i}
     found = {}
     for i in range(1, len(layers)):
         crossing = [tensor for tensor, maker in made.items() if maker < i <= read.get(tensor, -1)]
-        if len(crossing) == 1:
+        # What a layer that only names a place hands on is what crosses at that place.
+        if len(crossing) == 1 and type(layers[made[crossing[0]]]).__name__ != "Identity":
             found[layers[i].name] = tensors[crossing[0]]
     return found
-
-
-def crossing(backbone: keras.Model) -> dict[str, Any]:
-    """Cut layer name -> the Keras tensor (n, h, w, c) that crosses there, of a built functional network."""
-    return _crossing(backbone.operations, backbone.outputs[0])
 
 
 def boundary(backbone: keras.Model, cut: str) -> Any:
@@ -158,11 +168,9 @@ def derive(backbone: keras.Model) -> CutPoints:
     found = crossing(backbone)
     last_weighted = max((i for i, layer in enumerate(layers) if _trains(layer)), default=-1)
     costs = [multiply_adds(layer) for layer in layers]
-    points = {
-        layer.name: Cut(
-            len(layers) - i, tuple(found[layer.name].shape[1:]), round(sum(costs[:i]) / max(sum(costs), 1), 4)
-        )
-        for i, layer in enumerate(layers[: last_weighted + 1])
-        if layer.name in found
-    }
+    points = {}
+    for i, layer in enumerate(layers[: last_weighted + 1]):
+        if layer.name in found:
+            shape = tuple(size or 1 for size in found[layer.name].shape[1:])
+            points[layer.name] = Cut(len(layers) - i, shape, round(sum(costs[:i]) / max(sum(costs), 1), 4))
     return CutPoints(len(layers), points, backbone.count_params(), sum(costs))

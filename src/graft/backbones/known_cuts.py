@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from graft.backbones import cuts, encoders
 from graft.backbones.cuts import Cut, CutPoints
 
 FILE = Path(__file__).parent / "cuts.json"
@@ -32,3 +33,16 @@ def known(backbone: str) -> CutPoints:
         entry["parameters"],
         entry["multiply_adds"],
     )
+
+
+def of(backbone: str) -> CutPoints | None:
+    """As `known`; None of a text network, whose files alone tell how many blocks it has."""
+    return None if encoders.is_text(backbone) else known(backbone)
+
+
+def at_input(backbone: str, cut: str | int | float | None) -> bool:
+    """Whether `finetune.cut` is where the network begins."""
+    points = of(backbone)
+    if points is None:
+        return cut in (cuts.INPUT, encoders.FIRST)
+    return cuts.resolve(points, cut) == cuts.resolve(points, cuts.INPUT)

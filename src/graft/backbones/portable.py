@@ -11,6 +11,8 @@ import json
 from functools import cache
 from pathlib import Path
 
+from graft.backbones import encoders
+
 FILE = Path(__file__).parent / "portable.json"
 
 ANY, AVX2, NONE = "any", "AVX2", "none"
@@ -24,7 +26,9 @@ def table() -> dict[str, dict[str, str]]:
 
 
 def depends_on(backbone: str, alpha: float | None) -> str:
-    """ANY, AVX2 or NONE. A width that was not tried needs AVX2."""
+    """ANY, AVX2 or NONE. A width that was not tried needs AVX2; every text network has LayerNorm."""
+    if encoders.is_text(backbone):
+        return NONE
     widths = table().get(backbone, {})
     return widths.get("-" if alpha is None else f"{alpha:g}", NONE if NONE in widths.values() else AVX2)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from graft.backbones import cuts, known_cuts
 from graft.backbones.table import BACKBONES
+from graft.config import of_text
 from graft.errors import unknown
 
 if TYPE_CHECKING:
@@ -24,8 +25,14 @@ def across(sections: dict[str, Any]) -> list[str]:
     extract: ExtractParams | None = sections.get("extract")
     train: TrainParams | None = sections.get("train")
     finetune: FinetuneParams | None = sections.get("finetune")
+    data: DataParams | None = sections.get("data")
+    kind = data.kind if data is not None else None
     if backbone is not None:
-        faults += _check_backbone(backbone)
+        faults += (
+            of_text.check_backbone(backbone, kind) if of_text.is_meant(backbone, kind) else _check_backbone(backbone)
+        )
+    if extract is not None and kind is not None:
+        faults += of_text.check_extract(extract, kind)
     numerics = sections.get("numerics")
     if extract is not None and extract.precision == "bfloat16" and numerics == "portable":
         faults.append(
@@ -37,10 +44,6 @@ def across(sections: dict[str, Any]) -> list[str]:
         faults.append(
             "extract.precision: must be float32 for extract.engine: tensorflow; openvino computes in bfloat16 too. "
             f"Got {extract.precision!r}."
-        )
-    if extract is not None and extract.views and not extract.augment.active:
-        faults.append(
-            f"extract.views: must be 0 where extract.augment changes nothing (all 0 and false). Got {extract.views}."
         )
     if extract is not None and train is not None:
         faults += _check_head(extract, train)

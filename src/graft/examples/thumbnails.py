@@ -12,7 +12,8 @@ from typing import Protocol
 from graft.errors import DataError
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import Reader
-from graft.inputs.image.decode import UndecodableError, open_rgb
+from graft.inputs.image.decode import open_rgb
+from graft.inputs.spec import UndecodableError
 from graft.runtime.cores import available
 
 SIDE = 96

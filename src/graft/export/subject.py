@@ -57,7 +57,7 @@ class Subject:
     @cached_property
     def frozen_resizer(self) -> Any:
         """The resizing as TensorFlow's graph. For quantised networks too: resizing stays in float."""
-        return frozen(self.resizer, {IMAGE: ((None, None, 3), "uint8")})  # type: ignore[dict-item]
+        return frozen(self.resizer, {IMAGE: ((None, None, 3), "uint8")})
 
     @cached_property
     def frozen_network(self) -> Any:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import numpy as np
 from graft.backbones import build, portable, taps
 from graft.errors import BackboneError
 from graft.features.engines import ENGINES
-from graft.inputs.batches import Key, Read, Task, rows, stacked
+from graft.inputs.batches import Key, Read, Row, Task, lengthened, rows, stacked
 from graft.inputs.spec import InputSpec
 from graft.runtime.cores import available
 from graft.runtime.prefetch import prefetched
@@ -27,6 +27,9 @@ FEATURES, ACTIVATIONS = build.FEATURES, build.ACTIVATIONS
 
 WAITING = 2
 """Threads beyond one for each core: a thread reads, decodes and computes its examples, and some wait for a disk."""
+
+OF_ANY_LENGTH = 16
+"""Calls whose examples a thread has at a time where they differ in length, and are sorted into calls by it."""
 
 Results = tuple[list[Key], dict[str, np.ndarray]]
 """What each row is, and output name -> (rows, ...) in the dtype that is stored."""
@@ -69,11 +72,16 @@ def device(engine: str) -> str:
     return " and ".join(names) or "CPU"
 
 
-def shapes(loaded: build.Loaded, pooling: str | None, cut: str | None) -> dict[str, tuple[int, ...]]:
-    """output -> shape for one view of one example."""
+def shapes(
+    loaded: build.Loaded, pooling: str | None, cut: str | None, longest: int | None = None
+) -> dict[str, tuple[int, ...]]:
+    """output -> shape for one view of one example. longest: as `InputSpec.longest`; shorter ones have zeros behind."""
     names = (FEATURES, ACTIVATIONS) if cut else (FEATURES,)
     network = build.feature_model(loaded, pooling, cut, names)
-    return {name: tuple(output.shape[1:]) for name, output in zip(names, network.outputs, strict=True)}
+    return {
+        name: tuple(size or longest or 0 for size in output.shape[1:])
+        for name, output in zip(names, network.outputs, strict=True)
+    }
 
 
 def computed(
@@ -90,16 +98,32 @@ def computed(
     size = spec.batch_size or engine.batch_size
 
     def run(some: Sequence[Task]) -> Results:
-        views = [row for task in some for row in rows(spec.inputs, read, task)]
-        calls = [stacked(views[start : start + size]) for start in range(0, len(views), size)]
+        calls = [stacked(batch) for batch in _calls((row for t in some for row in rows(spec.inputs, read, t)), size)]
         outputs = zip(*(engine.run(arrays) for _, arrays in calls), strict=True)
         return [key for keys, _ in calls for key in keys], {
-            name: _stored(np.concatenate(parts), spec.dtypes[name], spec.backbone.name)
+            name: _stored(_joined(parts, spec.inputs.longest), spec.dtypes[name], spec.backbone.name)
             for name, parts in zip(wanted, outputs, strict=True)
         }
 
     threads = available() + WAITING
-    return prefetched(run, _groups(tasks, size), threads, 2 * threads)
+    at_a_time = size if spec.inputs.longest is None else OF_ANY_LENGTH * size
+    return prefetched(run, _groups(tasks, at_a_time), threads, 2 * threads)
+
+
+def _calls(views: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Batches of at most `size`, each of one shape: how long its neighbours are does not matter to an example."""
+    by_shape: dict[tuple[tuple[int, ...], ...], list[Row]] = {}
+    for row in views:
+        by_shape.setdefault(tuple(array.shape for array in row[1].values()), []).append(row)
+    for same in by_shape.values():
+        yield from (same[start : start + size] for start in range(0, len(same), size))
+
+
+def _joined(parts: Sequence[np.ndarray], longest: int | None) -> np.ndarray:
+    """(n, ...) of all calls; what has a length has zeros behind it, up to `longest`."""
+    if longest is not None and parts[0].ndim > 2:
+        parts = [lengthened(part, longest, axis=1) for part in parts]
+    return np.concatenate(parts)
 
 
 def _groups(tasks: Sequence[Task], size: int) -> Iterator[list[Task]]:

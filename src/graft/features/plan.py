@@ -32,8 +32,8 @@ ACTIVATIONS_DTYPE = "float16"
 SPECIAL = ("pooling", "taps", "asked")
 """What an output's `meta.json` has apart, as not all outputs have it."""
 
-LIBRARIES = ("keras", "tensorflow", "numpy", "pillow", "simplejpeg", "opencv-python-headless")
-"""Whose versions late decimals depend on, beside the engine's, which is called as its package."""
+LIBRARIES = ("keras", "tensorflow", "numpy")
+"""Whose versions late decimals depend on, beside the engine's, which is called as its package, and the input's own."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,9 @@ def reason(params: Params, output: str) -> str | None:
         return None if params.train.enabled else "train.enabled is false: no head is trained on features"
     if not params.finetune.enabled:
         return "finetune.enabled is false"
-    backbone = params.backbone
-    points = known_cuts.known(backbone.name)
-    at_input = cuts.resolve(points, params.finetune.cut) == cuts.resolve(points, cuts.INPUT)
-    return "finetune.cut is the network's input: pixels are read instead" if at_input else None
+    if not known_cuts.at_input(params.backbone.name, params.finetune.cut):
+        return None
+    return f"finetune.cut is the network's input: {inputs.KINDS[params.data.kind].names} are read instead"
 
 
 def declared(params: Params, output: str) -> dict[str, Any]:
@@ -94,7 +93,7 @@ def declared(params: Params, output: str) -> dict[str, Any]:
         "weights": backbone.weights,
         "input": spec.to_dict(),
         "views": extract.views,
-        "augment": extract.augment.model_dump() if extract.views else None,
+        "augment": spec.augment,
         "precision": extract.precision,
         "numerics": params.numerics,
     }
@@ -151,7 +150,7 @@ def make(params: Params, paths: Paths, loaded: Loaded, cut: str | None, engine: 
     reasons = {name: reason(params, name) for name in (FEATURES, ACTIVATIONS)}
     stored_cut = cut if reasons[ACTIVATIONS] is None else None
     how = spec(params, engine, stored_cut)
-    shapes = compute.shapes(loaded, extract.pooling, stored_cut)
+    shapes = compute.shapes(loaded, extract.pooling, stored_cut, how.inputs.longest)
     widths = {"widths": taps.widths(loaded.model)} if extract.taps == taps.ALL else {}
     every = []
     for name, folder in ((FEATURES, paths.features), (ACTIVATIONS, paths.activations)):
@@ -201,7 +200,7 @@ def keys(
         "instruction_set": numerics.instruction_set(spec.numerics, spec.uncapped_is_equal),
         "device": compute.device(spec.engine),
         "code": code.digest(modules),
-        "libraries": _versions((*LIBRARIES, spec.engine)),
+        "libraries": _versions((*LIBRARIES, *spec.inputs.libraries, spec.engine)),
     }
     plain, augmented = (common | {"input": spec.inputs.fingerprint(views)} for views in (False, True))
     return plain, augmented

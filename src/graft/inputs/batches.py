@@ -58,6 +58,19 @@ def rows(spec: InputSpec, read: Read, task: Task) -> list[Row]:
 
 
 def stacked(batch: Sequence[Row]) -> tuple[list[Key], Arrays]:
-    """The keys, and the arrays (n, ...) by the names of the inputs."""
+    """The keys, and the arrays (n, ...) by the names of the inputs; zeros where one is shorter than the longest."""
     names = batch[0][1]
-    return [key for key, _ in batch], {name: np.stack([arrays[name] for _, arrays in batch]) for name in names}
+    return [key for key, _ in batch], {name: _stack([arrays[name] for _, arrays in batch]) for name in names}
+
+
+def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    if len({one.shape for one in arrays}) > 1:
+        longest = max(len(one) for one in arrays)
+        arrays = [lengthened(one, longest) for one in arrays]
+    return np.stack(arrays)
+
+
+def lengthened(array: np.ndarray, length: int, axis: int = 0) -> np.ndarray:
+    """The same with zeros behind it along one axis, up to a length."""
+    missing = length - array.shape[axis]
+    return np.pad(array, [(0, missing if i == axis else 0) for i in range(array.ndim)]) if missing else array

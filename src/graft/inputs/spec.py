@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,9 +10,37 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 """Name of an input of the network -> its array."""
 
+Signature = Mapping[str, tuple[tuple[int | None, ...], str]]
+"""Input name -> shape of one example, dtype. None: a size that differs between examples; zeros are nothing there."""
+
+
+USUAL = 32
+"""A size that a signature leaves open, where the time of a call is measured."""
+
+
+class UndecodableError(Exception):
+    """The bytes are no example that graft reads. reason: a few words, of all such ones. detail: of this one."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(": ".join(filter(None, (reason, detail))))
+        self.reason, self.detail = reason, detail
+
 
 class InputSpec(Protocol):
-    """Frozen and picklable, so that it can travel to another process and into a model's card."""
+    """Frozen and picklable, so that it can travel to another process and into a model's card.
+
+    augment: what views are drawn by, None where there are none. names: what the arrays are of, for a message.
+    libraries: packages whose versions the arrays depend on.
+    """
+
+    @property
+    def augment(self) -> Mapping[str, Any] | None: ...
+
+    @property
+    def libraries(self) -> tuple[str, ...]: ...
+
+    @property
+    def names(self) -> str: ...
 
     @property
     def kind(self) -> str:
@@ -21,8 +49,12 @@ class InputSpec(Protocol):
     def fingerprint(self, augmented: bool) -> dict[str, Any]:
         """Every value that can change an array. augmented: of views other than the example as it is."""
 
-    def signature(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        """Input name -> shape of one example, dtype."""
+    def signature(self) -> Signature:
+        """What the arrays of one example are."""
+
+    @property
+    def longest(self) -> int | None:
+        """The most that a size may be which the signature leaves open; None where it leaves none open."""
 
     def arrays(self, data: bytes, sha256: str, views: Sequence[int]) -> list[Arrays]:
         """The arrays of each view; view 0 is the example as it is.

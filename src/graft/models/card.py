@@ -14,9 +14,10 @@ PREPROCESSING = {
     "torch": "(x / 255 - mean) / std with mean (0.485, 0.456, 0.406) and std (0.229, 0.224, 0.225)",
     "caffe": "RGB to BGR, minus (103.939, 116.779, 123.68)",
     "unit": "x / 255",
+    "tokens": "the number of each token and 1, and its segment; zeros are padding",
     "built-in": "none before the network, which does it itself",
 }
-"""What happens to pixels in [0, 255] inside the model, before the network."""
+"""What happens to pixels in [0, 255] inside the model, before the network; of a text, what the model reads."""
 
 
 def make(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graft.backbones import text
 from graft.errors import StaleError
 from graft.models import gates
 from graft.training import shards
@@ -50,12 +51,25 @@ def load(path: Path) -> keras.Model:
     import keras
 
     try:
+        _import_layers(path)
         return keras.models.load_model(path, compile=False)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:300]
         raise StaleError(
             f"{path}: must be a Keras model written by an earlier stage. Run `dvc repro`. Got: {reason}"
         ) from None
+
+
+HUB = b"keras_hub>"
+"""In a file whose layers are KerasHub's."""
+
+
+def _import_layers(path: Path) -> None:
+    """Make the layers of a text network known to Keras. Raises OSError or BadZipFile where there is no such file, and
+    BackboneError where KerasHub is not installed."""
+    with zipfile.ZipFile(path) as opened:
+        if HUB in opened.read("config.json"):
+            text.keras_hub()
 
 
 def _normalise(source: Path, target: Path) -> None:

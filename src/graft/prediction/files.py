@@ -13,8 +13,8 @@ from typing import IO
 from graft.errors import DataError
 from graft.examples.sources.base import IGNORED, plain
 from graft.examples.sources.tree import LINKED, PACKED, Directory, Entry, open_tree
-from graft.inputs.image.decode import UndecodableError
 from graft.inputs.image.formats import starts_like_one
+from graft.inputs.spec import UndecodableError
 
 STDIN = "-"
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from graft.features.compute import WAITING
 from graft.inputs.batches import stacked
-from graft.inputs.image.decode import UndecodableError
+from graft.inputs.spec import UndecodableError
 from graft.runtime.cores import available
 from graft.runtime.prefetch import prefetched
 

@@ -13,6 +13,7 @@ from graft.backbones import build, taps
 from graft.features import compute, plan
 from graft.features.cache import FeatureCache, Part
 from graft.inputs.batches import Read, Task
+from graft.inputs.spec import USUAL
 from graft.runtime.progress import track
 
 if TYPE_CHECKING:
@@ -75,9 +76,17 @@ def _passed(
     return Passed(found, features, _seconds(compute.forward(spec, (FEATURES,), loaded), spec.inputs), len(missing))
 
 
+def _blank(n: int, spec: InputSpec) -> dict[str, np.ndarray]:
+    """n examples of nothing; texts of a usual length."""
+    return {
+        name: np.ones((n, *(size or USUAL for size in shape)), dtype)
+        for name, (shape, dtype) in spec.signature().items()
+    }
+
+
 def _seconds(forward: Forward, spec: InputSpec) -> float:
     """Of one image on one thread: the shortest of a few calls, so that what else the machine does counts little."""
-    blank = {name: np.zeros((forward.batch_size, *shape), dtype) for name, (shape, dtype) in spec.signature().items()}
+    blank = _blank(forward.batch_size, spec)
     found = []
     for _ in range(TIMED_CALLS):
         began = time.perf_counter()

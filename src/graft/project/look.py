@@ -22,8 +22,9 @@ from graft.examples.sources.base import SPLIT_NAMES, SPLITS, Item, Reader
 from graft.examples.sources.tables import delimited
 from graft.examples.sources.tables.table import Table
 from graft.examples.sources.tree import Tree, open_tree
-from graft.inputs.image.decode import UndecodableError, only_undecodable, open_lazily, open_rgb
+from graft.inputs.image.decode import only_undecodable, open_lazily, open_rgb
 from graft.inputs.image.formats import SUFFIXES
+from graft.inputs.spec import UndecodableError
 from graft.project import template
 
 SAMPLE = 100

@@ -18,8 +18,8 @@ from graft.examples.sources import SOURCES
 from graft.examples.thumbnails import thumbnails
 from graft.explaining.grad_cam import GradCam
 from graft.explaining.overlay import overlay
-from graft.inputs.image.decode import UndecodableError
 from graft.inputs.image.spec import PIXELS
+from graft.inputs.spec import UndecodableError
 from graft.runtime.cores import available
 from graft.runtime.progress import track
 
@@ -98,7 +98,7 @@ def heated(
     explained = GradCam(model)
     if explained.limit or images is None:
         return Heated({}, explained.places, explained.limit)
-    spec = inputs.KINDS[card["input"]["kind"]](card["input"])
+    spec = inputs.KINDS[card["input"]["kind"]].from_dict(card["input"])
 
     def pixels(path: str) -> np.ndarray | None:
         try:

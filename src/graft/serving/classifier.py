@@ -14,9 +14,10 @@ import numpy as np
 
 from graft import inputs
 from graft.errors import DataError
-from graft.inputs.image.decode import UndecodableError, to_square
+from graft.inputs.image.decode import to_square
 from graft.inputs.image.limits import require_pixels
 from graft.inputs.image.spec import PIXELS, ImageInput
+from graft.inputs.spec import UndecodableError
 from graft.training import shards
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Classifier:
         self.card = dict(card)
         self.classes: list[str] = list(card["classes"])
         self.network = network
-        self.input = inputs.KINDS[card["input"]["kind"]](card["input"])
+        self.input = inputs.KINDS[card["input"]["kind"]].from_dict(card["input"])
 
     @staticmethod
     def read(folder: Path) -> Classifier:

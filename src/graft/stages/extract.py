@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from graft.backbones import build, cuts, taps
+from graft.backbones import automatic, build, cuts, taps
 from graft.errors import DataError, listing
 from graft.examples import catalogue
 from graft.examples.sources import SOURCES
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def run(params: Params, paths: Paths) -> None:
     """Write the features of the catalogue's used images in its order and, for fine-tuning, what crosses at its cut."""
     images = catalogue.read(paths.catalogue).used
-    _require_visible(images, params)
+    if params.data.kind == "image":
+        _require_visible(images, params)
     loaded = taps.built(params.backbone, params.extract.pooling, params.extract.taps)
     say(f"{params.backbone.name}, weights {params.backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
     cut = _cut(params, loaded)
@@ -55,8 +56,9 @@ def _cut(params: Params, loaded: build.Loaded) -> str | None:
     if not params.finetune.enabled:
         return None
     points = cuts.derive(loaded.model)
-    cut = cuts.named(points, params.finetune.cut)
-    if plan.reason(params, plan.ACTIVATIONS) is None:
+    asked = params.finetune.cut
+    cut = cuts.default(points) if asked == automatic.AUTO else cuts.named(points, asked)
+    if params.data.kind == "image" and cut is not None and plan.reason(params, plan.ACTIVATIONS) is None:
         _note_size(points.points, cut, params.backbone.input_size)
     return cut
 

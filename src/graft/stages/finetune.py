@@ -14,6 +14,7 @@ from graft.errors import StaleError, TrainingError
 from graft.evaluation import temperature
 from graft.examples import dataset, pixels
 from graft.features import store
+from graft.inputs.batches import lengthened
 from graft.models import assemble, card, gates, saving
 from graft.runtime.progress import say
 from graft.training import history, shards
@@ -102,9 +103,10 @@ def _gate(
     own, predicted, *crossing = (np.asarray(one) for one in shards.outputs(opened, [pixels]))
     for name, theirs in zip((FEATURES, ACTIVATIONS), (own, *crossing), strict=False):
         if one := stored[name]:
-            gates.same_features(
-                f"the cached {name}", one.plain(rows), "the model's own on pixels", theirs, _tolerance(one)
-            )
+            cached = one.plain(rows)
+            if cached.shape != theirs.shape:  # of texts, which are stored as long as the longest may be
+                theirs = lengthened(theirs, cached.shape[1], axis=1)
+            gates.same_features(f"the cached {name}", cached, "the model's own on pixels", theirs, _tolerance(one))
     features = stored[FEATURES]
     if features is not None and features.meta.made_with["precision"] == "float32":
         gates.same_probabilities(

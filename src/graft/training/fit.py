@@ -124,7 +124,11 @@ def fit(
         disable=not sys.stderr.isatty(),
         leave=False,
     )
-    with closing(_batches(train, fetch_train, p.batch_size, at_a_time, by_class, passes, seed)) as batches, bar:
+    shorten = partial(shards.shortened, model)
+    with (
+        closing(_batches(train, fetch_train, shorten, p.batch_size, at_a_time, by_class, passes, seed)) as batches,
+        bar,
+    ):
         for epoch in range(1, epochs + 1):
             trained = []
             for batch in islice(batches, min(steps_per_epoch, total_steps - done)):
@@ -206,16 +210,18 @@ def class_weights(how: str, targets: np.ndarray, n_classes: int) -> np.ndarray:
 
 def _batches_at_a_time(batch_size: int, model: keras.Model) -> int:
     """1 to MOST_BATCHES of them, whose inputs take no more than MOST_BYTES."""
-    batch_bytes: int = 4 * batch_size * math.prod(model.input_shape[1:])
+    batch_bytes: int = 4 * batch_size * math.prod(size or 1 for size in model.input_shape[1:])
     return max(1, min(MOST_BATCHES, MOST_BYTES // batch_bytes))
 
 
 def _batches(
-    examples: Examples, fetch: Fetch, size: int, at_a_time: int, by_class: np.ndarray, passes: int, seed: int
-) -> Generator[Batch]:
+    examples: Examples, fetch: Fetch, shorten: Callable[[np.ndarray], np.ndarray], size: int, at_a_time: int,
+    by_class: np.ndarray, passes: int, seed: int,
+) -> Generator[Batch]:  # fmt: skip
     """Batches of `size`, the last of a pass smaller, pass after pass, each in an order of its own.
 
-    at_a_time: examples that are fetched together, a multiple of `size`. by_class: (n_classes,) weights.
+    at_a_time: examples that are fetched together, a multiple of `size`. by_class: (n_classes,) weights. shorten: takes
+    from a batch what none of its examples needs.
     """
 
     def pieces() -> Iterator[tuple[int, np.ndarray]]:
@@ -232,7 +238,7 @@ def _batches(
     for piece in prefetched(fetched, pieces(), threads=1, most=2):
         for start in range(0, len(piece.targets), size):
             part = slice(start, start + size)
-            yield Batch(piece.inputs[part], piece.targets[part], piece.weights[part])
+            yield Batch(shorten(piece.inputs[part]), piece.targets[part], piece.weights[part])
 
 
 def _step(model: keras.Model, optimizer: Any, n_classes: int, label_smoothing: float) -> Callable[[Batch], Judged]:
@@ -285,7 +291,7 @@ def _judge(model: keras.Model, n_classes: int, label_smoothing: float) -> Callab
         losses = keras.losses.categorical_crossentropy(wanted, output, label_smoothing=label_smoothing)
         return losses, tf.equal(tf.argmax(output, -1), targets)
 
-    return judge  # type: ignore[no-any-return]
+    return lambda inputs, targets: judge(shards.shortened(model, inputs), targets)
 
 
 def _inputs_of(model: keras.Model) -> Any:

@@ -80,6 +80,19 @@ def outputs(network: keras.Model, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor
     return _walk(network, [list(inputs)], training=False)[0]
 
 
+LENGTHS = 8
+"""Examples of differing length are cut off at a multiple of this."""
+
+
+def shortened(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
+    """(b, length, ...) without what is zero at the end of all of them, where a model takes any length."""
+    if len(model.input_shape) < 3 or model.input_shape[1] is not None:
+        return inputs
+    used = np.flatnonzero(inputs.any(axis=(0, *range(2, inputs.ndim))))
+    length = int(used[-1]) + 1 if len(used) else 1
+    return inputs[:, : -(-length // LENGTHS) * LENGTHS]
+
+
 def predict(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
     """(n, ...) float32 -> what the model gives for them in inference mode, (n, ...) float32."""
     return predict_rows(model, np.arange(len(inputs)), lambda rows: inputs[rows])
@@ -95,7 +108,8 @@ def predict_rows(model: keras.Model, rows: np.ndarray, fetch: Callable[[np.ndarr
     if len(rows) > WORTH_A_GRAPH * CHUNK:
         run = tf.function(run, input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)])
     with ONE_AT_A_TIME:
-        parts = [run(tf.constant(inputs, tf.float32)).numpy() for inputs in in_chunks(rows, fetch)]
+        chunks = in_chunks(rows, lambda some: shortened(model, fetch(some)))
+        parts = [run(tf.constant(inputs, tf.float32)).numpy() for inputs in chunks]
     return np.concatenate(parts) if parts else np.empty((0, *model.output_shape[1:]), np.float32)
 
 
@@ -163,19 +177,19 @@ def _call(operation: Any, calls: list[Call], training: bool) -> list[Any]:
         return outputs
     if hasattr(operation, "_nodes_by_depth"):
         return _walk(operation, [keras.tree.flatten(arguments) for arguments, _ in calls], training)
-    special = {keras.layers.BatchNormalization: _batch_norm, keras.layers.LayerNormalization: _layer_norm}
+    special = {keras.layers.BatchNormalization: _batch_norm, keras.layers.LayerNormalization: _shards_norm}
     if type(operation) in special:
         return special[type(operation)](operation, [arguments[0] for arguments, _ in calls], training)
     if hasattr(operation, "on_shards"):
         return list(operation.on_shards([arguments[0] for arguments, _ in calls]))
     if takes is not None:
         calls = [(arguments, named | {"training": training}) for arguments, named in calls]
-    with _exact_gelu(operation):
+    with _exactly(operation):
         return [operation(*arguments, **named) for arguments, named in calls]
 
 
-GELU = threading.Lock()
-"""Held while a layer has another activation: chunks are predicted side by side, by the same layers."""
+EXACT = threading.Lock()
+"""Held while layers compute in another way than Keras's: chunks are predicted side by side, by the same layers."""
 
 
 def _gelu(x: Any) -> Any:
@@ -186,19 +200,27 @@ def _gelu(x: Any) -> Any:
 
 
 @contextmanager
-def _exact_gelu(operation: Any) -> Iterator[None]:
-    """A layer whose activation is GELU has it by the error function: Keras takes its complement, an approximation."""
+def _exactly(operation: Any) -> Iterator[None]:
+    """Whatever of a layer and the layers within it has GELU has it by the error function, where Keras takes its
+    complement, an approximation; layers within that normalise do so with a square root and a division."""
     import keras
 
-    if getattr(operation, "activation", None) not in (keras.activations.gelu, _gelu):
+    inside = list(operation._flatten_layers()) if isinstance(operation, keras.Layer) else []
+    activated = [one for one in inside if getattr(one, "activation", None) in (keras.activations.gelu, _gelu)]
+    if not activated and not any(type(one) is keras.layers.LayerNormalization for one in inside):
         yield
         return
-    with GELU:
-        operation.activation = _gelu
+    own = keras.layers.LayerNormalization.call
+    with EXACT:
+        for one in activated:
+            one.activation = _gelu
+        keras.layers.LayerNormalization.call = _layer_norm
         try:
             yield
         finally:
-            operation.activation = keras.activations.gelu
+            keras.layers.LayerNormalization.call = own
+            for one in activated:
+                one.activation = keras.activations.gelu
 
 
 def _batch_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:
@@ -225,20 +247,21 @@ def _batch_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:
     return [x * scale + offset for x in inputs]
 
 
-def _layer_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:
+def _shards_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:
+    return [_layer_norm(layer, x) for x in inputs]
+
+
+def _layer_norm(layer: Any, x: Any) -> Any:
     """`keras.layers.LayerNormalization`: each example, or position of it, by its own mean and variance."""
     import tensorflow as tf
 
-    axes = [axis % len(inputs[0].shape) for axis in layer.axis]
-    shape = [size if i in axes else 1 for i, size in enumerate(inputs[0].shape)]
-    outputs = []
-    for x in inputs:
-        mean = tf.reduce_mean(x, axes, keepdims=True)
-        variance = tf.reduce_mean(tf.math.squared_difference(x, tf.stop_gradient(mean)), axes, keepdims=True)
-        y = (x - mean) / tf.sqrt(variance + layer.epsilon)
-        y = y * tf.reshape(layer.gamma, shape) if layer.scale else y
-        outputs.append(y + tf.reshape(layer.beta, shape) if layer.center else y)
-    return outputs
+    axes = [axis % len(x.shape) for axis in layer.axis]
+    shape = [size if i in axes else 1 for i, size in enumerate(x.shape)]
+    mean = tf.reduce_mean(x, axes, keepdims=True)
+    variance = tf.reduce_mean(tf.math.squared_difference(x, tf.stop_gradient(mean)), axes, keepdims=True)
+    y = (x - mean) / tf.sqrt(variance + layer.epsilon)
+    y = y * tf.reshape(layer.gamma, shape) if layer.scale else y
+    return y + tf.reshape(layer.beta, shape) if layer.center else y
 
 
 def _along(vector: Any, axis: int, rank: int) -> Any:

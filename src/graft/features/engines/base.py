@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graft.inputs.spec import Arrays
+from graft.inputs.spec import Arrays, Signature
 
 if TYPE_CHECKING:
     import keras
-
-Signature = Mapping[str, tuple[tuple[int, ...], str]]
-"""Input name -> shape of one example, dtype."""
 
 
 class CannotRunError(Exception):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graft.features.engines.base import CannotRunError, Forward, Signature, frozen
-from graft.inputs.spec import Arrays
+from graft.features.engines.base import CannotRunError, Forward, frozen
+from graft.inputs.spec import USUAL, Arrays, Signature
 from graft.runtime import numerics
 from graft.runtime.cores import available
 
@@ -49,7 +49,7 @@ def forward(network: keras.Model, signature: Signature, precision: str, capped: 
             )
             ports = [compiled.output(tensor.name) for tensor in graph.outputs]
             places = [compiled.input(tensor.name) for tensor in graph.inputs]
-            blank = [np.zeros((1, *shape), dtype) for shape, dtype in signature.values()]
+            blank = [np.ones((1, *(size or USUAL for size in shape)), dtype) for shape, dtype in signature.values()]
             # Not `compiled(blank)`, which shares the memory of its inputs: after several of those, requests on other
             # threads crashed now and then (OpenVINO 2026.4).
             first = compiled.create_infer_request()

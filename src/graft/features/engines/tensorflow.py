@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graft.features.engines.base import CannotRunError, Forward, Signature, frozen
-from graft.inputs.spec import Arrays
+from graft.features.engines.base import CannotRunError, Forward, frozen
+from graft.inputs.spec import Arrays, Signature
 from graft.runtime.cores import available
 from graft.training import shards
 

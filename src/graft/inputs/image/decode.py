@@ -21,6 +21,7 @@ import simplejpeg
 from PIL import AvifImagePlugin, Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from graft.inputs.image.formats import ALSO, FORMATS, starts_like_one
+from graft.inputs.spec import UndecodableError
 
 OPENED = (*FORMATS, "DIB")
 """Pillow opens an MPO as a JPEG."""
@@ -51,14 +52,6 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> what turns the stored picture upright."""
-
-
-class UndecodableError(Exception):
-    """The bytes are no image that graft reads. reason: a few words, the same for all of a kind. detail: of this one."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(": ".join(filter(None, (reason, detail))))
-        self.reason, self.detail = reason, detail
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,9 @@ import numpy as np
 from PIL import Image
 from scipy.fft import dctn
 
-from graft.inputs.image.decode import (
-    UPRIGHT,
-    UndecodableError,
-    exif_orientation,
-    load,
-    name_of,
-    only_undecodable,
-    open_lazily,
-    rgb,
-)
+from graft.inputs.image.decode import UPRIGHT, exif_orientation, load, name_of, only_undecodable, open_lazily, rgb
 from graft.inputs.image.jpeg import strictly
+from graft.inputs.spec import UndecodableError
 
 DARK_BITS = 14
 """An image of 16 bits that needs no more is at most a quarter as bright as white."""

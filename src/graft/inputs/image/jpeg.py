@@ -7,7 +7,7 @@ import re
 import numpy as np
 import simplejpeg
 
-from graft.inputs.image.decode import UndecodableError
+from graft.inputs.spec import UndecodableError
 
 JFIF_VERSION = b"\x01\x01"
 PROFILE = b"ICC_PROFILE\0"

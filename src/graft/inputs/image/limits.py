@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from graft.inputs.image.decode import UndecodableError, only_undecodable, open_lazily
+from graft.inputs.image.decode import only_undecodable, open_lazily
+from graft.inputs.spec import UndecodableError
 
 MOST_PIXELS = 89_478_485
 """Of an image, width x height: the default of `data.max_pixels`, and from which Pillow warns of a bomb."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from graft.inputs.image.augment import numbered
 from graft.inputs.image.decode import Resizing, decode
-from graft.inputs.spec import Arrays
+from graft.inputs.spec import Arrays, Signature
 
 if TYPE_CHECKING:
     from graft.config.schema import BackboneParams, ExtractParams
@@ -27,6 +27,9 @@ class ImageInput:
     augment: Mapping[str, Any] | None = None
 
     kind = "image"
+    libraries = ("pillow", "simplejpeg", "opencv-python-headless")
+    longest = None
+    names = "pixels"
 
     @staticmethod
     def of(backbone: BackboneParams, extract: ExtractParams) -> ImageInput:
@@ -44,7 +47,7 @@ class ImageInput:
     def fingerprint(self, augmented: bool) -> dict[str, Any]:
         return self.to_dict() | {"augment": dict(self.augment) if augmented and self.augment else None}
 
-    def signature(self) -> dict[str, tuple[tuple[int, ...], str]]:
+    def signature(self) -> Signature:
         side = self.resizing.side
         return {PIXELS: ((side, side, 3), "uint8")}
 
