@@ -7,10 +7,10 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro clothing test test-all stress portable check format bench pretrain table cuts presets portable-table verify wheel lock clean
+.PHONY: help install repro clothing minilm banking77 pairs test test-all stress portable check format bench pretrain table cuts presets portable-table verify wheel lock clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 install: $(INSTALLED)  ## Make .venv from the lock file
 
@@ -30,6 +30,15 @@ clothing: $(INSTALLED)  ## Fetch 3,781 product photos (CC0, 106 MB) into data/cl
 	@set -e; here=$$PWD; project=$$(mktemp -d); trap 'rm -rf "$$project"' EXIT; \
 	cp data/clothing.dvc "$$project"; cd "$$project"; dvc init --quiet --no-scm; dvc pull clothing.dvc; \
 	mv clothing "$$here/data/clothing"
+
+minilm: $(INSTALLED)  ## Fetch MiniLM, a network that reads texts (Apache-2.0, 91 MB), into data/minilm, pinned by its sha256
+	@python fetch/minilm.py
+
+banking77: $(INSTALLED)  ## Fetch 13,083 questions of bank customers (CC BY 4.0, 1 MB) into data/banking77, pinned likewise
+	@python fetch/banking77.py
+
+pairs: $(INSTALLED)  ## Make pairs of these questions, of the same or of different meaning, in data/pairs
+	@python fetch/pairs.py
 
 test: $(INSTALLED)  ## Run the test suite
 	pytest

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
-from graft.config.load import load
+from graft.config import yaml_file
+from graft.config.load import load, of_tree
 from graft.errors import GraftError
 from graft.presets import beside, claims, files, verify, worktree
 from graft.verdicts import reproduced, unpaired
@@ -24,8 +25,10 @@ def test_a_preset_is_complete_and_of_today(name: str) -> None:
     assert list(preset.about) == list(files.FIELDS)
     assert preset.text.startswith(f"# The preset `{name}`")
     assert files.rewritten(preset) == preset.text, "run `make presets`"
-    params = load(REPOSITORY / "presets" / f"{name}.yaml")
-    assert params.seed == 42
+    tree = dict(preset.values)
+    if "/" in tree["backbone"]["weights"]:  # what `make` fetches need not be here
+        tree["backbone"] = {**tree["backbone"], "weights": "random", "weights_sha256": None}
+    assert of_tree(tree, name).seed == 42
 
 
 def test_the_default_is_params_yaml() -> None:
@@ -197,6 +200,45 @@ def test_what_keras_would_download_is_known(tmp_path: Path, monkeypatch: pytest.
     assert verify.download(transfer, tmp_path) == "ImageNet weights of MobileNetV2"
     assert verify.download(files.get("mnist-cnn"), tmp_path) is None
     assert verify.lacking(files.get("clothing"), tmp_path) is not None
+
+
+def test_weights_in_a_folder_are_asked_for_where_they_lie(tmp_path: Path) -> None:
+    banking = files.get("banking77")
+    assert str(verify.lacking(banking, tmp_path)).startswith(f"its data are not at {tmp_path}/data/banking77. `make ba")
+    (tmp_path / "data" / "banking77").mkdir(parents=True)
+    assert str(verify.lacking(banking, tmp_path)).startswith(f"its weights are not at {tmp_path}/data/minilm. `make ba")
+    (tmp_path / "data" / "minilm").mkdir()
+    assert verify.lacking(banking, tmp_path) is None
+
+
+def test_verify_hands_weights_in_a_folder_to_the_worktree(repository: Repository, tmp_path: Path) -> None:
+    """git does not track them, so that a clean worktree has none at `data/minilm`."""
+    for name in ("banking77", "minilm"):
+        (repository.folder / "data" / name).mkdir(parents=True)
+    repository.gives(0.9, "0")
+    script = (repository.folder / "run.py").read_text().split("assert ")[0]
+    seen = tmp_path / "seen.yaml"
+    (repository.folder / "run.py").write_text(f"{script}import shutil\nshutil.copy('params.yaml', {str(seen)!r})\n")
+    git(repository.folder, "commit", "--quiet", "-am", "copies")
+    verify.run("banking77", repository.folder)
+    values = yaml_file.read(seen)
+    assert values["backbone"]["weights"] == str(repository.folder / "data" / "minilm")
+    assert values["data"]["path"] == str(repository.folder / "data" / "banking77")
+
+
+def test_the_published_split_of_banking77_is_used_whole() -> None:
+    """What others published is for all 3,080 test questions: copies with other labels are not set aside."""
+    data = files.get("banking77").values["data"]
+    assert data["manifest"]["lists"] == {"train": "train.csv", "validation": None, "test": "test.csv"}
+    assert (data["split"]["method"], data["split"]["fractions"]["test"]) == ("official", 0)
+    assert data["duplicates"]["conflicting_labels"] == {"identical": "keep", "near": "keep"}
+    judged = {"test": {"accuracy": 0.93, "images": 3080}}
+    found = beside.found(files.get("banking77").values, judged, 0.95)
+    assert len(found) == len(claims.read()["banking77"].published) == 8
+    by_value = {row.published.value: row.verdict for row in found}
+    assert by_value[0.896] == Compared.BETTER
+    assert by_value[0.9278] == Compared.WITHIN_NOISE
+    assert by_value[0.8519] == Compared.NOT_COMPARABLE, "of 770 questions"
 
 
 def test_published_numbers_stand_beside_what_was_got_here() -> None:

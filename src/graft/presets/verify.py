@@ -35,11 +35,12 @@ class Result:
 
 
 def lacking(preset: files.Preset, project: Path, data: Path | None = None) -> str | None:
-    """Why a preset cannot be run here: its data are not here; None where it can."""
-    path = _data(preset, project, data)
-    if path.exists():
-        return None
-    return f"its data are not at {path}. {preset.about.get('Needs', '')}".strip()
+    """Why a preset cannot be run here: its data, or a file or folder of weights, are not here; None where it can."""
+    wanted = {"data": _data(preset, project, data), "weights": _weights(preset, project)}
+    for what, path in wanted.items():
+        if path is not None and not path.exists():
+            return f"its {what} are not at {path}. {preset.about.get('Needs', '')}".strip()
+    return None
 
 
 def download(preset: files.Preset, project: Path, data: Path | None = None) -> str | None:
@@ -67,6 +68,8 @@ def run(name: str, project: Path, data: Path | None = None, fresh: bool = False)
         return [_not_run(name, claim, reason) for claim in expected.claims]
     with worktree.clean(project, fresh) as (place, environment):
         values = {} if _is_tracked(preset, place) and data is None else {"data.path": str(_data(preset, project, data))}
+        if (weights := _weights(preset, project)) is not None:
+            values["backbone.weights"] = str(weights)
         (place / files.PARAMETERS).write_text(template.replaced(preset.text, values), encoding="utf-8")
         done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=place, env=environment, check=False, stdout=2)
         if done.returncode != 0:
@@ -98,3 +101,9 @@ def _is_tracked(preset: files.Preset, place: Path) -> bool:
 
 def _data(preset: files.Preset, project: Path, data: Path | None) -> Path:
     return (project / (data or preset.values["data"]["path"])).resolve()
+
+
+def _weights(preset: files.Preset, project: Path) -> Path | None:
+    """Of a file or folder, which git does not track; None where they have a name."""
+    weights = str(preset.values["backbone"]["weights"])
+    return (project / weights).resolve() if "/" in weights else None

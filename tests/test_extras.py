@@ -1,0 +1,62 @@
+"""What an extra brings is not needed without it: images need nothing of `graft-transfer[text]`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from conftest import REPOSITORY
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+OF_TEXTS = ("datasketch", "keras_hub", "safetensors", "tensorflow_text", "tokenizers")
+"""Modules that an installation without the extra does not have."""
+
+RUN = """\
+import sys
+sys.path[:0] = {paths!r}
+for name in {names!r}:
+    sys.modules[name] = None  # as if it were not installed
+from pathlib import Path
+from conftest import whole_pass
+made = whole_pass(Path({folder!r}), {{"train.epochs": 1, "finetune.epochs": 1}}, 8)
+assert made.paths.metrics.is_file()
+loaded = [name for name in {names!r} if sys.modules.get(name) is not None]
+assert not loaded, loaded
+"""
+
+
+def requirements(listed: list[str]) -> dict[str, str]:
+    """Name -> what is asked of its version."""
+    parts = [re.fullmatch(r"([\w-]+)(.*)", one) for one in listed]
+    return {part[1]: part[2] for part in parts if part}
+
+
+def test_images_need_nothing_that_is_for_texts(tmp_path: Path) -> None:
+    """All five stages in a process in which these modules cannot be imported."""
+    script = RUN.format(
+        paths=[str(REPOSITORY / "tests"), str(REPOSITORY / "src")], names=OF_TEXTS, folder=str(tmp_path)
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_extra_has_what_texts_need_and_only_that() -> None:
+    """keras is in both: keras-hub needs a newer one than images do."""
+    always, text = requirements(PROJECT["dependencies"]), requirements(PROJECT["optional-dependencies"]["text"])
+    named = {name.replace("-", "_") for name in text} - {"keras"}
+    assert named | {"tensorflow_text"} == set(OF_TEXTS), "tensorflow-text is keras-hub's own"
+    assert (always["keras"], text["keras"]) == (">=3.12,<4", ">=3.15,<4")
+    assert not (set(text) - {"keras"}) & set(always)
+
+
+def test_the_lock_has_every_extra_and_no_address() -> None:
+    lock = (REPOSITORY / "requirements.lock").read_text()
+    locked = set(re.findall(r"^([\w.-]+)==", lock, re.MULTILINE))
+    extras = {name for listed in PROJECT["optional-dependencies"].values() for name in requirements(listed)}
+    assert extras <= locked
+    assert "://" not in lock
+    entries = re.split(r"^(?=[\w.-]+==)", lock, flags=re.MULTILINE)[1:]
+    assert all("--hash=sha256:" in entry for entry in entries)
