@@ -94,25 +94,26 @@ def _whole(find: Find) -> Tokenizer | None:
 
 def _word_pieces(find: Find) -> Tokenizer | None:
     """BERT's, of a vocabulary with a line for each token."""
-    from tokenizers import BertWordPieceTokenizer
+    from tokenizers import BertWordPieceTokenizer, Tokenizer
 
     file = find("vocab.txt") or find("vocabulary.txt")
     if file is None:
         return None
     theirs = _settings(find, "tokenizer_config.json").get("do_lower_case")
     hubs = _settings(find, "tokenizer.json").get("config", {}).get("lowercase")
-    return BertWordPieceTokenizer(str(file), lowercase=bool(hubs if theirs is None else theirs))._tokenizer
+    whole = BertWordPieceTokenizer(str(file), lowercase=bool(hubs if theirs is None else theirs))
+    return Tokenizer.from_str(whole.to_str())
 
 
 def _byte_pairs(find: Find) -> Tokenizer | None:
     """RoBERTa's, of a vocabulary and the pairs that are merged."""
-    from tokenizers import ByteLevelBPETokenizer
+    from tokenizers import ByteLevelBPETokenizer, Tokenizer
     from tokenizers.processors import RobertaProcessing
 
     vocabulary, merges = find("vocab.json") or find("vocabulary.json"), find("merges.txt")
     if vocabulary is None or merges is None:
         return None
-    found = ByteLevelBPETokenizer(str(vocabulary), str(merges), add_prefix_space=False)._tokenizer
+    found = Tokenizer.from_str(ByteLevelBPETokenizer(str(vocabulary), str(merges)).to_str())
     end, start = ((name, int(found.token_to_id(name) or 0)) for name in ("</s>", "<s>"))
     found.post_processor = RobertaProcessing(end, start, add_prefix_space=False)
     return found
