@@ -23,6 +23,8 @@ from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CLASSES = ("circle", "cross", "stripes")
+NO_TEXT = {"text": None, "second": None}
+"""Columns of a manifest that lists images."""
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Not the user's cache: a test must not find what another run left.

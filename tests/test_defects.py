@@ -20,6 +20,7 @@ from PIL import Image
 
 from conftest import PreparedData, data_params, drawing, encoded, write_drawings
 from graft.errors import DataError
+from graft.examples import catalogue
 from graft.examples.checks import examination, quarantine, verdict_cache
 from graft.examples.sources.tree import Directory
 from graft.inputs.image import examine
@@ -344,7 +345,7 @@ def test_what_dvc_cannot_hash_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_ten_commonest_reasons() -> None:
     items = [("p", "", 0, 0, 0, "a", "quarantined", f"reason {i:02d}", "") for i in range(12) for _ in range(20 - i)]
-    table = pd.DataFrame(items, columns=list(quarantine.COLUMNS))
+    table = pd.DataFrame(items, columns=list(catalogue.COLUMNS))
     with pytest.raises(DataError) as caught:
         quarantine.require_good(table, table.iloc[:0].assign(copies=0, conflict=""), data_params())
     assert "reason 00 (20), reason 01 (19)" in str(caught.value)

@@ -24,7 +24,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from conftest import CLASSES, PreparedData, data_params, drawing, encoded, write_drawings
+from conftest import CLASSES, NO_TEXT, PreparedData, data_params, drawing, encoded, write_drawings
 from graft.cli import cache as cache_commands
 from graft.errors import DataError, StaleError
 from graft.examples import catalogue
@@ -680,7 +680,14 @@ def manifest_rows() -> pd.DataFrame:
 MANIFEST = {
     "manifest.root": "photos",
     "manifest.suffix": ".png",
-    "manifest.columns": {"path": "image id", "label": "article", "split": "part", "group": None, "weight": "trust"},
+    "manifest.columns": {
+        **NO_TEXT,
+        "path": "image id",
+        "label": "article",
+        "split": "part",
+        "group": None,
+        "weight": "trust",
+    },
 }
 
 
@@ -742,7 +749,7 @@ def test_a_manifest_accounts_for_every_row_and_file(listed: Path, prepare: Prepa
     more = [("99", "cross"), ("../../etc/x", "cross"), ("00", "circle"), ("01", "stripes")]
     rows = pd.concat([rows.iloc[:20], pd.DataFrame(more, columns=rows.columns)])
     rows.to_csv(listed / "images.csv", index=False)
-    columns = {"path": "image id", "label": "article", "split": None, "group": None, "weight": None}
+    columns = {**NO_TEXT, "path": "image id", "label": "article", "split": None, "group": None, "weight": None}
     found = prepare(listed, {**MANIFEST, "manifest.columns": columns}, source="manifest")
     assert found.aside == {
         "photos/99.png": ("missing file", ""),
@@ -764,17 +771,18 @@ def test_a_manifest_accounts_for_every_row_and_file(listed: Path, prepare: Prepa
         ({"manifest.file": "photos/00.png"}, r"must end in \.csv, \.tsv, \.txt, \.json, \.jsonl, \.parquet"),
         ({"manifest.file": "bad.parquet"}, r"bad\.parquet must be a parquet table"),
         (
-            {"manifest.columns": {"path": "image", "label": "article", "split": None, "group": None, "weight": None}},
+            {"manifest.columns": {**NO_TEXT, "path": "image", "label": "article", "split": None, "group": None,
+                                  "weight": None}},
             r"data\.manifest\.columns\.path: must be one of image id, .* Got 'image'. Did you mean 'image id'\?",
         ),
         (
-            {"manifest.columns": {"path": "image id", "label": "article", "split": "shopper", "group": None,
+            {"manifest.columns": {**NO_TEXT, "path": "image id", "label": "article", "split": "shopper", "group": None,
                                   "weight": None}},
             r"images\.csv, line 2: shopper must be one of train, validation, val, valid, dev, eval, test. "
             r"Got 's0' for '00' \(24 such rows\)",
         ),
         (
-            {"manifest.columns": {"path": "image id", "label": "part", "split": None, "group": None,
+            {"manifest.columns": {**NO_TEXT, "path": "image id", "label": "part", "split": None, "group": None,
                                   "weight": "article"}},
             r"images\.csv, line 2: article must be a number of at least 0. Got 'circle'",
         ),
@@ -823,7 +831,7 @@ def test_numbers_in_parquet_stay_what_they_are(tmp_path: Path, prepare: Prepare)
     found = prepare(tmp_path, changes, source="manifest")
     assert set(found.split["label"]) == {"0", "1", "2"}
     assert found.aside == {"8.png": ("no label", "nothing in the label column")}
-    columns = {"path": "path", "label": "tags", "split": None, "group": None, "weight": None}
+    columns = {**NO_TEXT, "path": "path", "label": "tags", "split": None, "group": None, "weight": None}
     with pytest.raises(DataError, match=r"'tags' of images\.parquet has lists: that is a multi-label data set"):
         scan(tmp_path, {**changes, "manifest.columns": columns}, "manifest")
 

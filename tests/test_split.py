@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import CLASSES, PreparedData, data_params, drawing, encoded, write_drawings
+from conftest import CLASSES, NO_TEXT, PreparedData, data_params, drawing, encoded, write_drawings
 from graft.errors import DataError, StaleError
 from graft.examples import split
 
@@ -331,7 +331,7 @@ def test_a_group_column_reaches_the_split(tmp_path: Path, prepare: Prepare) -> N
         (tmp_path / f"{i}.png").write_bytes(encoded(drawing(CLASSES[i % 3], i)))
     rows = [(f"{i}.png", CLASSES[i % 3], f"shopper {i // 6}") for i in range(60)]
     pd.DataFrame(rows, columns=["path", "label", "who"]).to_csv(tmp_path / "images.csv", index=False)
-    columns = {"path": "path", "label": "label", "split": None, "group": "who", "weight": None}
+    columns = {**NO_TEXT, "path": "path", "label": "label", "split": None, "group": "who", "weight": None}
     found = prepare(tmp_path, {"manifest.columns": columns}, source="manifest")
     assert (found.split.groupby("group")["split"].nunique() == 1).all()
     assert found.split["split"].nunique() == 3

@@ -19,8 +19,14 @@ if TYPE_CHECKING:
     from graft.config.schema import BackboneParams, ExtractParams, FinetuneParams, TrainParams
 
 
+OF_TEXTS = ("folder", "manifest")
+"""Sources that may hold texts."""
+
+
 def across(sections: dict[str, Any]) -> list[str]:
     faults: list[str] = []
+    if sections.get("data") is not None:
+        faults += _check_kind(sections["data"])
     backbone: BackboneParams | None = sections.get("backbone")
     extract: ExtractParams | None = sections.get("extract")
     train: TrainParams | None = sections.get("train")
@@ -74,6 +80,30 @@ def optimization(section: str, values: Any) -> list[str]:
     if values.get("schedule") == "exponential" and values.get("decay_to") == 0:
         faults.append(
             f"{section}.decay_to: must be greater than 0 for schedule: exponential, which only nears 0. Got 0."
+        )
+    return faults
+
+
+def _check_kind(p: DataParams) -> list[str]:
+    """Which sources and columns go with which kind of example."""
+    faults = []
+    columns = p.manifest.columns
+    if p.kind == "text" and p.source not in OF_TEXTS:
+        faults.append(
+            f"data.source: must be {' or '.join(OF_TEXTS)} for data.kind: text; {p.source} has images. "
+            f"Got {p.source!r}."
+        )
+    if p.kind == "image":
+        faults += [
+            f"data.manifest.columns.{field}: must be empty for data.kind: image, whose files "
+            f"data.manifest.columns.path names. Got {column!r}; or set data.kind: text."
+            for field, column in (("text", columns.text), ("second", columns.second))
+            if column is not None
+        ]
+    elif columns.second is not None and columns.text is None:
+        faults.append(
+            "data.manifest.columns.text: must name a column where data.manifest.columns.second does: a second text "
+            f"stands beside a first. Got null, and {columns.second!r} for second."
         )
     return faults
 

@@ -1,7 +1,7 @@
 """The catalogue: every file that the source has, and the state of each.
 
-A CSV with COLUMNS, in the source's order. It knows no split, so that another split leaves its bytes, and all
-features, as they are.
+A CSV with COLUMNS, or TEXT_COLUMNS, in the source's order. It knows no split, so that another split leaves its bytes,
+and all features, as they are.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ import pandas as pd
 from graft.errors import DataError, StaleError, listing
 from graft.examples.sources.base import Source
 
-COLUMNS = ("path", "sha256", "bytes", "width", "height", "label", "state", "reason", "detail")
+MEASURES = {"image": ("width", "height"), "text": ("characters", "words")}
+"""data.kind -> how large an example is. To add a kind, add a row."""
+
+BEFORE, BEHIND = ("path", "sha256", "bytes"), ("label", "state", "reason", "detail")
+COLUMNS, TEXT_COLUMNS = ((*BEFORE, *MEASURES[kind], *BEHIND) for kind in ("image", "text"))
 USED = "used"
 """A state; the others are those of `graft.examples.sources.base`."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """table: a row per file, COLUMNS. width and height are of the upright image, in pixels, 0 if unknown.
+    """table: a row per file, with the columns of its kind. width and height are of the upright image, in pixels;
+    characters and words of a text, or of both texts of a pair; 0 if unknown.
 
     reason and detail: why a file is not used, or what is remarkable about one that is.
     """
@@ -32,7 +37,7 @@ class Catalogue:
 
     @property
     def used(self) -> pd.DataFrame:
-        """The images that take part, index 0..n-1: row i of every feature array is row i here."""
+        """The examples that take part, index 0..n-1: row i of every feature array is row i here."""
         return self.table[self.table["state"] == USED].reset_index(drop=True)
 
     @property
@@ -42,17 +47,23 @@ class Catalogue:
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.table.to_csv(path, index=False, lineterminator="\n", columns=list(COLUMNS))
+        columns = [*BEFORE, *MEASURES[kind_of(self.table)], *BEHIND]
+        self.table.to_csv(path, index=False, lineterminator="\n", columns=columns)
+
+
+def kind_of(table: pd.DataFrame) -> str:
+    """The kind of the examples of a catalogue's table, or of a part of it: a key of MEASURES. Also their name."""
+    return next((kind for kind, measures in MEASURES.items() if set(measures) <= set(table)), "image")
 
 
 def read(path: Path) -> Catalogue:
     """Labels and paths stay text, whatever they look like (a class may be called 3, NA or true)."""
-    text = {name: str for name in COLUMNS if name not in ("bytes", "width", "height")}
+    text = {name: str for name in (*BEFORE, *BEHIND) if name != "bytes"}
     return Catalogue(pd.read_csv(path, dtype=text, keep_default_na=False))
 
 
 def reader(source: Source, root: Path) -> Callable[[str, str], bytes]:
-    """(path, sha256) -> the bytes of an image of the catalogue; several threads may call it.
+    """(path, sha256) -> the bytes of an example of the catalogue; several threads may call it.
 
     It raises StaleError where a file is gone or its content is not what the catalogue holds.
     """
@@ -73,7 +84,8 @@ def reader(source: Source, root: Path) -> Callable[[str, str], bytes]:
 
 
 def require_trainable(catalogue: Catalogue) -> None:
-    """Raises DataError unless at least two classes have images."""
+    """Raises DataError unless at least two classes have examples."""
+    called = f"{kind_of(catalogue.table)}s"
     if len(catalogue.classes) < 2:
         below = sorted({path.split("/")[1] for path in catalogue.used["path"] if path.count("/") > 1})
         nested = (
@@ -84,8 +96,8 @@ def require_trainable(catalogue: Catalogue) -> None:
         unused = catalogue.table.loc[catalogue.table["state"] != USED, "reason"].value_counts().sort_index()
         reasons = listing((f"{reason} ({n})" for reason, n in unused.items()), 6)
         raise DataError(
-            "data.path: must hold readable images of at least two classes. "
-            f"Got {len(catalogue.used)} images of {catalogue.classes or 'no class'}; "
+            f"data.path: must hold readable {called} of at least two classes. "
+            f"Got {len(catalogue.used)} {called} of {catalogue.classes or 'no class'}; "
             f"{unused.sum()} files are not used{': ' if len(unused) else ''}{reasons}. "
             f"quarantine.csv beside the catalogue says more.{nested}"
         )

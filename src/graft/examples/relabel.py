@@ -13,6 +13,7 @@ from graft.errors import DataError, listing, unknown
 from graft.examples.catalogue import USED
 from graft.examples.sources import tables
 from graft.examples.sources.base import LEFT_OUT, Item, Problem
+from graft.examples.sources.names import an
 from graft.examples.sources.tables.table import Table
 
 FOLDER = Path("data/relabel")
@@ -46,8 +47,8 @@ class Applied:
     moves: Counter[tuple[str, str]]
 
 
-def read(name: str) -> tuple[dict[str, Decision], int]:
-    """path -> its decision, and how many rows have none yet. name: of a table in FOLDER.
+def read(name: str, kind: str = "image") -> tuple[dict[str, Decision], int]:
+    """path -> its decision, and how many rows have none yet. name: of a table in FOLDER. kind: for messages.
 
     Raises DataError where it is not there, is no such table, or decides twice on an image.
     """
@@ -69,7 +70,7 @@ def read(name: str) -> tuple[dict[str, Decision], int]:
         sha256 = row[columns[SHA256]].strip() if SHA256 in columns else ""
         if path in decisions and decisions[path].what != what:
             raise DataError(
-                f"data.relabel: an image must have one decision. {path} has {decisions[path].what!r} in "
+                f"data.relabel: {an(kind)} must have one decision. {path} has {decisions[path].what!r} in "
                 f"{decisions[path].place}, and {what!r} in {table.place(number)}. Remove one."
             )
         decisions[path] = Decision(what, sha256, table.place(number))
@@ -90,8 +91,9 @@ def _table(file: Path) -> Table:
         raise DataError(f"data.relabel: {str(fault).removeprefix('data.manifest: ')}") from None
 
 
-def apply(items: Sequence[Item], name: str | None, sha256s: Mapping[int, str]) -> Applied:
+def apply(items: Sequence[Item], name: str | None, sha256s: Mapping[int, str], kind: str = "image") -> Applied:
     """The decisions of a table, if one is named. sha256s: number of an item -> that of its file, of those examined.
+    kind: of the examples, for messages.
 
     Labels are those that `data.classes` gives. What takes no part already stays as it is, whatever was decided.
 
@@ -100,7 +102,7 @@ def apply(items: Sequence[Item], name: str | None, sha256s: Mapping[int, str]) -
     """
     if name is None:
         return Applied(list(items), {}, {}, Counter())
-    decisions, undecided = read(name)
+    decisions, undecided = read(name, kind)
     _require_known(items, decisions)
     applied, before, moves = list(items), {}, Counter[tuple[str, str]]()
     counts = dict.fromkeys(("changed", "removed", "kept", "without_effect"), 0) | {"undecided": undecided}
@@ -112,9 +114,10 @@ def apply(items: Sequence[Item], name: str | None, sha256s: Mapping[int, str]) -
             counts["without_effect"] += 1
             continue
         found = sha256s.get(number, "")
+        seen = "picture" if kind == "image" else kind
         if decision.sha256 and found and decision.sha256 != found:
             raise DataError(
-                f"data.relabel: {decision.place} was decided on another picture at {item.path}: its sha256 must be "
+                f"data.relabel: {decision.place} was decided on another {seen} at {item.path}: its sha256 must be "
                 f"{found}. Got {decision.sha256}. Look at it, and correct the row, or empty its {DECISION}."
             )
         if decision.what == REMOVE:
@@ -161,15 +164,15 @@ def remark(table: pd.DataFrame, before: Mapping[int, str]) -> None:
             table.at[number, "detail"] = f"{detail}; {word}" if detail else word
 
 
-def lines(applied: Applied, name: str | None, most: int = 5) -> list[str]:
-    """What to tell of decisions."""
+def lines(applied: Applied, name: str | None, kind: str, most: int = 5) -> list[str]:
+    """What to tell of decisions. kind: of the examples."""
     if name is None:
         return []
     n = applied.counts
     shown = listing((f"{a} to {b} ({m})" for (a, b), m in sorted(applied.moves.items(), key=_commonest)), most)
     told = [
         f"{n['changed']} labels changed{f': {shown}' if shown else ''}",
-        f"{n['removed']} images removed",
+        f"{n['removed']} {kind}s removed",
         f"{n['kept']} labels kept",
     ]
     told += [f"{n['without_effect']} decided on that take no part anyway"] if n["without_effect"] else []

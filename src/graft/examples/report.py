@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from graft.errors import DataError
-from graft.examples import catalogue, split, thumbnails
+from graft.examples import catalogue, excerpts, split, thumbnails
 from graft.examples.checks import duplicates, quarantine
 from graft.examples.sources.base import SPLITS
 from graft.examples.split import UNUSED
@@ -27,17 +28,55 @@ MOST_GROUPS = 60
 MOST_ASIDE = 500
 BINS = 12
 
-SHOWN_ASIDE = (
-    "conflicting labels", "too small", "animation", "several pages", "dark 16-bit values", "junk between headers",
-    "wrong extension", "no label",
-)  # fmt: skip
-"""Reasons for which the image itself can be shown. The others cannot, or should not, be decoded."""
+
+@dataclass(frozen=True)
+class Shown:
+    """What the page shows of a kind of example. sizes: charts by their titles, (title, values of the used rows).
+
+    heading: above them. found: what the source's files or rows are called. aside: reasons for which the example itself
+    can be shown; the others cannot, or should not, be decoded. of(source, root, paths): path -> what stands in its
+    place, of those that are here.
+    """
+
+    sizes: tuple[tuple[str, Callable[[pd.DataFrame], pd.Series]], ...]
+    heading: str
+    found: str
+    aside: frozenset[str]
+    of: Callable[[str, Path, Iterable[str]], dict[str, Any]]
+
+
+SHOWN = {
+    "image": Shown(
+        (
+            ("shorter side, pixels", lambda used: used[["width", "height"]].min(axis=1)),
+            ("width / height", lambda used: used["width"] / used["height"]),
+            ("file size, KB", lambda used: used["bytes"] / 1000),
+        ),
+        "Sizes of the images used",
+        "files found",
+        frozenset(
+            {
+                "conflicting labels", "too small", "animation", "several pages", "dark 16-bit values",
+                "junk between headers", "wrong extension", "no label",
+            }
+        ),
+        thumbnails.of,
+    ),
+    "text": Shown(
+        (("characters", lambda used: used["characters"]), ("words", lambda used: used["words"])),
+        "Lengths of the texts used",
+        "texts and other files found",
+        frozenset({"conflicting labels", "control characters", "byte order mark", "relabelled", "no label"}),
+        excerpts.of,
+    ),
+}  # fmt: skip
+"""data.kind -> its row."""
 
 FINDINGS = ("conflicting labels", "across splits", "within a split")
 
 
 def write(source: str, root: Path, prepared: Paths, output: Path) -> None:
-    """Read what `prepare` wrote, and the images it shows; an image that is not here leaves its place empty.
+    """Read what `prepare` wrote, and the examples it shows; one that is not here leaves its place empty.
 
     Raises DataError where `prepare` has not run.
     """
@@ -46,26 +85,27 @@ def write(source: str, root: Path, prepared: Paths, output: Path) -> None:
     if missing:
         raise DataError(f"{', '.join(missing)}: must exist to be reported. Run `dvc repro prepare` or `dvc pull`.")
     try:
-        images = catalogue.read(prepared.catalogue)
-        used = images.used.assign(split=UNUSED)
+        examples = catalogue.read(prepared.catalogue)
+        used = examples.used.assign(split=UNUSED)
         for name, rows in split.read(prepared.split, used).rows.items():
             used.loc[rows, "split"] = name
         aside = quarantine.read(prepared.quarantine)
         copies = duplicates.read(prepared.duplicates)
         metrics = json.loads(prepared.prepare_metrics.read_text())
         if not {"found", "quarantined_for", "duplicates", "split"} <= set(metrics) or not len(used):
-            raise ValueError("counts of another version, or no image")
+            raise ValueError("counts of another version, or no example")
     except (ValueError, KeyError, OSError) as error:
         raise DataError(
             f"{prepared.catalogue.parent}: must be what `prepare` wrote. Got: {error}. Run `dvc repro`."
         ) from None
-    samples = _samples(used, images.classes)
+    kind = catalogue.kind_of(used)
+    shown = SHOWN[kind]
+    samples = _samples(used, examples.classes)
     groups = _groups(copies)
     listed = aside.head(MOST_ASIDE)
 
     wanted = {path for _, rows in samples for path, _ in rows} | {row["path"] for _, rows in groups for row in rows}
-    wanted |= set(listed.loc[listed["reason"].isin(SHOWN_ASIDE), "path"])
-    pictures = thumbnails.of(source, root, sorted(wanted))
+    wanted |= set(listed.loc[listed["reason"].isin(shown.aside), "path"])
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     text = page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         source=source,
@@ -73,18 +113,16 @@ def write(source: str, root: Path, prepared: Paths, output: Path) -> None:
         metrics=metrics,
         splits=[*SPLITS, UNUSED],
         classes=_class_counts(used),
-        sizes=[
-            _histogram("shorter side, pixels", used[["width", "height"]].min(axis=1)),
-            _histogram("width / height", used["width"] / used["height"]),
-            _histogram("file size, KB", used["bytes"] / 1000),
-        ],
+        kind=kind,
+        shown=shown,
+        sizes=[_histogram(title, values(used)) for title, values in shown.sizes],
         samples=samples,
-        more_classes=max(0, len(images.classes) - MOST_CLASSES),
+        more_classes=max(0, len(examples.classes) - MOST_CLASSES),
         groups=groups,
         more_groups=max(0, copies["group"].nunique() - MOST_GROUPS),
         aside=listed.to_dict("records"),
         more_aside=max(0, len(aside) - MOST_ASIDE),
-        thumbnails=pictures,
+        looks=shown.of(source, root, sorted(wanted)),
         side=thumbnails.SIDE,
         prepared=prepared,
     )
@@ -93,7 +131,7 @@ def write(source: str, root: Path, prepared: Paths, output: Path) -> None:
 
 
 def _class_counts(used: pd.DataFrame) -> list[dict[str, Any]]:
-    """Per class: name, total, and images and share of the largest class per split."""
+    """Per class: name, total, and examples and share of the largest class per split."""
     counts = pd.crosstab(used["label"], used["split"]).reindex(columns=[*SPLITS, UNUSED], fill_value=0)
     totals = counts.sum(axis=1)
     largest = max(int(totals.max()), 1)

@@ -19,6 +19,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from graft.errors import DataError, StaleError, listing
+from graft.examples.catalogue import kind_of
 from graft.examples.sources.base import SPLITS, SplitName
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def make(used: pd.DataFrame, copies: np.ndarray, p: SplitParams, seed: int) -> t
     official = used["official"].where(used["official"].notna(), None)
     method = _method(p, list(official))
     notes: list[str] = []
+    kind = kind_of(used)
     if method == "official":
         sides = _official(used, official, unit, p, seed, notes)
     else:
@@ -64,7 +66,7 @@ def make(used: pd.DataFrame, copies: np.ndarray, p: SplitParams, seed: int) -> t
     if method == "counts" and (beyond := int((sides == UNUSED).sum())):
         most = sum(p.counts.model_dump().values())
         notes.append(
-            f"{beyond} images are beyond data.split.counts: unused, though their features are computed. "
+            f"{beyond} {kind}s are beyond data.split.counts: unused, though their features are computed. "
             f"data.max_images_per_class: {most} leaves them out"
         )
     if p.few_shot is not None:
@@ -73,10 +75,10 @@ def make(used: pd.DataFrame, copies: np.ndarray, p: SplitParams, seed: int) -> t
     if (used["weight"] != 1).any():
         table["weight"] = used["weight"]
         if not used.loc[sides == "train", "weight"].any():
-            raise DataError("data.manifest.columns.weight: must be above 0 for some training images. Got 0 for all.")
+            raise DataError(f"data.manifest.columns.weight: must be above 0 for some training {kind}s. Got 0 for all.")
     if (used["group"] != "").any():
         table["group"] = used["group"]
-    return table, notes + _remarks(table)
+    return table, notes + _remarks(table, kind)
 
 
 def _method(p: SplitParams, official: Sequence[str | None]) -> str:
@@ -198,15 +200,16 @@ def _trim(
 
 def _require_counts(used: pd.DataFrame, sides: pd.Series, wanted: dict[str, int]) -> None:
     found = pd.crosstab(used["label"], sides).reindex(columns=list(wanted), fill_value=0)
+    kind = kind_of(used)
     short = [
-        f"{label} ({int((used['label'] == label).sum())} images, {wanted[name] - n} too few for {name})"
+        f"{label} ({int((used['label'] == label).sum())} {kind}s, {wanted[name] - n} too few for {name})"
         for label in found.index
         for name, n in zip(wanted, found.loc[label], strict=True)
         if n < wanted[name]
     ]
     if short:
         raise DataError(
-            f"data.split.counts: every class must have {' + '.join(map(str, wanted.values()))} images for "
+            f"data.split.counts: every class must have {' + '.join(map(str, wanted.values()))} {kind}s for "
             f"{', '.join(wanted)}, and copies and groups stay together. Too small: {listing(short)}. Lower the counts, "
             "or leave small classes out with data.min_images_per_class."
         )
@@ -241,18 +244,18 @@ def _official(
 ) -> pd.Series:
     """The source's split. Held-out parts stay as published: where a unit is in several, only its images in the
     foremost of test, validation, train are used. Parts that the source lacks are cut from train."""
-    unplaced = official.isna()
+    unplaced, kind = official.isna(), kind_of(used)
     if unplaced.any():
-        notes.append(f"{int(unplaced.sum())} images are in no part of the official split: unused")
+        notes.append(f"{int(unplaced.sum())} {kind}s are in no part of the official split: unused")
     order = {name: i for i, name in enumerate(("test", "validation", "train", UNUSED))}
     place = official.where(~unplaced, UNUSED).map(order)
     back = (place != place.groupby(unit).transform("min")) & ~unplaced
     sides = official.where(~unplaced & ~back, UNUSED).astype(object)
     if back.any():
         named = ", ".join(f"{n} of {name}" for name, n in official[back].value_counts().items())
-        _require_own_training_images(used["label"], official, sides)
+        _require_own_training_examples(used["label"], official, sides, kind)
         notes.append(
-            f"{int(back.sum())} images are copies, or of a group, of images on a side of the official split that is "
+            f"{int(back.sum())} {kind}s are copies, or of a group, of {kind}s on a side of the official split that is "
             f"further from training: unused ({named}): {listing(used['path'][back], 5)}"
         )
     parts = set(official.dropna())
@@ -268,17 +271,17 @@ def _official(
     return sides
 
 
-def _require_own_training_images(labels: pd.Series, official: pd.Series, sides: pd.Series) -> None:
-    """Raises DataError where all training images of a class are copies of held-out ones."""
+def _require_own_training_examples(labels: pd.Series, official: pd.Series, sides: pd.Series, kind: str) -> None:
+    """Raises DataError where all training examples of a class are copies of held-out ones."""
     given, kept = labels[official == "train"], set(labels[sides == "train"])
     none_left = given[~given.isin(kept)].value_counts().sort_index()
     if len(none_left):
         raise DataError(
-            "data.path: every class must have training images. All of the official training part are copies, or of a "
-            "group, of validation or test images, of "
+            f"data.path: every class must have training {kind}s. All of the official training part are copies, or of a "
+            f"group, of validation or test {kind}s, of "
             + listing(f"{label} ({n})" for label, n in none_left.items())
             + ". duplicates.csv beside the catalogue lists copies. Take them out of the held-out parts, add other "
-            "training images, or let graft split: data.split.method: fractions."
+            f"training {kind}s, or let graft split: data.split.method: fractions."
         )
 
 
@@ -318,40 +321,43 @@ def _few_shot(used: pd.DataFrame, sides: pd.Series, unit: np.ndarray, n: int, se
     found = used.loc[(kept == "train").to_numpy(), "label"].value_counts().sort_index()
     short = [f"{label} ({count})" for label, count in found.items() if count < n]
     if short:
-        notes.append(f"fewer than data.split.few_shot: {n} training images in: {listing(short)}")
+        notes.append(f"fewer than data.split.few_shot: {n} training {kind_of(used)}s in: {listing(short)}")
     return kept
 
 
-def _remarks(table: pd.DataFrame) -> list[str]:
-    """One line per kind of trouble that a class is in. Raises DataError where a class has no training images."""
+def _remarks(table: pd.DataFrame, kind: str) -> list[str]:
+    """One line per kind of trouble that a class is in. Raises DataError where a class has no training examples.
+
+    kind: of the examples, for messages.
+    """
     counts = pd.crosstab(table["label"], table["split"]).reindex(columns=[*SPLITS, UNUSED], fill_value=0)
     images = counts.sum(axis=1)
     untrained = counts.index[counts["train"] == 0]
     if len(untrained):
         raise DataError(
-            f"data.path: every class must have training images. None for: {listing(untrained)}. "
-            "Add images, merge classes with data.classes, or drop them there."
+            f"data.path: every class must have training {kind}s. None for: {listing(untrained)}. "
+            f"Add {kind}s, merge classes with data.classes, or drop them there."
         )
     notes = []
     single = counts.index[images == 1]
     if len(single):
         notes.append(
-            f"one image only, which trains and is never tested: {listing(single)}. Add images, merge with "
+            f"one {kind} only, which trains and is never tested: {listing(single)}. Add {kind}s, merge with "
             "data.classes, or set data.min_images_per_class: 3"
         )
     for name in ("validation", "test"):
         lacking = counts.index[(counts[name] == 0) & (images > 1)]
         if len(lacking) == len(counts):
-            notes.append(f"no {name} images at all")
+            notes.append(f"no {name} {kind}s at all")
         elif len(lacking):
             notes.append(
-                f"no {name} images of: {listing(lacking)}. Its metrics say nothing of them; add images, merge with "
+                f"no {name} {kind}s of: {listing(lacking)}. Its metrics say nothing of them; add {kind}s, merge with "
                 "data.classes, or drop them there"
             )
     rare = [f"{label} ({n})" for label, n in images.items() if 1 < n < images.max() / RARE]
     if rare:
         notes.append(
-            f"over {RARE} times rarer than {images.idxmax()} ({images.max()}): {listing(rare)}. Add images, merge "
+            f"over {RARE} times rarer than {images.idxmax()} ({images.max()}): {listing(rare)}. Add {kind}s, merge "
             "with data.classes, set data.max_images_per_class, or weigh with class_weights: balanced"
         )
     return notes

@@ -34,16 +34,19 @@ def hushed() -> Iterator[None]:
         _hushes.pop()
 
 
-def track(items: Iterable[T], total: int | None, what: str, size: Callable[[T], int] = lambda _: 1) -> Iterator[T]:
-    """Yield `items`, showing how many of `total` images are done, their rate and the time left.
+def track(
+    items: Iterable[T], total: int | None, what: str, size: Callable[[T], int] = lambda _: 1, unit: str = "images"
+) -> Iterator[T]:
+    """Yield `items`, showing how many of `total` examples are done, their rate and the time left.
 
-    total: None where nobody knows; then there is no time left to show. size: how many images an item stands for.
+    total: None where nobody knows; then there is no time left to show. size: how many examples an item stands for.
+    unit: what these are called.
     In a terminal this is a bar; elsewhere one line per half minute and one at the end.
     """
     terminal = sys.stderr.isatty()
     start = began = last = time.monotonic()
     done = first = 0
-    bar = tqdm(total=total, desc=what, unit=" images", disable=not terminal, file=sys.stderr)
+    bar = tqdm(total=total, desc=what, unit=f" {unit}", disable=not terminal, file=sys.stderr)
     with bar:
         for item in items:
             yield item
@@ -58,7 +61,7 @@ def track(items: Iterable[T], total: int | None, what: str, size: Callable[[T], 
                 rate = (done - first) / (now - began)
                 of_all = f"{done}/{total}" if total is not None else f"{done}"
                 left = f", {(total - done) / rate:.0f} s left" if total is not None else ""
-                say(f"{what}: {of_all}, {rate:.0f} images/s{left}")
+                say(f"{what}: {of_all}, {rate:.0f} {unit}/s{left}")
                 last = now
     seconds = max(time.monotonic() - start, 1e-9)
-    say(f"{what}: {done} images in {seconds:.1f} s, {done / seconds:.0f} images/s")
+    say(f"{what}: {done} {unit} in {seconds:.1f} s, {done / seconds:.0f} {unit}/s")

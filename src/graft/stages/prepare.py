@@ -1,16 +1,15 @@
-"""The source becomes a catalogue of images and, apart from it, a split; every file is accounted for."""
+"""The source becomes a catalogue of examples and, apart from it, a split; every file is accounted for."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from graft.examples import catalogue, labels, relabel, split
 from graft.examples.checks import duplicates, quarantine
-from graft.examples.checks.examination import examine_all
+from graft.examples.checks.kinds import KINDS
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, SPLITS
 from graft.runtime.progress import say
@@ -27,18 +26,17 @@ def run(params: Params, paths: Paths) -> None:
     Raises DataError where the data cannot be used, or is worse than `data` allows.
     """
     data, seed = params.data, params.seed
+    kind = KINDS[data.kind]
     items = labels.assign(SOURCES[data.source].scan(data), data.classes)
     rows = [i for i, item in enumerate(items) if item.problem is None]
-    examined = examine_all(data.source, Path(data.path), [items[i].path for i in rows], data.max_pixels)
+    examined = kind.examine(data, [items[i].path for i in rows])
     seen = dict(zip(rows, examined, strict=True))
-    decided = relabel.apply(items, data.relabel, {i: one.sha256 for i, one in seen.items()})
-    table = quarantine.judged(decided.items, seen, data.min_side, data.max_pixels)
+    decided = relabel.apply(items, data.relabel, {i: one.sha256 for i, one in seen.items()}, data.kind)
+    table = quarantine.judged(decided.items, seen, kind, data)
     relabel.remark(table, decided.before)
 
     usable = table[table["state"] == catalogue.USED].copy()
-    usable["copies"] = duplicates.groups(
-        list(usable["sha256"]), list(usable["perceptual_hash"]), list(usable["colours"]), data.duplicates.near_distance
-    )
+    usable["copies"] = kind.copies(usable, data)
     usable["conflict"] = duplicates.conflicts(usable)
     conflicting = usable[usable["conflict"] != ""]
     quarantine.set_conflicting_aside(table, conflicting, data.duplicates.conflicting_labels)
@@ -47,17 +45,17 @@ def run(params: Params, paths: Paths) -> None:
     duplicates.write(found, paths.duplicates)
     quarantine.require_good(table, conflicting, data)
     if data.duplicates.across_splits == "fail":
-        duplicates.require_apart(found)
+        duplicates.require_apart(found, data.kind)
 
     _leave_out(table, data)
-    images = catalogue.Catalogue(table)
-    for line in labels.look_alike(images.classes):  # before all that may fail for it
+    examples = catalogue.Catalogue(table)
+    for line in labels.look_alike(examples.classes):  # before all that may fail for it
         say(f"note: {line}")
-    catalogue.require_trainable(images)
+    catalogue.require_trainable(examples)
     used = usable.loc[table.index[table["state"] == catalogue.USED]].reset_index(drop=True)
     sides, notes = split.make(used, used["copies"].to_numpy(), data.split, seed)
 
-    images.write(paths.catalogue)
+    examples.write(paths.catalogue)
     split.write(sides, paths.split)
     found = duplicates.table(usable, sides.set_index("path")["split"].reindex(usable["path"], fill_value="").to_numpy())
     duplicates.write(found, paths.duplicates)
@@ -68,21 +66,22 @@ def run(params: Params, paths: Paths) -> None:
         "quarantined_for": quarantine.counts(table, QUARANTINED),
         "used_although": quarantine.counts(table, catalogue.USED),
         "duplicates": duplicates.counts(found),
-        "classes": len(images.classes),
+        "classes": len(examples.classes),
         "split": {name: int((sides["split"] == name).sum()) for name in (*SPLITS, split.UNUSED)},
         **({"relabelled": decided.counts} if decided.counts else {}),
     }
     paths.prepare_metrics.parent.mkdir(parents=True, exist_ok=True)
     paths.prepare_metrics.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
 
-    say(f"{len(used)} images of {len(images.classes)} classes: {metrics['split']}")
-    told = relabel.lines(decided, data.relabel)
-    for line in [*told, *quarantine.lines(table, paths.quarantine), *duplicates.lines(found, paths.duplicates), *notes]:
+    say(f"{len(used)} {data.kind}s of {len(examples.classes)} classes: {metrics['split']}")
+    told = relabel.lines(decided, data.relabel, data.kind)
+    told += [*quarantine.lines(table, paths.quarantine), *duplicates.lines(found, paths.duplicates, data.kind)]
+    for line in [*told, *notes]:
         say(f"note: {line}")
 
 
 def _leave_out(table: pd.DataFrame, data: DataParams) -> None:
-    """Classes that are too small, and images beyond the most of a class."""
+    """Classes that are too small, and examples beyond the most of a class."""
     used = table[table["state"] == catalogue.USED]
     small = labels.too_small(used, data.min_images_per_class)
     beyond = labels.too_many(used, data.max_images_per_class) & ~small

@@ -1,4 +1,4 @@
-"""Every file of a source is examined once, on all cores; a verdict is kept in graft's cache by the file's sha256.
+"""Every image of a source is examined once, on all cores; a verdict is kept in graft's cache by the file's sha256.
 
 A file that has not changed since is not even read.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import joblib
 
+from graft.examples.checks.examined import Examined
 from graft.examples.checks.verdict_cache import VerdictCache
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import Reader
@@ -35,21 +36,11 @@ METADATA_BYTES = 2**24
 """Allowed beside the pixels."""
 
 
-@dataclass(frozen=True)
-class Examined:
-    """verdict: None where the file could not be read, for `error`. n_bytes: of the file, 0 if unknown."""
-
-    sha256: str
-    n_bytes: int
-    verdict: Verdict | None
-    error: str = ""
-
-
-def examine_all(source: str, root: Path, paths: Sequence[str], max_pixels: int) -> list[Examined]:
+def examine_all(source: str, root: Path, paths: Sequence[str], max_pixels: int) -> list[Examined[Verdict]]:
     """All of `paths`, in order, on all cores. What is known is neither read nor decoded again."""
     store = VerdictCache()
     reader = SOURCES[source].open(root)
-    found: dict[int, Examined] = {}
+    found: dict[int, Examined[Verdict]] = {}
     stamps = [reader.stamp(path) for path in paths]
     for i, known in enumerate(store.unchanged(stamps, max_pixels)):
         if known is not None:
@@ -76,7 +67,7 @@ def examine_all(source: str, root: Path, paths: Sequence[str], max_pixels: int) 
 
 def _in_parallel(
     source: str, root: Path, reader: Reader, chunks: list[list[str]], max_pixels: int
-) -> Iterator[list[Examined]]:
+) -> Iterator[list[Examined[Verdict]]]:
     n_jobs = available()
     if len(chunks) * CHUNK < PROCESSES_FROM or not reader.cheap_to_open:
         parallel = joblib.Parallel(n_jobs, backend="threading", return_as="generator", pre_dispatch="4*n_jobs")
@@ -91,13 +82,13 @@ def _reader(source: str, root: str) -> Reader:
     return SOURCES[source].open(Path(root))
 
 
-def _in_process(source: str, root: str, paths: list[str], max_pixels: int) -> list[Examined]:
+def _in_process(source: str, root: str, paths: list[str], max_pixels: int) -> list[Examined[Verdict]]:
     return _examine_chunk(_reader(source, root), paths, max_pixels)
 
 
-def _examine_chunk(reader: Reader, paths: list[str], max_pixels: int) -> list[Examined]:
+def _examine_chunk(reader: Reader, paths: list[str], max_pixels: int) -> list[Examined[Verdict]]:
     store = VerdictCache()
-    done: list[Examined] = []
+    done: list[Examined[Verdict]] = []
     new: dict[int, Seen] = {}
     for i, path in enumerate(paths):
         try:

@@ -8,31 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from graft.errors import DataError, listing
-from graft.examples.catalogue import COLUMNS, USED
+from graft.examples.catalogue import BEFORE, BEHIND, MEASURES, USED, kind_of
 from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, Item, plain
-from graft.inputs.image.formats import FORMATS
 
 if TYPE_CHECKING:
     from graft.config.data import ConflictingLabels, DataParams
-    from graft.examples.checks.examination import Examined
-    from graft.inputs.image.examine import Verdict
+    from graft.examples.checks.examined import Examined
+    from graft.examples.checks.kinds import Kind
 
 LISTED = ("path", "reason", "detail", "state")
 
 MISSING = ("missing file", "broken link")
 """Reasons of files that are not there, which have a limit of their own: nothing is wrong with what is there."""
 
-Judgement = tuple[str, str, str]
-"""state, reason, detail"""
 
-
-def judged(items: Sequence[Item], examined: Mapping[int, Examined], min_side: int, max_pixels: int) -> pd.DataFrame:
-    """The catalogue's columns and official, group, weight, perceptual_hash, colours, a row per item.
+def judged(items: Sequence[Item], examined: Mapping[int, Examined[Any]], kind: Kind, data: DataParams) -> pd.DataFrame:
+    """The catalogue's columns and official, group, weight, and what copies of the kind are found by, a row per item.
 
     examined: of items by their number.
     """
@@ -40,46 +36,28 @@ def judged(items: Sequence[Item], examined: Mapping[int, Examined], min_side: in
     for i, item in enumerate(items):
         found = examined.get(i)
         shown = found.verdict if found else None
-        sized = shown is not None and shown.width * shown.height <= max_pixels
         if item.problem is not None:
             judgement = (item.problem.state, item.problem.reason, plain(item.problem.detail))
         elif shown is None:
             judgement = (QUARANTINED, "cannot be read", found.error if found else "")
         else:
-            judgement = _judge(item.path, shown, min_side, max_pixels)
+            judgement = kind.judge(item.path, shown, data)
         rows.append(
             (
                 item.path,
                 found.sha256 if found else "",
                 found.n_bytes if found else 0,
-                shown.width if shown and sized else 0,
-                shown.height if shown and sized else 0,
+                *(kind.measured(shown, data) if shown else (0, 0)),
                 item.label,
                 *judgement,
                 item.split,
                 item.group,
                 item.weight,
-                shown.perceptual_hash if shown else b"",
-                shown.colours if shown else b"",
+                *(getattr(shown, name) if shown else b"" for name in kind.looks),
             )
         )
-    return pd.DataFrame(rows, columns=[*COLUMNS, "official", "group", "weight", "perceptual_hash", "colours"])
-
-
-def _judge(path: str, verdict: Verdict, min_side: int, max_pixels: int) -> Judgement:
-    pixels = verdict.width * verdict.height
-    if pixels > max_pixels:  # before all else: without an older verdict it would not even have been decoded
-        return QUARANTINED, "too many pixels", f"{pixels}, more than data.max_pixels {max_pixels}"
-    if verdict.reason:
-        return QUARANTINED, verdict.reason, plain(verdict.detail)
-    if min(verdict.width, verdict.height) < min_side:
-        size = f"{verdict.width} x {verdict.height}"
-        return QUARANTINED, "too small", f"{size}, smaller than data.min_side {min_side}"
-    remarks = list(verdict.remarks)
-    extension = Path(path).suffix.lower()
-    if extension and extension not in FORMATS[verdict.format].suffixes:
-        remarks.append(("wrong extension", f"{verdict.format} in a {extension} file"))
-    return USED, remarks[0][0] if remarks else "", "; ".join(detail for _, detail in remarks)
+    columns = [*BEFORE, *MEASURES[data.kind], *BEHIND, "official", "group", "weight", *kind.looks]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def set_conflicting_aside(table: pd.DataFrame, conflicting: pd.DataFrame, what: ConflictingLabels) -> None:
@@ -130,8 +108,8 @@ def require_good(table: pd.DataFrame, conflicting: pd.DataFrame, data: DataParam
         if what == "fail" and len(rows):
             shown = [f"{row.path} ({row.label})" for row in rows.itertuples()]
             raise DataError(
-                f"data.duplicates.conflicting_labels.{conflict}: fail, and {len(shown)} images have such a copy with "
-                f"another label: {listing(shown, 5)}. Correct the labels, or set it to quarantine or keep."
+                f"data.duplicates.conflicting_labels.{conflict}: fail, and {len(shown)} {data.kind}s have such a copy "
+                f"with another label: {listing(shown, 5)}. Correct the labels, or set it to quarantine or keep."
             )
     bad = table[table["state"] == QUARANTINED]
     reasons = _commonest(counts(table, QUARANTINED))
@@ -145,7 +123,7 @@ def require_good(table: pd.DataFrame, conflicting: pd.DataFrame, data: DataParam
     missing = bad["reason"].isin(MISSING)
     for name, some, what in (
         ("max_missing_fraction", bad[missing], "files may be missing"),
-        ("max_bad_fraction", bad[~missing], "images may be set aside"),
+        ("max_bad_fraction", bad[~missing], f"{data.kind}s may be set aside"),
     ):
         most = getattr(data, name)
         if len(some) > most * considered:
@@ -169,5 +147,5 @@ def lines(table: pd.DataFrame, path: Path) -> list[str]:
         told.append(f"{sum(ignored.values())} other files ignored: {_commonest(ignored)}")
     empty = sorted(set(table["label"]) - set(table.loc[table["state"].isin([USED, LEFT_OUT]), "label"]) - {""})
     if empty:
-        told.append(f"no usable image in: {listing(empty)}; not a class")
+        told.append(f"no usable {kind_of(table)} in: {listing(empty)}; not a class")
     return told

@@ -1,8 +1,8 @@
 """A directory per class; train/ validation/ test/ above the classes are an official split.
 
-A class is named by the first `class_depth` directories, or by all where that is null; images may lie deeper.
+A class is named by the first `class_depth` directories, or by all where that is null; examples may lie deeper.
 Where `label` is given, the files' names tell the class instead.
-Whatever is no image file, or lies outside the classes, is listed with the reason.
+Whatever is no file of the kind that is wanted, or lies outside the classes, is listed with the reason.
 """
 
 from __future__ import annotations
@@ -16,20 +16,13 @@ from typing import TYPE_CHECKING
 
 from graft.errors import DataError, listing
 from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName
-from graft.examples.sources.tree import LINKED, Entry, open_tree
-from graft.inputs.image.formats import SUFFIXES
+from graft.examples.sources.names import NAMES, Names
+from graft.examples.sources.tree import LINKED, Entry, Tree, open_tree
 
 if TYPE_CHECKING:
     from graft.config.data import DataParams, FolderParams
 
 SPLIT_LIKE = {*SPLIT_NAMES, "training", "testing"}
-
-OTHER_IMAGE_SUFFIXES = (
-    ".heic", ".heif", ".jxl", ".jp2", ".svg", ".psd", ".raw", ".cr2", ".nef", ".dng", ".ico",
-    ".tga", ".exr", ".hdr", ".eps", ".pcx", ".pfm", ".pam",
-)  # fmt: skip
-"""Names of images that graft does not read; they are not taken for strays."""
-
 
 Labeller = Callable[[list[str]], tuple[str, Problem | None]]
 """Parts of a path, without those of the split -> the label, and what stands against the file where it has none."""
@@ -39,39 +32,41 @@ LOOSE = Problem(QUARANTINED, "no label", "not in a class directory")
 
 def scan(data: DataParams) -> list[Item]:
     root = Path(data.path)
-    entries = open_tree(root).entries()
-    found = [(entry.path, _against(entry)) for entry in entries]
+    names = NAMES[data.kind]
+    entries = open_tree(root, names.suffixes).entries()
+    found = [(entry.path, _against(entry, names)) for entry in entries]
     directories = {path.split("/", 1)[0] for path, problem in found if problem is None and "/" in path}
     official = _official(root, sorted(directories))
     label_of = _labeller(data.folder)
     items = [_item(path, problem, official, label_of) for path, problem in found]
     if data.folder.label is not None:
-        _require_match(items, data.folder.label)
-    require_images(items, root)
+        _require_match(items, data.folder.label, data.kind)
+    require_some(items, root, data.kind)
     return items
 
 
-def require_images(items: list[Item], root: Path) -> None:
-    """Raises DataError where no item may be an image, with the reasons."""
+def require_some(items: list[Item], root: Path, kind: str) -> None:
+    """Raises DataError where no item may be an example, with the reasons."""
     if any(item.problem is None for item in items):
         return
     loose = [item for item in items if item.problem == LOOSE]
     if loose:
         raise DataError(
-            f"data.path: must hold a directory for each class. Got {len(loose)} images in {str(root)!r} itself, such "
+            f"data.path: must hold a directory for each class. Got {len(loose)} {kind}s in {str(root)!r} itself, such "
             f"as {loose[0].path}. Put those of a class into a directory that is called like it, or list them with "
             "their labels in a table (data.source: manifest), or say how their names tell it (data.folder.label)."
         )
     reasons = Counter(item.problem.reason for item in items if item.problem)
     found = listing(f"{reason} ({n})" for reason, n in reasons.most_common()) or "no file at all"
+    suffixes = ", ".join(suffix[1:] for suffix in NAMES[kind].suffixes)
     raise DataError(
-        f"data.path: must hold directories of {', '.join(s[1:] for s in SUFFIXES)} images, one per class. "
+        f"data.path: must hold directories of {suffixes} {kind}s, one per class. "
         f"Found none in {str(root)!r}, but: {found}."
     )
 
 
 def _official(root: Path, directories: list[str]) -> bool:
-    """Whether the top directories with images are the parts of a split.
+    """Whether the top directories with examples are the parts of a split.
 
     One alone among others is a class (trains, say). Raises DataError where they seem to be a split, but are not all.
     """
@@ -100,23 +95,13 @@ def _official(root: Path, directories: list[str]) -> bool:
     return bool(official)
 
 
-def _against(entry: Entry) -> Problem | None:
-    """What stands against a file. What was never meant to be an image is ignored, whatever else is wrong with it."""
-    by_name = named_as_image(entry.path.strip("'\""))
+def _against(entry: Entry, names: Names) -> Problem | None:
+    """What stands against a file. What was never meant to be an example is ignored, whatever else is wrong with it."""
+    by_name = names.against(entry.path.strip("'\""))
     if entry.problem is None:
         return by_name
     a_file = entry.problem.state != IGNORED and entry.problem != LINKED
     return by_name if a_file and by_name is not None and by_name.state == IGNORED else entry.problem
-
-
-def named_as_image(path: str) -> Problem | None:
-    """What a file's name says against it."""
-    name = path.lower()
-    if name.endswith(SUFFIXES):
-        return None
-    if name.endswith(OTHER_IMAGE_SUFFIXES):
-        return Problem(QUARANTINED, "format not read", f"{Path(name).suffix}; convert it to PNG or JPEG")
-    return Problem(IGNORED, "not the name of an image file")
 
 
 def _item(path: str, problem: Problem | None, official: bool, label_of: Labeller) -> Item:
@@ -155,14 +140,19 @@ def _by_name(parts: list[str], names: re.Pattern[str], like: str) -> tuple[str, 
     return "", Problem(QUARANTINED, "no label", f"its {'path' if whole else 'name'} is not like {like}")
 
 
-def _require_match(items: list[Item], like: str) -> None:
-    """Raises DataError where there are images, but none has a label in its name."""
+def _require_match(items: list[Item], like: str, kind: str) -> None:
+    """Raises DataError where there are examples, but none has a label in its name."""
     unlike = [item for item in items if item.problem and item.problem.reason == "no label"]
     if unlike and not any(item.problem is None for item in items):
         raise DataError(
-            f"data.folder.label: must be like names of images. None of {len(unlike)} is like {like!r}; the first is "
+            f"data.folder.label: must be like names of {kind}s. None of {len(unlike)} is like {like!r}; the first is "
             f"{unlike[0].path}."
         )
 
 
-SOURCE = Source(scan, open_tree)
+def open_reader(path: Path) -> Tree:
+    """Of what `scan` has found. Raises DataError where `path` is no directory or archive."""
+    return open_tree(path, suffixes=None)
+
+
+SOURCE = Source(scan, open_reader)

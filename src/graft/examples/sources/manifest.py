@@ -1,6 +1,7 @@
 """A table of paths and labels, or one for each part of a split.
 
-Images that the manifest does not name are listed as ignored; paths that lead to no file, as missing.
+Files that the manifest does not name are listed as ignored; paths that lead to no file, as missing. Where
+`columns.text` is given, the texts stand in the table itself: each row has a path of its own (`tables.text_paths`).
 """
 
 from __future__ import annotations
@@ -17,36 +18,37 @@ from typing import IO, TYPE_CHECKING
 from graft.errors import DataError
 from graft.examples.sources import tables
 from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName, plain
-from graft.examples.sources.folder import named_as_image
-from graft.examples.sources.tables import class_names, embedded
+from graft.examples.sources.names import NAMES, Names
+from graft.examples.sources.tables import class_names, embedded, text_paths
 from graft.examples.sources.tables.columns import Row, rows_of
-from graft.examples.sources.tables.embedded import TablesReader
+from graft.examples.sources.tables.texts import TextsReader
 from graft.examples.sources.tree import Entry, Tree, open_tree
 from graft.runtime.progress import say
 
 if TYPE_CHECKING:
-    from graft.config.data import ColumnsParams, DataParams, ManifestParams
+    from graft.config.data import DataParams, ManifestParams
 
 
 def scan(data: DataParams) -> list[Item]:
     """Items in the manifest's order, then the files that it does not name."""
-    tree, p = open_tree(Path(data.path)), data.manifest
+    p, names = data.manifest, NAMES[data.kind]
+    tree = open_tree(Path(data.path), names.suffixes if p.columns.text is None else None)
     entries = {entry.path: entry for entry in tree.entries()}
     files = _files(p, list(entries))
-    rows = _whole_numbers([row for file, split in files for row in _rows(tree, file, split, p.columns)])
+    rows = _whole_numbers([row for file, split in files for row in _rows(tree, file, split, data)])
     if p.classes is not None:
         with _open(tree, p.classes) as stream:
-            names = class_names.read(stream.read(), p.classes)
-        rows = class_names.apply(names, rows, p.classes)
+            classes = class_names.read(stream.read(), p.classes)
+        rows = class_names.apply(classes, rows, p.classes)
     by_path: dict[str, list[Row]] = {}
     for row in rows:
         by_path.setdefault(_file_path(Path(data.path), p.root, row.path, p.suffix), []).append(row)
     by_path = _as_files_are_called(by_path, entries)
-    items = [_item(path, same, entries.get(path)) for path, same in by_path.items()]
+    items = [_item(path, same, entries.get(path), names) for path, same in by_path.items()]
     if not any(item.problem is None for item in items):
         first = f"{items[0].path!r}: {items[0].problem.reason}" if items and items[0].problem else "none"
         raise DataError(
-            f"data.manifest: must name image files below data.path, {data.path}, and their labels. None of its "
+            f"data.manifest: must name {data.kind} files below data.path, {data.path}, and their labels. None of its "
             f"{len(rows)} rows does; the first is {first}. Look at data.manifest.root, suffix and columns."
         )
     named = {p.classes, *(file for file, _ in files), *by_path}
@@ -82,10 +84,12 @@ def _part_in(path: str) -> str:
     return next((word for word in words if word in SPLIT_NAMES), "")
 
 
-def _rows(tree: Tree, file: str, split: str, columns: ColumnsParams) -> list[Row]:
+def _rows(tree: Tree, file: str, split: str, data: DataParams) -> list[Row]:
     """split: of rows that have none of their own."""
+    columns = data.manifest.columns
+    unread = {column for column in (columns.text, columns.second) if column is not None}
     with _open(tree, file) as stream:
-        rows = rows_of(tables.read(stream, file, columns.named), columns)
+        rows = rows_of(tables.read(stream, file, columns.named, unread), columns, data.kind)
     return [replace(row, split=row.split or split) for row in rows]
 
 
@@ -110,7 +114,7 @@ def _open(tree: Tree, file: str) -> IO[bytes]:
 
 def _file_path(data: Path, root: str, path: str, suffix: str) -> str:
     """Below data.path; an absolute path that leads there too, as the machine that wrote the manifest had it."""
-    if embedded.is_one(path):
+    if _in_table(path):
         return path
     path = path.replace("\\", "/") + suffix
     for above in (data.absolute(), data.resolve()):
@@ -131,15 +135,19 @@ def _as_files_are_called(rows: dict[str, list[Row]], entries: Mapping[str, Entry
     return found
 
 
-def _item(path: str, same: list[Row], entry: Entry | None) -> Item:
+def _in_table(path: str) -> bool:
+    return embedded.is_one(path) or text_paths.is_one(path)
+
+
+def _item(path: str, same: list[Row], entry: Entry | None, names: Names) -> Item:
     """same: the rows that name this path; they must agree."""
     row = same[0]
     split: SplitName | None = SPLIT_NAMES.get(row.split)
     labels = sorted({other.label for other in same})
     if entry is not None:
-        problem = entry.problem or named_as_image(path)
+        problem = entry.problem or names.against(path)
     else:
-        problem = None if embedded.is_one(path) else Problem(QUARANTINED, "missing file")
+        problem = None if _in_table(path) else Problem(QUARANTINED, "missing file")
     if path.startswith(("/", "../")):
         problem = Problem(QUARANTINED, "path leaves the directory")
     elif problem is not None:  # it was asked for by name
@@ -157,9 +165,9 @@ def _item(path: str, same: list[Row], entry: Entry | None) -> Item:
     return Item(plain(path), plain(row.label), split, problem, plain(row.group), float(row.weight or 1))
 
 
-def open_reader(path: Path) -> TablesReader:
-    """Of files, and of images that lie in tables. Raises DataError where `path` is no directory or archive."""
-    return TablesReader(open_tree(path))
+def open_reader(path: Path) -> TextsReader:
+    """Of files, and of what lies in tables. Raises DataError where `path` is no directory or archive."""
+    return TextsReader(open_tree(path, suffixes=None))
 
 
 SOURCE = Source(scan, open_reader)

@@ -54,18 +54,25 @@ class Tree(Reader, Protocol):
         """A file to be read at any place. Raises OSError."""
 
 
-def open_tree(path: Path) -> Tree:
-    """Raises DataError where `path` is neither a directory nor an archive that can be read."""
+def open_tree(path: Path, suffixes: tuple[str, ...] | None = SUFFIXES) -> Tree:
+    """suffixes: of what is looked for; an archive that has other archives instead is refused. None: none is.
+
+    Raises DataError where `path` is neither a directory nor an archive that can be read.
+    """
     if path.is_dir():
         return Directory(path)
     if path.is_file():
-        return _archive(path)
+        return _archive(path, suffixes)
     if not path.exists():
         raise DataError(
             f"data.path: {str(path)!r} does not exist, seen from {str(Path.cwd())!r}. Name the directory of the "
-            "images, or an archive of it (.zip, .tar, .tar.gz)."
+            f"{_called(suffixes)}, or an archive of it (.zip, .tar, .tar.gz)."
         )
     raise DataError(f"data.path: must be a directory or an archive (.zip, .tar, .tar.gz). Got {str(path)!r}.")
+
+
+def _called(suffixes: tuple[str, ...] | None) -> str:
+    return "images" if suffixes == SUFFIXES else "files"
 
 
 def _entry(path: str, problem: Problem | None) -> Entry:
@@ -233,14 +240,16 @@ PACKED = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|7z|rar|tar\.\w+)$", re.IGNORECASE
 """Names of archives."""
 
 
-def _not_of_archives(archive: Archive, path: Path) -> Archive:
-    """The archive. Raises DataError where it holds other archives in the place of images."""
+def _not_of_archives(archive: Archive, path: Path, suffixes: tuple[str, ...] | None) -> Archive:
+    """The archive. Raises DataError where it holds other archives in the place of what is looked for."""
+    if suffixes is None:
+        return archive
     names = [entry.path for entry in archive.entries() if entry.problem is None]
     inside = [name for name in names if PACKED.search(name)]
-    if inside and not any(name.lower().endswith(SUFFIXES) for name in names):
+    if inside and not any(name.lower().endswith(suffixes) for name in names):
         raise DataError(
-            f"data.path: {path} must be an archive of images. It holds archives instead: {listing(inside, 4)}. Unpack "
-            "it once, and name what comes out (pack it again where it is several)."
+            f"data.path: {path} must be an archive of {_called(suffixes)}. It holds archives instead: "
+            f"{listing(inside, 4)}. Unpack it once, and name what comes out (pack it again where it is several)."
         )
     return archive
 
@@ -248,13 +257,13 @@ def _not_of_archives(archive: Archive, path: Path) -> Archive:
 OVERRIDDEN = Problem(IGNORED, "overridden by a later member of the same name")
 
 
-def _archive(path: Path) -> Archive:
+def _archive(path: Path, suffixes: tuple[str, ...] | None) -> Archive:
     try:
         if zipfile.is_zipfile(path):
-            return _not_of_archives(Archive(path, file_stamp(os.path.realpath(path))), path)
+            return _not_of_archives(Archive(path, file_stamp(os.path.realpath(path))), path, suffixes)
         if tarfile.is_tarfile(path):
             copy = packed(path, UNPACKED)
-            return _not_of_archives(Archive(copy, copy.name), path)
+            return _not_of_archives(Archive(copy, copy.name), path, suffixes)
     except DataError:
         raise
     except Exception as error:  # BadZipFile, TarError, zlib.error, LZMAError, UnicodeError have no common base

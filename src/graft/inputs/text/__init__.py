@@ -1,1 +1,1 @@
-"""A text as tokens."""
+"""Texts: their bytes, what is wrong with them, and how they become tokens."""

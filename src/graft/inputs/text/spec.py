@@ -12,6 +12,7 @@ import numpy as np
 from graft.errors import BackboneError
 from graft.inputs.spec import Arrays, Signature, UndecodableError
 from graft.inputs.text import tokenizer
+from graft.inputs.text.parts import parts
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -79,10 +80,10 @@ class TextInput:
     def encoded(self, data: bytes) -> Encoding:
         """What the tokenizer makes of a text; its `overflowing` is not empty where something was cut off."""
         try:
-            text = data.decode("utf-8-sig")
+            texts = parts(data)
         except UnicodeDecodeError as error:
             raise UndecodableError("not UTF-8", f"byte {error.start} is {data[error.start]:#04x}") from None
-        return tokenizer.encoded(tokenizer.opened(self.tokenizer, self.max_tokens), text)
+        return tokenizer.encoded(tokenizer.opened(self.tokenizer, self.max_tokens), texts)
 
     def _view(self, tokens: np.ndarray, special: np.ndarray, sha256: str, number: int) -> np.ndarray:
         """View `number` of the text whose bytes have this sha256: what marks its ends stays as it is."""

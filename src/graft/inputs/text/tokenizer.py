@@ -6,7 +6,7 @@ So it can be a value like any other: it stands in a model's card, and the model 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 MASKS = ("[MASK]", "<mask>")
 """How networks call the token that stands for a hidden one."""
-
-PAIR = "\0"
-"""Between the first and the second text of an example; no text has it, since it is a control character."""
 
 
 @lru_cache(8)
@@ -133,10 +130,10 @@ def opened(text: str, max_tokens: int) -> Tokenizer:
     return found
 
 
-def encoded(tokenizer: Tokenizer, text: str) -> Encoding:
-    """text: of an example, one or two texts with PAIR between."""
-    first, _, second = text.partition(PAIR)
-    return tokenizer.encode(first, second if PAIR in text else None)
+def encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> Encoding:
+    """texts: of an example, one or two."""
+    first, *second = texts
+    return tokenizer.encode(first, second[0] if second else None)
 
 
 def mask(tokenizer: Tokenizer) -> int | None:

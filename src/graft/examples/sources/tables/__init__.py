@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO
 
@@ -10,7 +10,7 @@ from graft.errors import DataError, listing
 from graft.examples.sources.tables import delimited, parquet, records
 from graft.examples.sources.tables.table import Table
 
-READERS: dict[str, Callable[[IO[bytes], str, bool], Table]] = {
+READERS: dict[str, Callable[[IO[bytes], str, bool, Collection[str | int]], Table]] = {
     ".csv": delimited.read,
     ".tsv": delimited.read,
     ".txt": delimited.read,
@@ -20,12 +20,13 @@ READERS: dict[str, Callable[[IO[bytes], str, bool], Table]] = {
 }
 
 
-def read(stream: IO[bytes], file: str, with_header: bool) -> Table:
+def read(stream: IO[bytes], file: str, with_header: bool, unread: Collection[str | int] = ()) -> Table:
     """file: its name tells the kind. with_header: whether a text's first line names the columns.
 
+    unread: columns whose cells the caller has no need of; they stay "" where the kind of file can leave them out.
     Raises DataError for a kind that is not known, and for content that is not what the name says.
     """
     reader = READERS.get(Path(file).suffix.lower())
     if reader is None:
         raise DataError(f"data.manifest: a table or list must end in {listing(READERS)}. Got {file!r}; rename it.")
-    return reader(stream, file, with_header)
+    return reader(stream, file, with_header, unread)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from graft.errors import DataError, listing, unknown
 from graft.examples.sources.base import SPLIT_NAMES
+from graft.examples.sources.names import an
+from graft.examples.sources.tables import text_paths
 from graft.examples.sources.tables.table import Table
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """An image as the manifest has it, all of it text; "" for nothing. place: where it stands, for messages."""
+    """An example as the manifest has it, all of it text; "" for nothing. place: where it stands, for messages."""
 
     place: str
     path: str
@@ -27,9 +29,13 @@ class Row:
     weight: str = ""
 
 
-def rows_of(table: Table, columns: ColumnsParams) -> list[Row]:
-    """Raises DataError where a column is not there, or a row has what its column cannot mean."""
-    path, label = _paths(table, columns.path), _labels(table, columns.label)
+def rows_of(table: Table, columns: ColumnsParams, kind: str = "image") -> list[Row]:
+    """kind: of the examples, for messages.
+
+    Raises DataError where a column is not there, or a row has what its column cannot mean.
+    """
+    path = _paths(table, columns.path) if columns.text is None else _paths_of_texts(table, columns)
+    label = _labels(table, columns.label, kind)
     split = _single(table, "split", columns.split)
     group = _single(table, "group", columns.group)
     weight = _single(table, "weight", columns.weight)
@@ -77,7 +83,13 @@ def _paths(table: Table, column: Column | list[Column]) -> list[str]:
     return ["/".join(row) for row in zip(*parts, strict=True)]
 
 
-def _labels(table: Table, column: Column | list[Column]) -> list[str]:
+def _paths_of_texts(table: Table, columns: ColumnsParams) -> list[str]:
+    given = {"text": columns.text, "second": columns.second}
+    places = {field: _place(table, field, column) for field, column in given.items() if column is not None}
+    return text_paths.of(table, places)
+
+
+def _labels(table: Table, column: Column | list[Column], kind: str) -> list[str]:
     """Of several columns, the one that is set; its place among them where the table has no header.
 
     Raises DataError where several are set in a row: such data are no classes.
@@ -87,7 +99,7 @@ def _labels(table: Table, column: Column | list[Column]) -> list[str]:
         if name in table.with_lists:
             raise DataError(
                 f"data.manifest.columns.label: must be a column with one label in each row. {name!r} of {table.file} "
-                "has lists: that is a multi-label data set, and graft tells which one class an image is of. Choose "
+                f"has lists: that is a multi-label data set, and graft tells which one class {an(kind)} is of. Choose "
                 "another column."
             )
         return _cells(table, "label", column)
@@ -102,19 +114,19 @@ def _labels(table: Table, column: Column | list[Column]) -> list[str]:
                 f"a column for each class. Got {wrong!r}. Correct the file."
             )
         chosen.append([name for name, cell in zip(names, row, strict=True) if _is_set(cell)])
-    require_one_label(chosen, table.place)
+    require_one_label(chosen, table.place, kind)
     return [set_here[0] if set_here else "" for set_here in chosen]
 
 
-def require_one_label(labels: Sequence[Sequence[str]], place: Callable[[int], str]) -> None:
-    """Raises DataError where a row has several. place: where a row stands, for messages."""
+def require_one_label(labels: Sequence[Sequence[str]], place: Callable[[int], str], kind: str = "image") -> None:
+    """Raises DataError where a row has several. place: where a row stands, for messages. kind: likewise."""
     several = [i for i, of_row in enumerate(labels) if len(of_row) > 1]
     if several:
         first = several[0]
         raise DataError(
-            f"{place(first)}: must have one label, since graft tells which one class an image is of. Got "
-            f"{listing(labels[first])}; {len(several)} of {len(labels)} images have several. This is a multi-label "
-            "data set: choose a column that has one class for each image, or leave those images out."
+            f"{place(first)}: must have one label, since graft tells which one class {an(kind)} is of. Got "
+            f"{listing(labels[first])}; {len(several)} of {len(labels)} {kind}s have several. This is a multi-label "
+            f"data set: choose a column that has one class for each {kind}, or leave those {kind}s out."
         )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -25,8 +25,8 @@ COMMENT = "#"
 """How a line of a .txt begins that is none of the table."""
 
 
-def read(stream: IO[bytes], file: str, with_header: bool) -> Table:
-    """with_header: whether the first line names the columns.
+def read(stream: IO[bytes], file: str, with_header: bool, unread: Collection[str | int] = ()) -> Table:
+    """with_header: whether the first line names the columns. unread: read all the same, since lines are read whole.
 
     Raises DataError for text that is not UTF-8, and for a line with more or fewer fields than the first.
     """

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graft.examples.sources.tree import Tree
 
@@ -26,7 +26,7 @@ BYTES = "bytes"
 PATH = re.compile(r"(?P<file>.+\.parquet)/(?P<column>.+)/row-(?P<row>\d+)(\.\w+)?", re.IGNORECASE)
 
 MOST_BYTES = 2**28
-"""Of images that are kept, since the next one is likely in the same row group; the latest group in any case."""
+"""Of cells that are kept, since the next one is likely in the same row group; the latest group in any case."""
 
 
 def leaf(field: pa.Field) -> str | None:
@@ -68,7 +68,7 @@ class _Layout:
 
 
 class TablesReader:
-    """Reads a tree's files, and the images in its tables, of which a row group at a time is in memory."""
+    """Reads a tree's files, and the cells of its parquet tables, of which a row group at a time is in memory."""
 
     def __init__(self, tree: Tree) -> None:
         self.cheap_to_open = tree.cheap_to_open
@@ -84,9 +84,8 @@ class TablesReader:
         found = PATH.fullmatch(path)
         if found is None:
             return self._tree.read(path)
-        with self._lock:
-            image = self._image(found["file"], found["column"], int(found["row"]))
-        if image is None:
+        image = self.cell(found["file"], found["column"], int(found["row"]))
+        if not isinstance(image, bytes):
             raise OSError(errno.ENOENT, "no image in this row of the table")
         return image
 
@@ -97,16 +96,17 @@ class TablesReader:
         of_table = self._tree.stamp(found["file"])
         return of_table and f"{of_table} {found['column']} {int(found['row'])}"
 
-    def _image(self, file: str, column: str, row: int) -> bytes | None:
+    def cell(self, file: str, column: str, row: int) -> Any:
+        """What stands in a table, an image as its bytes; None for nothing. Raises OSError."""
         import pyarrow as pa
 
         try:
-            layout = self._layout(file)
-            k = layout.group_of(row)
-            value: bytes | None = self._group(layout, file, column, k)[row - layout.starts[k]].as_py()
+            with self._lock:
+                layout = self._layout(file)
+                k = layout.group_of(row)
+                return self._group(layout, file, column, k)[row - layout.starts[k]].as_py()
         except (ValueError, LookupError, pa.ArrowException) as error:
             raise OSError(errno.EIO, f"damaged in the table: {' '.join(str(error).split())}") from None
-        return value
 
     def _layout(self, file: str) -> _Layout:
         import pyarrow.parquet as pq

@@ -6,6 +6,7 @@ Names of classes that Hugging Face's `datasets` put into the file take the place
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -22,14 +23,20 @@ FEATURES = b"huggingface"
 """The key of the schema's metadata under which `datasets` keeps what its columns mean, as JSON."""
 
 
-def read(stream: IO[bytes], file: str, with_header: bool) -> Table:
-    """No image is read. A parquet always has a header. Raises DataError for what is no parquet."""
+def read(stream: IO[bytes], file: str, with_header: bool, unread: Collection[str | int] = ()) -> Table:
+    """No image is read, nor a column that is named in `unread`, or numbered. A parquet always has a header.
+
+    Raises DataError for what is no parquet.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         opened = pq.ParquetFile(stream)
-        columns = [_column(opened, field, file) for field in opened.schema_arrow]
+        columns = [
+            [""] * opened.metadata.num_rows if {field.name, k} & set(unread) else _column(opened, field, file)
+            for k, field in enumerate(opened.schema_arrow)
+        ]
     except (ValueError, OSError, pa.ArrowException) as error:
         raise DataError(f"data.manifest.file: {file} must be a parquet table. Got: {error}.") from None
     rows = [list(row) for row in zip(*columns, strict=True)]
@@ -49,7 +56,12 @@ def _column(opened: pq.ParquetFile, field: pa.Field, file: str) -> list[str]:
     names = _class_names(opened.schema_arrow.metadata, field.name)
     if names is not None and all(value is None or isinstance(value, int) for value in values):
         return [_named(value, names, f"{file}, row {i}: {field.name}") for i, value in enumerate(values, start=1)]
-    return ["" if value is None or value != value else str(value) for value in values]
+    return [cell(value) for value in values]
+
+
+def cell(value: Any) -> str:
+    """A value as text, "" for nothing and for what is several."""
+    return "" if value is None or value != value or isinstance(value, list | dict) else str(value)
 
 
 def _suffixes(opened: pq.ParquetFile, field: pa.Field) -> list[str]:

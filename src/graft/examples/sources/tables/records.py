@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,8 +18,11 @@ UNIT = "entry"
 """What rows are counted in; in JSON Lines they are lines."""
 
 
-def read(stream: IO[bytes], file: str, with_header: bool) -> Table:
-    """Raises DataError for what is no JSON, or none of these. A header there is, unless the rows are lists."""
+def read(stream: IO[bytes], file: str, with_header: bool, unread: Collection[str | int] = ()) -> Table:
+    """unread: read all the same, since JSON is read whole.
+
+    Raises DataError for what is no JSON, or none of these. A header there is, unless the rows are lists.
+    """
     text = decoded(stream.read(), file)
     if Path(file).suffix.lower() == ".jsonl":
         lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
