@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from graft.backbones.encoders import FIRST, Encoder
 from graft.errors import BackboneError
+from graft.backbones import hub
 
 if TYPE_CHECKING:
     import keras
@@ -31,9 +32,9 @@ def encoder(row: Encoder, weights: str) -> keras.Model:
     weights: a folder in Hugging Face's layout, or of a KerasHub preset, or the name of one.
     Raises BackboneError where it cannot be had, with what to do about it.
     """
-    hub = keras_hub()
+    package = hub.keras_hub()
     try:
-        whole = getattr(hub.models, f"{row.name}Backbone").from_preset(weights)
+        whole = getattr(package.models, f"{row.name}Backbone").from_preset(weights)
     except Exception as error:  # of files, of their content, of the network: whatever KerasHub and its loaders raise
         reason = " ".join(str(error).split())[:300]
         raise BackboneError(
@@ -41,21 +42,10 @@ def encoder(row: Encoder, weights: str) -> keras.Model:
             f"model.safetensors, its vocabulary), or a preset of KerasHub's for {row.name}, which is downloaded once. "
             f"Got: {reason}."
         ) from None
-    if not isinstance(whole, getattr(hub.models, f"{row.name}Backbone")):
+    if not isinstance(whole, getattr(package.models, f"{row.name}Backbone")):
         raise BackboneError(f"backbone.name: must be that of the network in {weights!r}. Got {row.name}.")
     _as_it_was_trained(whole, Path(weights))
     return _rewired(whole)
-
-
-def keras_hub() -> Any:
-    """The package. Raises BackboneError where it is not installed."""
-    try:
-        import keras_hub as hub
-    except ImportError as error:
-        raise BackboneError(
-            f"backbone.name: text networks need KerasHub ({error}). Install it: pip install 'graft-transfer[text]'."
-        ) from None
-    return hub
 
 
 def _as_it_was_trained(whole: keras.Model, folder: Path) -> None:

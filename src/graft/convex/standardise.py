@@ -30,8 +30,13 @@ class Standard:
 
 
 def deviation(variance: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """(d,) each -> (d,); 1 where the variance is what rounding makes of none."""
-    return np.where(variance > np.finfo(np.float64).eps * mean**2, np.sqrt(variance), 1.0)
+    """(d,) each -> (d,); 1 where the variance is what rounding makes of none.
+
+    So it is of a feature that varies by less than float32 can tell beside the one that varies most: a network may have
+    dead ones (MiniLM has three, of 1e-33 to 1e-9), and a kernel of 1e31 for them would be worth nothing to fine-tuning.
+    """
+    least = np.maximum(np.finfo(np.float64).eps * mean**2, np.finfo(np.float32).eps ** 2 * variance.max(initial=0))
+    return np.where(variance > least, np.sqrt(variance), 1.0)
 
 
 def chunks(n: int, size: int) -> Iterator[slice]:

@@ -76,7 +76,8 @@ def reason(params: Params, output: str) -> str | None:
         return None if params.train.enabled else "train.enabled is false: no head is trained on features"
     if not params.finetune.enabled:
         return "finetune.enabled is false"
-    if not known_cuts.at_input(params.backbone.name, params.finetune.cut):
+    backbone = params.backbone
+    if not known_cuts.at_input(backbone.name, params.finetune.cut):
         return None
     return f"finetune.cut is the network's input: {inputs.KINDS[params.data.kind].names} are read instead"
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graft.backbones import text
 from graft.errors import StaleError
 from graft.models import gates
+from graft.backbones import hub
 from graft.training import shards
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def load(path: Path) -> keras.Model:
         ) from None
 
 
-HUB = b"keras_hub>"
+THEIRS = b"keras_hub>"
 """In a file whose layers are KerasHub's."""
 
 
@@ -68,8 +68,8 @@ def _import_layers(path: Path) -> None:
     """Make the layers of a text network known to Keras. Raises OSError or BadZipFile where there is no such file, and
     BackboneError where KerasHub is not installed."""
     with zipfile.ZipFile(path) as opened:
-        if HUB in opened.read("config.json"):
-            text.keras_hub()
+        if THEIRS in opened.read("config.json"):
+            hub.keras_hub()
 
 
 def _normalise(source: Path, target: Path) -> None:
