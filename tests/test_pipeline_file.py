@@ -68,7 +68,9 @@ def attributes(stage: str, name: str) -> set[tuple[str, ...]]:
     return found
 
 
-PASSED_ON = {"extract": {"numerics", "data.kind", "backbone", "extract", "train.enabled", "finetune.enabled", "finetune.cut"}}
+PASSED_ON = {
+    "extract": {"numerics", "data.kind", "backbone", "extract", "train.enabled", "finetune.enabled", "finetune.cut"}
+}
 """stage -> what the functions read to which it gives all of params: `plan.make`, `inputs.of`."""
 
 
