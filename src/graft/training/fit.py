@@ -78,10 +78,12 @@ def fit(
     fetch_validation: Fetch,
     on_epoch: OnEpoch = lambda epoch, metrics: None,
     start_counts: bool = False,
+    last_epoch: int | None = None,
 ) -> pd.DataFrame:
     """Train `model` in place; afterwards all its variables are those of the best epoch by `p.monitor`.
 
     start_counts: the model as it came is a candidate too, as epoch 0, so that training cannot make it worse.
+    last_epoch: after which training ends, in the middle of its schedule; its variables are kept, whatever the monitor.
 
     Returns the history, a row per epoch: epoch (from 1), steps (in all), learning_rate, loss, accuracy,
     val_loss, val_accuracy, best (1 for the epoch whose weights were kept). Loss is cross-entropy over
@@ -105,6 +107,7 @@ def fit(
     by_class = class_weights(p.class_weights, train.targets, n_classes)
     at_a_time = p.batch_size * _batches_at_a_time(p.batch_size, model)
 
+    chosen = epochs if last_epoch is None else min(epochs, last_epoch)
     best = _Best(model, p)
     rows: list[dict[str, float]] = []
     done = 0
@@ -129,7 +132,7 @@ def fit(
         closing(_batches(train, fetch_train, shorten, p.batch_size, at_a_time, by_class, passes, seed)) as batches,
         bar,
     ):
-        for epoch in range(1, epochs + 1):
+        for epoch in range(1, chosen + 1):
             trained = []
             for batch in islice(batches, min(steps_per_epoch, total_steps - done)):
                 trained.append(step(batch))
@@ -148,7 +151,8 @@ def fit(
             _report(f"epoch {epoch}/{epochs}", metrics, p.batch_size, seconds, total_steps - done)
             if p.early_stopping_patience is not None and epoch - best.epoch >= p.early_stopping_patience:
                 break
-    best.restore()
+    if last_epoch is None:
+        best.restore()
     curve = pd.DataFrame(rows)
     curve["best"] = (curve["epoch"] == best.epoch).astype(int)
     return curve.reindex(columns=list(history.COLUMNS))
