@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -19,12 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import PreparedData, paths_in
+from graft.config.data import Kind
 from graft.config.load import load
 from graft.errors import DataError, ParamsError, StaleError, SurroundingsError
 from graft.examples import catalogue, report
-from graft.examples.checks import near_texts
+from graft.examples.checks import kinds, near_texts
 from graft.examples.checks import texts as checked
-from graft.examples.sources import SOURCES, tables
+from graft.examples.sources import SOURCES, names, tables
 from graft.examples.sources.tables import embedded, text_paths, texts
 from graft.inputs.text import examine, parts
 
@@ -74,6 +75,10 @@ def write_files(root: Path, contents: dict[str, bytes | str]) -> None:
 
 def classes_of_files(n: int = 6) -> dict[str, bytes | str]:
     return {f"{topic}/{i}.txt": sentence(100 * k + i) for k, topic in enumerate(("card", "loan")) for i in range(n)}
+
+
+def test_every_kind_has_its_rows() -> None:
+    assert set(kinds.KINDS) == set(names.NAMES) == set(catalogue.MEASURES) == set(report.SHOWN) == set(get_args(Kind))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json", ".parquet"])
@@ -169,14 +174,14 @@ def test_a_table_is_parsed_twice_however_many_rows(
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_what_is_held_of_tables_is_bounded(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = rows_of()
-    names = [f"{k}{suffix}" for k in range(3)]
-    for name in names:
+    files = [f"{k}{suffix}" for k in range(3)]
+    for name in files:
         write_table(frame, tmp_path / name)
     for module in (embedded, texts):
         monkeypatch.setattr(module, "MOST_BYTES", 10)
     reader = SOURCES["manifest"].open(tmp_path)
     assert isinstance(reader, texts.TextsReader)
-    for row, name in itertools.product((0, 7, 23), names):
+    for row, name in itertools.product((0, 7, 23), files):
         assert reader.read(f"{name}/question/row-{row:06d}.txt").decode() == frame["question"][row].strip()
         assert len(reader._tables) + len(reader._others._groups) == 1
 
@@ -223,6 +228,14 @@ def test_an_archive_of_files(kind: str, tmp_path: Path, prepare: Prepare) -> Non
     assert dict(zip(found.catalogue["path"], found.catalogue["bytes"].astype(int), strict=True)) == {
         name: len(text) for name, text in contents.items()
     }
+
+
+def test_a_table_in_an_archive(tmp_path: Path, prepare: Prepare) -> None:
+    """Other archives beside it are nobody's business."""
+    write_table(rows_of(), tmp_path / "set" / "qa.csv")
+    write_files(tmp_path / "set", {"more.zip": b"PK"})
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "set"))
+    assert prepare(packed, TABLE | {"manifest.file": "qa.csv"}, "manifest").metrics["used"] == 24
 
 
 def test_a_list_of_files(tmp_path: Path, prepare: Prepare) -> None:
