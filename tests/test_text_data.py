@@ -78,7 +78,8 @@ def classes_of_files(n: int = 6) -> dict[str, bytes | str]:
 
 
 def test_every_kind_has_its_rows() -> None:
-    assert set(kinds.KINDS) == set(names.NAMES) == set(catalogue.MEASURES) == set(report.SHOWN) == set(get_args(Kind))
+    assert set(kinds.KINDS) == set(names.NAMES) == set(report.SHOWN) == set(catalogue.ITEMS) == set(get_args(Kind))
+    assert set(catalogue.MEASURES) == set(get_args(Kind))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json", ".parquet"])
@@ -449,6 +450,7 @@ def test_copies_within_and_across_parts_and_of_other_classes(tmp_path: Path, pre
         ("near", "conflicting labels", "train/card/5.txt", "train/loan/like.txt"),
         ("identical", "within a split", "train/card/6.txt", "train/card/again.txt"),
     }
+    assert "4 texts set aside: conflicting labels (4)" in found.said
     assert set(found.aside) == {
         "train/card/3.txt", "train/loan/wrong.txt", "train/card/5.txt", "train/loan/like.txt"
     }  # fmt: skip
