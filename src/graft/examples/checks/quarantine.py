@@ -116,8 +116,8 @@ def require_good(table: pd.DataFrame, conflicting: pd.DataFrame, data: DataParam
     where = "quarantine.csv beside the catalogue lists all."
     if data.on_bad == "fail" and len(bad):
         raise DataError(
-            f"data.on_bad: fail, and {len(bad)} {ITEMS[data.kind]} cannot be used: {reasons}. First: {listing(bad['path'], 5)}. "
-            f"Mend or remove them, or set data.on_bad: quarantine. {where}"
+            f"data.on_bad: fail, and {len(bad)} {ITEMS[data.kind]} cannot be used: {reasons}. First: "
+            f"{listing(bad['path'], 5)}. Mend or remove them, or set data.on_bad: quarantine. {where}"
         )
     considered = int((~table["state"].isin([IGNORED, LEFT_OUT])).sum())
     missing = bad["reason"].isin(MISSING)
