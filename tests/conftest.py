@@ -29,6 +29,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["GRAFT_CACHE_DIR"] = tempfile.mkdtemp(prefix="graft-tests-")
 
 
+TAKE_LONGEST = ("test_pipeline.py", "test_repeat.py", "test_cache.py", "test_backbones.py", "test_models.py")
+"""Files that a worker begins with: each is one worker's, and what is begun last is done alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: place for place, name in enumerate(TAKE_LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 def kept_environment() -> Iterator[None]:
     """What a test puts into the environment, graft's own code too, ends with it."""
     before = dict(os.environ)
