@@ -23,10 +23,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from conftest import CLASSES, REPOSITORY, Project, make_project, tiny_params
+from conftest import CLASSES, REPOSITORY, Project, changed, make_project, tiny_params
 from graft import cli
 from graft.config.load import load
-from graft.errors import StaleError
+from graft.errors import TrackingError
 
 ALL = ["prepare", "extract", "train", "finetune", "evaluate"]
 
@@ -34,7 +34,8 @@ ALL = ["prepare", "extract", "train", "finetune", "evaluate"]
 @pytest.fixture(scope="module")
 def cold(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
     """A clone after its first `dvc repro`, committed; and what that printed."""
-    project = make_project(tmp_path_factory.mktemp("cold"), tiny_params())
+    whole_batches = dict.fromkeys(("train.batch_size", "finetune.batch_size"), 12)  # a graph for one size
+    project = make_project(tmp_path_factory.mktemp("cold"), changed(tiny_params(), whole_batches))
     project.environment["GRAFT_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))  # others have drawings like these
     done = project.run("dvc", "repro", GRAFT_THREADS="2")
     project.commit()
@@ -534,6 +535,6 @@ def test_graft_log_notices_deleted_artifacts(project: Project) -> None:
 def test_graft_log_refuses_files_of_other_params(project: Project, log: Callable[[], Result]) -> None:
     project.change(train={"learning_rate": 0.5})
     done = log()
-    assert isinstance(done.exception, StaleError)
+    assert isinstance(done.exception, TrackingError)
     assert "dvc.lock: must belong to params.yaml and the files. Different: params.yaml train" in str(done.exception)
     project.run("git", "checkout", "params.yaml")
