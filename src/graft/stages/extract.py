@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def run(params: Params, paths: Paths) -> None:
-    """Write the features of the catalogue's used examples in its order and, for fine-tuning, what crosses at its cut."""
+    """Write the features of the used examples in their order and, for fine-tuning, what crosses at its cut."""
     images = catalogue.read(paths.catalogue).used
     if params.data.kind == "image":
         _require_visible(images, params)
