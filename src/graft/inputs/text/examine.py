@@ -62,7 +62,7 @@ def examine(examples: Sequence[bytes], pair: bool, max_characters: int) -> list[
     empty = MinHash(PERMUTATIONS, seed=SEED, hashfunc=zlib.crc32)
     verdicts = []
     for data in examples:
-        verdict = _look(data, pair, max_characters)
+        verdict = look(data, pair, max_characters)
         if not verdict.reason:
             signed, runs = empty.copy(), iter(shingles(data))
             while batch := [run.encode() for run in islice(runs, BATCH)]:
@@ -81,8 +81,8 @@ def shingles(data: bytes) -> set[str]:
     return {text[start : start + SHINGLE] for start in range(max(1, len(text) - SHINGLE + 1))}
 
 
-def _look(data: bytes, pair: bool, max_characters: int) -> Verdict:
-    """The verdict, but for the signature."""
+def look(data: bytes, pair: bool, max_characters: int) -> Verdict:
+    """The verdict on one example, but for the signature."""
     try:
         texts = parts(data)
     except UnicodeDecodeError as error:
