@@ -46,7 +46,8 @@ def whole_text_pass(folder: Path, changes: dict[str, Any], per_class: int, pair:
     write_table(folder / "texts" / "all.csv", per_class, pair)
     of_text = {
         "data.kind": "text", "data.source": "manifest", "data.path": str(folder / "texts"),
-        "data.manifest.file": "all.csv", "data.manifest.columns.text": "text", "data.manifest.columns.second": "second" if pair else None,
+        "data.manifest.file": "all.csv", "data.manifest.columns.text": "text",
+        "data.manifest.columns.second": "second" if pair else None,
         "data.manifest.columns.split": None, "data.manifest.columns.group": None, "data.manifest.columns.weight": None,
         "data.split.method": "fractions", "data.duplicates.near_similarity": 1.0, "backbone.name": "Bert",
         "backbone.weights": str(network), "backbone.weights_sha256": encoders.digest(network),
