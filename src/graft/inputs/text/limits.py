@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graft.inputs.spec import UndecodableError
 from graft.inputs.text.examine import look
-from graft.inputs.text.parts import parts
+from graft.inputs.text.parts import SEPARATOR, parts
 
 MOST_CHARACTERS = 100_000
 """Of a text: the default of `data.max_characters`."""
@@ -22,6 +22,8 @@ def require_text(data: bytes, pair: bool) -> None:
     """Raises UndecodableError where the bytes are no text, or no pair of texts, that can be used."""
     if len(data) > most_bytes(pair):
         raise UndecodableError("too long", f"{len(data)} bytes, more than {MOST_CHARACTERS:,} characters can have")
+    if pair and SEPARATOR.encode() not in data:
+        raise UndecodableError("one text", "where the model reads pairs, as bytes with a zero byte between them")
     verdict = look(data, pair, len(data))
     if verdict.reason:
         raise UndecodableError(verdict.reason, verdict.detail)
