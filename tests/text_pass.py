@@ -40,8 +40,10 @@ def write_table(path: Path, per_class: int, pair: bool = False) -> None:
 
 def whole_text_pass(folder: Path, changes: dict[str, Any], per_class: int, pair: bool = False) -> Pass:
     """All stages in this process, without DVC, on a table of texts."""
+    from graft.runtime.tensorflow import import_tensorflow
     from graft.stages import evaluate, extract, finetune, prepare, train
 
+    import_tensorflow()  # as every command does: what the stages compute is exact
     network = text_network.write(folder / "bert", layers=2)
     write_table(folder / "texts" / "all.csv", per_class, pair)
     of_text = {

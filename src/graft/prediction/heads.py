@@ -77,7 +77,7 @@ def _pooling(network: keras.Model) -> str | None:
         if type(layer).__name__ in POOLING:
             return POOLING[type(layer).__name__]
         if layer.name == "pooled" and isinstance(layer, keras.Model):
-            tokens = np.ones((1, 3, layer.input_shape[-1]), np.float32) * np.float32([[[1], [3], [2]]])
+            tokens = np.ones((1, 3, layer.input_shape[-1]), np.float32) * np.array([[[1], [3], [2]]], np.float32)
             return ON_TOKENS.get(float(np.asarray(layer(tokens))[0, 0]))
     return None
 
@@ -101,7 +101,7 @@ def read(folder: Path) -> Head:
 
 
 def together(heads: Mapping[str, Head]) -> keras.Model:
-    """pixels or tokens -> the probabilities of each head, in their order: one pass of the network, whatever the number of heads.
+    """pixels or tokens -> the probabilities of each head, in their order: one pass of the network for all of them.
 
     Raises DataError where they need different networks, or the one that they need cannot be had.
     """
