@@ -201,7 +201,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving": {"errors", "backbones", "inputs", "training"},
     "prediction": {"errors", "backbones", "examples", "features", "inputs", "models", "runtime", "serving"},
     "server": {"errors", "explaining", "features", "inputs", "prediction", "runtime", "serving", "training"},
-    "reporting": {"errors", "evaluation", "examples", "explaining", "inputs", "models", "runtime", "verdicts"},
+    "reporting": {
+        "errors", "evaluation", "examples", "explaining", "inputs", "models", "runtime", "training", "verdicts"
+    },
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
     "tracking": {

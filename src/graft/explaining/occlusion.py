@@ -46,9 +46,11 @@ Marked = list[list[Piece]]
 
 @dataclass(frozen=True)
 class Occluded:
-    """falls: (n_words, n_classes) by how much each class's logit falls without a word."""
+    """probabilities: (n_classes,) of the whole text. falls: (n_words, n_classes) by how much each class's logit falls
+    without a word."""
 
     found: Worded
+    probabilities: np.ndarray
     falls: np.ndarray
 
     def marked(self, number: int) -> Marked:
@@ -78,7 +80,7 @@ def occluded(spec: TextInput, data: bytes, run: Run) -> Occluded:
     real = found.tokens[:, 0] > 0
     kept = [real, *(real & (found.of_token != number) for number in range(len(found.words)))]
     lengths = [-(-int(some.sum()) // MULTIPLE) * MULTIPLE for some in kept]
-    batches = []
+    answers: dict[int, np.ndarray] = {}
     # The same length for all that are of one length: how long its neighbours are does not matter to an example.
     for length in sorted(set(lengths)):
         places = [place for place, one in enumerate(lengths) if one == length]
@@ -86,11 +88,10 @@ def occluded(spec: TextInput, data: bytes, run: Run) -> Occluded:
         for row, place in enumerate(places):
             tokens = found.tokens[kept[place]]
             batch[row, : len(tokens)] = tokens
-        batches.append((places, run(batch)))
-    logits = np.empty((len(kept), batches[0][1].shape[1]))
-    for places, probabilities in batches:
-        logits[places] = _logits(probabilities)
-    return Occluded(found, logits[0] - logits[1:])
+        answers |= dict(zip(places, run(batch), strict=True))
+    probabilities = np.stack([answers[place] for place in range(len(kept))])
+    logits = _logits(probabilities)
+    return Occluded(found, probabilities[0], logits[0] - logits[1:])
 
 
 def _logits(probabilities: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ T = TypeVar("T")
 UNUSED = ("matplotlib", "cv2", "sklearn")
 """What Keras imports, if it is there, for plots and wrappers that graft does not use: a third of its start."""
 
+
 @contextmanager
 def _hidden(names: Sequence[str]) -> Iterator[None]:
     """As if these modules were not installed, unless they are imported already."""
