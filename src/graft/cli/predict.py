@@ -90,7 +90,11 @@ def predict(
     # On a terminal the lines themselves are the progress: a bar would be drawn into them.
     watched = out is None and sys.stdout.isatty()
     with _opened(out) as file, WRITERS[how](file, columns) as writer:
-        for one in predicted if watched else track(predicted, named.count(files, kind), "predicting"):
+        for one in (
+            predicted
+            if watched
+            else track(predicted, named.count(files, kind), "predicting", unit=f"{classifier.input.kind}s")
+        ):
             writer.write(one)
             if watched:
                 file.flush()

@@ -32,7 +32,7 @@ def context(
     marked: dict[Question, Marked] = {}
     asked = {path: [number for other, number in questions if other == path] for path, _ in questions}
     asked = {path: numbers for path, numbers in asked.items() if path in found}
-    for path in track(list(asked), len(asked), "occlusion"):
+    for path in track(list(asked), len(asked), "occlusion", unit="texts"):
         told = occluded(spec, found[path], lambda tokens: shards.predict(model, tokens.astype(np.float32)))
         marked |= {(path, number): told.marked(number) for number in asked[path]}
     return {
