@@ -26,8 +26,11 @@ def text(kind: str, number: int) -> str:
     return f"{' '.join(others)} {KEYWORDS[kind]} {''.join(rng.choice(list('abcdefgh'), 4))}?"
 
 
-def write_table(path: Path, per_class: int, pair: bool = False) -> None:
-    """Columns text, second where there are pairs, and label."""
+HOSTILE = " <script>alert(1)</script><img src=x>"
+
+
+def write_table(path: Path, per_class: int, pair: bool = False, hostile: bool = False) -> None:
+    """Columns text, second where there are pairs, and label. hostile: texts hold markup."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
@@ -35,17 +38,20 @@ def write_table(path: Path, per_class: int, pair: bool = False) -> None:
         for k, kind in enumerate(CLASSES):
             for i in range(per_class):
                 number = 1000 * k + i
-                rows.writerow([text(kind, number), *([f"my {number} the {'card' * (i % 3)}"] if pair else []), kind])
+                first = text(kind, number) + (HOSTILE if hostile else "")
+                rows.writerow([first, *([f"my {number} the {'card' * (i % 3)}"] if pair else []), kind])
 
 
-def whole_text_pass(folder: Path, changes: dict[str, Any], per_class: int, pair: bool = False) -> Pass:
+def whole_text_pass(
+    folder: Path, changes: dict[str, Any], per_class: int, pair: bool = False, hostile: bool = False
+) -> Pass:
     """All stages in this process, without DVC, on a table of texts."""
     from graft.runtime.tensorflow import import_tensorflow
     from graft.stages import evaluate, extract, finetune, prepare, train
 
     import_tensorflow()  # as every command does: what the stages compute is exact
     network = text_network.write(folder / "bert", layers=2)
-    write_table(folder / "texts" / "all.csv", per_class, pair)
+    write_table(folder / "texts" / "all.csv", per_class, pair, hostile)
     of_text = {
         "data.kind": "text", "data.source": "manifest", "data.path": str(folder / "texts"),
         "data.manifest.file": "all.csv", "data.manifest.columns.text": "text",

@@ -55,10 +55,11 @@ def worded(spec: TextInput, data: bytes) -> Worded:
         if number is None or text is None:
             continue
         blank = len(texts[text][start:end]) - len(texts[text][start:end].lstrip())
-        goes_on = (text, number) == before and not blank and words[-1].end == start
+        # Several tokens may be of one character: those of its bytes.
+        goes_on = (text, number) == before and not blank and start <= words[-1].end
         before = (text, number)
         if goes_on:
-            words[-1] = Word(text, words[-1].start, end)
+            words[-1] = Word(text, words[-1].start, max(words[-1].end, end))
         else:
             words.append(Word(text, min(start + blank, end), end))
         of_token[place] = len(words) - 1
