@@ -18,13 +18,18 @@ from mlflow.exceptions import MlflowException
 from typer.testing import CliRunner, Result
 
 from conftest import Pass
+from graft import inputs
 from graft.cli import app
 from graft.errors import DataError, GraftError
 from graft.features import store
 from graft.models import heads as heads_of_models
 from graft.prediction import engine, files, heads, kinds, stream
+from graft.reporting import kinds as reporting_kinds
+from graft.server import kinds as server_kinds
+from graft.serving import kinds as serving_kinds
 from graft.serving import pyfunc
 from graft.serving.classifier import Classifier
+from graft.tracking import schemas
 from text_pass import CLASSES, text, whole_text_pass
 
 FROZEN = {"finetune.enabled": False}
@@ -51,6 +56,11 @@ def model(passed: Pass) -> Classifier:
 @pytest.fixture(scope="module")
 def forward(model: Classifier) -> Any:
     return engine.forward(model)
+
+
+def test_every_kind_has_its_rows() -> None:
+    tables = (serving_kinds, kinds, server_kinds, reporting_kinds, schemas)
+    assert all(set(table.KINDS) == set(inputs.KINDS) for table in tables)
 
 
 def test_a_str_is_the_example(model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
