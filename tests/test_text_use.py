@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.models.utils import _enforce_schema
 from typer.testing import CliRunner, Result
 
 from conftest import Pass
@@ -286,6 +287,16 @@ def test_mlflows_table(model: Classifier, of_pairs: Classifier) -> None:
         pyfunc.Served(model).predict(pd.DataFrame({"text": [""]}))
     with pytest.raises(MlflowException, match=r"must have 2 columns, text and second\. Got 1\."):
         pyfunc.Served(of_pairs).predict(pd.DataFrame({"text": ["a"]}))
+
+
+def test_what_mlflow_is_told_of_pairs() -> None:
+    """Columns by their names, in any order; their example is such a table."""
+    kind = schemas.KINDS["text"]
+    schema = kind.inputs({"pair": True})
+    assert [(one["name"], one["type"]) for one in schema.to_dict()] == [("text", "string"), ("second", "string")]
+    given = _enforce_schema(pd.DataFrame({"second": ["b"], "id": ["x"], "text": ["a"]}), schema)
+    assert given.to_dict("list") == {"text": ["a"], "second": ["b"]}
+    assert kind.table(b"a\0b") == {"columns": ["text", "second"], "data": [["a", "b"]]}
 
 
 def test_heads_on_one_text_network(model: Classifier, tmp_path: Path) -> None:
