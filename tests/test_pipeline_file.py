@@ -69,8 +69,11 @@ def attributes(stage: str, name: str) -> set[tuple[str, ...]]:
 
 
 PASSED_ON = {
-    "extract": {"numerics", "data.kind", "backbone", "extract", "train.enabled", "finetune.enabled", "finetune.cut"}
-}
+    "extract": {
+        "numerics", "data.kind", "data.source", "data.manifest.columns.second", "backbone", "extract", "train.enabled",
+        "finetune.enabled", "finetune.cut",
+    }
+}  # fmt: skip
 """stage -> what the functions read to which it gives all of params: `plan.make`, `inputs.of`."""
 
 
@@ -180,7 +183,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verdicts": {"errors"},
     "convex": {"errors"},
     "models": {"errors", "backbones", "convex", "runtime", "training"},
-    "explaining": {"training"},
+    "explaining": {"inputs", "training"},
     "features": {"errors", "backbones", "inputs", "pipeline", "runtime", "training"},
     "examples": {"errors", "features", "inputs", "pipeline", "runtime", "training"},
     "probing": {
@@ -195,10 +198,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "range_test": {"errors", "examples", "features", "models", "runtime", "stages", "training"},
     "repetition": {"errors", "evaluation", "examples", "models", "runtime", "stages", "training", "verdicts"},
     "study": {"errors", "backbones", "examples", "features", "models", "repetition"},
-    "serving": {"errors", "inputs", "training"},
+    "serving": {"errors", "backbones", "inputs", "training"},
     "prediction": {"errors", "backbones", "examples", "features", "inputs", "models", "runtime", "serving"},
     "server": {"errors", "explaining", "features", "inputs", "prediction", "runtime", "serving", "training"},
-    "reporting": {"errors", "evaluation", "examples", "explaining", "inputs", "models", "runtime", "verdicts"},
+    "reporting": {
+        "errors", "evaluation", "examples", "explaining", "inputs", "models", "runtime", "training", "verdicts"
+    },
     "project": {"errors", "config", "examples", "inputs", "pipeline"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
     "tracking": {

@@ -24,9 +24,11 @@ from graft.cli import app
 from graft.cli.predict import FORMATS
 from graft.errors import GraftError, TrackingError
 from graft.features import store
-from graft.prediction import engine, files, stream, writers
+from graft.prediction import engine, files, images, stream, writers
 from graft.prediction.files import Named
 from graft.serving.classifier import Classifier
+
+IMAGES = images.kind()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def forward(model: Classifier) -> Any:
 
 
 def predicted(names: list[str], model: Classifier, forward: Any, stdin: bytes = b"") -> list[stream.Seen]:
-    return list(stream.seen(files.found(names, io.BytesIO(stdin)), model, forward))
+    return list(stream.seen(files.found(names, IMAGES, io.BytesIO(stdin)), model, forward))
 
 
 def command(*arguments: str, model: Path, stdin: bytes = b"") -> Result:
@@ -111,7 +113,7 @@ def test_no_file_is_lost(tmp_path: Path, model: Classifier, forward: Any) -> Non
     problems = odd_folder(folder)
     names = [str(folder), str(folder / "a b.jpg"), str(folder / "nowhere"), str(folder / "pipe.png")]
     found = predicted(names, model, forward)
-    assert len(found) == files.count(names) == len(problems) + 3 + 3
+    assert len(found) == files.count(names, IMAGES) == len(problems) + 3 + 3
     by_path = {one.path: one for one in found[:-3]}
     for name, problem in problems.items():
         one = by_path.pop(str(folder / name))
@@ -144,7 +146,7 @@ def test_an_archive_says_what_its_folder_says(tmp_path: Path, passed: Pass, mode
     for name in ("images.zip", "images.tar.gz"):
         archive = str(tmp_path / name)
         inside = predicted([archive], model, forward)
-        assert files.count([archive]) == len(inside)
+        assert files.count([archive], IMAGES) == len(inside)
         assert [one.path.removeprefix(archive) for one in inside] == [
             one.path.removeprefix(str(root)) for one in of_folder
         ]
@@ -161,7 +163,7 @@ def test_paths_on_standard_input(end: str, last: str, passed: Pass, model: Class
     paths = [str(path) for path in sorted(Path(passed.params.data.path).rglob("*.png"))[:4]]
     found = predicted(["-"], model, forward, f"{end.join(paths)}{last}".encode())
     assert [one.path for one in found] == paths
-    assert files.count(["-"]) is None
+    assert files.count(["-"], IMAGES) is None
 
 
 def test_an_image_on_standard_input(model: Classifier, forward: Any) -> None:

@@ -25,7 +25,7 @@ from graft.cli import report as command
 from graft.errors import DataError, GraftError, StaleError
 from graft.evaluation import metrics, predictions
 from graft.evaluation.metrics import Judged
-from graft.reporting import answers, mistakes, page, pictures
+from graft.reporting import answers, mistakes, page, read
 from graft.tracking import mirror, run, server
 from graft.verdicts import paired
 
@@ -295,12 +295,12 @@ def test_a_picture_links_to_its_file_where_it_has_one(tmp_path: Path) -> None:
     (tmp_path / "a b#?%").mkdir()
     (tmp_path / "a b#?%" / "\u00e9.png").touch()
     (tmp_path / "images.zip").touch()
-    address = pictures.link(tmp_path, "a b#?%/\u00e9.png")
+    address = read.link(tmp_path, "a b#?%/\u00e9.png")
     assert address is not None
     assert re.fullmatch(r"file:///[\w/.%-]+", address)
     assert Path(unquote(urlparse(address).path)).is_file()
-    assert pictures.link(tmp_path, "0001.pgm") is None
-    assert pictures.link(tmp_path / "images.zip", "a/b.png") is None
+    assert read.link(tmp_path, "0001.pgm") is None
+    assert read.link(tmp_path / "images.zip", "a/b.png") is None
 
 
 def damaged(path: Path) -> None:

@@ -34,14 +34,14 @@ from graft.features.engines.base import Forward
 from graft.models import assemble, card, heads
 from graft.prediction import engine
 from graft.prediction import heads as heads_of
-from graft.server import app, run
+from graft.server import app, images
 from graft.server.limits import Limits
 from graft.server.work import Work
 from graft.serving import pyfunc
 from graft.serving.classifier import Classifier
 
 SIDE = 32
-LIMITS = Limits(body_bytes=200_000, images=5, waiting=4, seconds=20)
+LIMITS = Limits(body_bytes=200_000, examples=5, waiting=4, seconds=20)
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +95,8 @@ class Served:
         self.thread.join()
 
 
-def heat_map(image: Any) -> tuple[str, bytes]:
-    return "circle", b"a picture"
+def heat_map(image: Any) -> dict[str, Any]:
+    return {"label": "circle", "jpeg": "a picture"}
 
 
 @pytest.fixture(scope="module")
@@ -254,22 +254,22 @@ def test_the_page_is_escaped(model: Classifier, forward: Forward, serving: Calla
 
 def test_what_a_label_came_from(served: Served) -> None:
     answer = served.post("/explain", FILES[0])
-    assert answer.json() == {"label": "circle", "jpeg": base64.b64encode(b"a picture").decode()}
+    assert answer.json() == {"label": "circle", "jpeg": "a picture"}
     assert served.post("/explain", json.dumps({"inputs": TEXTS[:2]}).encode(), JSON).status_code == 422
 
 
-def test_a_heat_map_is_a_picture_of_the_image(model: Classifier) -> None:
+def test_a_heat_map_is_a_picture_of_the_image(model: Classifier, forward: Forward) -> None:
     """Of a network that has one place at this size there is none; else it is as large as the input."""
-    assert run.heat_map(model) is None
+    assert images.explained(model, forward) is None
     loaded = build.build("MobileNetV2", 0.35, 96, "bundled", 0)
     head = heads.build("linear", {"pooling": "avg", "dropout": 0.0}, (1280,), len(CLASSES), 3)
     side = model.card | {"input": model.card["input"] | {"side": 96}}
     wider = Classifier(assemble.classifier(loaded, "avg", head), side)
-    explain = run.heat_map(wider)
+    explain = images.explained(wider, forward)
     assert explain is not None
-    label, picture = explain(FILES[0])
-    assert label == said(wider, FILES[0])[0]["label"]
-    assert Image.open(io.BytesIO(picture)).size == (96, 96)
+    answer = explain(FILES[0])
+    assert answer["label"] == said(wider, FILES[0])[0]["label"]
+    assert Image.open(io.BytesIO(base64.b64decode(answer["jpeg"]))).size == (96, 96)
 
 
 class Slow:

@@ -17,7 +17,7 @@ import pytest
 
 from conftest import REPOSITORY
 from graft.models import heads
-from graft.runtime.tensorflow import EXACT
+from graft.runtime.exact import EXACT
 from graft.training import optimizers, shards
 
 sys.path.append(str(Path(__file__).parent / "portable"))

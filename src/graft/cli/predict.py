@@ -16,7 +16,7 @@ from graft.runtime.tensorflow import import_tensorflow
 
 LAST = "models/model.keras"
 EXIT_CODE_NOT_ALL = 3
-"""Some of the files are no images."""
+"""Some of the files are no examples of the model's kind."""
 
 TABLE, PARQUET = "table", "parquet"
 FORMATS = (TABLE, "csv", "jsonl", PARQUET)
@@ -48,11 +48,16 @@ def predict(
         list[str],
         typer.Argument(
             metavar="FILES|FOLDERS|ARCHIVES|-",
-            help="Images, folders and archives of them; `-`: their paths, or one image, on standard input.",
+            help="Images or texts, folders and archives of them, tables of texts; `-`: standard input has the paths of "
+            "images, or one image; or a text a line.",
         ),
     ],
     model: ModelOption = None,
     run: RunOption = None,
+    text: Annotated[
+        str | None, typer.Option(help="The column of texts in a table (.csv, .jsonl, .parquet ...).")
+    ] = None,
+    second: Annotated[str | None, typer.Option(help="The column of second texts, for a model on pairs.")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many of the likeliest classes.")] = 3,
     features: Annotated[
         bool, typer.Option("--features", help="Write what the head reads instead of what it says.")
@@ -62,35 +67,41 @@ def predict(
         str | None, typer.Option("--format", help=f"{', '.join(FORMATS)}.", show_default="the suffix, else table")
     ] = None,
 ) -> None:
-    """Label, probability and the likeliest classes of each image, as the model's card says: params.yaml is not read.
+    """Label, probability and the likeliest classes of each image or text, as the model's card says: params.yaml is not
+    read.
 
-    A file that is no image is a line with its reason. Exit code 3: there were such.
+    A file that is none is a line with its reason. Exit code 3: there were such.
     """
     how = _format(as_format, out, features)
     folder = folder_of(model, run)
     import_tensorflow()
-    from graft.prediction import engine, stream
+    from graft.prediction import engine, kinds, stream
     from graft.prediction import files as named
     from graft.prediction.writers import WRITERS, Columns
     from graft.serving.classifier import Classifier
 
     classifier = Classifier.read(folder)
-
+    kind = kinds.of(classifier, text, second)
     network = engine.reader(classifier) if features else classifier.network
     columns = Columns([], n_features=network.output_shape[-1]) if features else Columns(classifier.classes, top_k)
     forward = engine.forward(classifier, network)
-    predicted = stream.seen(named.found(files), classifier, forward)
+    predicted = stream.seen(named.found(files, kind), classifier, forward)
     n_bad = 0
     # On a terminal the lines themselves are the progress: a bar would be drawn into them.
     watched = out is None and sys.stdout.isatty()
     with _opened(out) as file, WRITERS[how](file, columns) as writer:
-        for one in predicted if watched else track(predicted, named.count(files), "predicting"):
+        for one in (
+            predicted
+            if watched
+            else track(predicted, named.count(files, kind), "predicting", unit=f"{classifier.input.kind}s")
+        ):
             writer.write(one)
             if watched:
                 file.flush()
             n_bad += bool(one.problem and one.meant)
     if n_bad:
-        say(f"{n_bad} of the files {'is no image' if n_bad == 1 else 'are no images'} that can be read: see `problem`")
+        none = f"is no {classifier.input.kind}" if n_bad == 1 else f"are no {classifier.input.kind}s"
+        say(f"{n_bad} of the files {none} that can be read: see `problem`")
         raise typer.Exit(EXIT_CODE_NOT_ALL)
 
 

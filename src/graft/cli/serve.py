@@ -1,4 +1,4 @@
-"""`graft serve`: a model behind HTTP, with a page where a person drops a photo."""
+"""`graft serve`: a model behind HTTP, with a page where a person drops a photo, or writes a text."""
 
 from __future__ import annotations
 
@@ -28,13 +28,16 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5001,
     workers: Annotated[int, typer.Option(min=1, help="Processes; one that dies is started again by a parent.")] = 1,
     most_megabytes: Annotated[int, typer.Option(min=1, help="Of a request's body.")] = DEFAULT.body_bytes // 2**20,
-    most_images: Annotated[int, typer.Option(min=1, help="In one request.")] = DEFAULT.images,
+    most_examples: Annotated[
+        int, typer.Option("--most-images", "--most-texts", min=1, help="In one request.")
+    ] = DEFAULT.examples,
     most_waiting: Annotated[int, typer.Option(min=1, help="Requests at once; others get 503.")] = DEFAULT.waiting,
     seconds: Annotated[
         float, typer.Option(min=0.1, help="That a request may take; else it gets 504.")
     ] = DEFAULT.seconds,
 ) -> None:
-    """Answer requests with the model's labels: image bytes, base64 or arrays, as `mlflow models serve` does and faster.
+    """Answer requests with the model's labels: image bytes, base64 or arrays; texts, plain or in JSON. As `mlflow
+    models serve` does, and faster.
 
     POST /predict (or /invocations); GET / is a page for people, /card, /health, /metrics (Prometheus).
     """
@@ -48,7 +51,7 @@ def serve(
 
     what = listing(folders.values())
     say(f"{what}: http://{host}:{port} once {'they are' if heads else 'it is'} loaded (Ctrl+C ends it)")
-    server.serve(folders, host, port, workers, Limits(most_megabytes * 2**20, most_images, most_waiting, seconds))
+    server.serve(folders, host, port, workers, Limits(most_megabytes * 2**20, most_examples, most_waiting, seconds))
 
 
 def _named(heads: list[Path], beside: str | None) -> dict[str, Path]:

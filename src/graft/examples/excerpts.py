@@ -25,13 +25,14 @@ def of(source: str, root: Path, paths: Iterable[str]) -> dict[str, list[str]]:
     shown = {}
     for path in paths:
         try:
-            shown[path] = [_beginning(text) for text in parts(reader.read(path))]
+            shown[path] = [beginning(text) for text in parts(reader.read(path))]
         except (OSError, ValueError, LookupError, DataError):  # gone, no UTF-8, or another table now
             continue
     return shown
 
 
-def _beginning(text: str) -> str:
+def beginning(text: str) -> str:
+    """At most LENGTH characters, as `of` shows them."""
     flat = " ".join(text[: 4 * LENGTH].split())
     short = flat if len(flat) <= LENGTH and len(text) <= 4 * LENGTH else f"{flat[:LENGTH].rstrip()} …"
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in short)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import numpy as np
 from graft.backbones import build, portable, taps
 from graft.errors import BackboneError
 from graft.features.engines import ENGINES
-from graft.inputs.batches import Key, Read, Row, Task, lengthened, rows, stacked
+from graft.inputs.batches import Key, Read, Task, lengthened, of_one_shape, rows, stacked
 from graft.inputs.spec import InputSpec
 from graft.runtime.cores import available
 from graft.runtime.prefetch import prefetched
@@ -98,7 +98,9 @@ def computed(
     size = spec.batch_size or engine.batch_size
 
     def run(some: Sequence[Task]) -> Results:
-        calls = [stacked(batch) for batch in _calls((row for t in some for row in rows(spec.inputs, read, t)), size)]
+        calls = [
+            stacked(batch) for batch in of_one_shape((row for t in some for row in rows(spec.inputs, read, t)), size)
+        ]
         outputs = zip(*(engine.run(arrays) for _, arrays in calls), strict=True)
         return [key for keys, _ in calls for key in keys], {
             name: _stored(_joined(parts, spec.inputs.longest), spec.dtypes[name], spec.backbone.name)
@@ -108,15 +110,6 @@ def computed(
     threads = available() + WAITING
     at_a_time = size if spec.inputs.longest is None else OF_ANY_LENGTH * size
     return prefetched(run, _groups(tasks, at_a_time), threads, 2 * threads)
-
-
-def _calls(views: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    """Batches of at most `size`, each of one shape: how long its neighbours are does not matter to an example."""
-    by_shape: dict[tuple[tuple[int, ...], ...], list[Row]] = {}
-    for row in views:
-        by_shape.setdefault(tuple(array.shape for array in row[1].values()), []).append(row)
-    for same in by_shape.values():
-        yield from (same[start : start + size] for start in range(0, len(same), size))
 
 
 def _joined(parts: Sequence[np.ndarray], longest: int | None) -> np.ndarray:

@@ -29,4 +29,5 @@ def recorded(made_with: Mapping[str, Any]) -> InputSpec:
 
 def of(params: Params) -> InputSpec:
     """The spec that params.yaml describes. Raises BackboneError where what it needs is not there."""
-    return KINDS[params.data.kind].of(params.backbone, params.extract)
+    pair = params.data.source == "manifest" and params.data.manifest.columns.second is not None
+    return KINDS[params.data.kind].of(params.backbone, params.extract, pair)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +55,15 @@ def rows(spec: InputSpec, read: Read, task: Task) -> list[Row]:
     """Each view of one example. Raises what `read` and the spec raise."""
     arrays = spec.arrays(read(task.path, task.sha256), task.sha256, task.views)
     return [((task.sha256, view), one) for view, one in zip(task.views, arrays, strict=True)]
+
+
+def of_one_shape(views: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Batches of at most `size`, each of one shape: how long its neighbours are does not matter to an example."""
+    by_shape: dict[tuple[tuple[int, ...], ...], list[Row]] = {}
+    for row in views:
+        by_shape.setdefault(tuple(array.shape for array in row[1].values()), []).append(row)
+    for same in by_shape.values():
+        yield from (same[start : start + size] for start in range(0, len(same), size))
 
 
 def stacked(batch: Sequence[Row]) -> tuple[list[Key], Arrays]:

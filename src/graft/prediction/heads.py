@@ -1,4 +1,4 @@
-"""Several heads on one frozen network, which sees each image once; and a head in a file of its own.
+"""Several heads on one frozen network, which sees each example once; and a head in a file of its own.
 
 A head alone is kilobytes, where the network below it is megabytes: its card says which network it needs.
 """
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graft.backbones import build, table, taps
+from graft import inputs
+from graft.backbones import build, encoders, table, taps
 from graft.errors import BackboneError, DataError, StaleError
 from graft.models import assemble, card, saving
 from graft.serving.classifier import CARD, MODEL, Classifier
@@ -30,6 +31,10 @@ SHARED = ("input", "preprocessing", "backbone", READS)
 """What the cards of heads on one network must agree in."""
 
 POOLING = {"GlobalAveragePooling2D": "avg", "GlobalMaxPooling2D": "max"}
+"""Of maps, by the layer that does it."""
+
+ON_TOKENS = {1.0: "cls", 2.0: "avg", 3.0: "max"}
+"""Of tokens, by what comes out of three of them with 1, 3 and 2."""
 
 CHECKED = 4
 """Random features on which a head's file must say what the head in the model says."""
@@ -39,7 +44,7 @@ CHECKED = 4
 class Head:
     """model: features (n, ...) -> probabilities (n, n_classes). card: a model's, with READS.
 
-    features: pixels -> features, where a whole model was read; None of a head alone.
+    features: pixels or tokens -> features, where a whole model was read; None of a head alone.
     """
 
     model: keras.Model
@@ -58,11 +63,23 @@ def of(classifier: Classifier) -> Head:
         )
     opened = assemble.opened(classifier.network, None)
     network = next(layer for layer in classifier.network.layers if isinstance(layer, keras.Model))
-    pooled = [POOLING[name] for layer in classifier.network.layers if (name := type(layer).__name__) in POOLING]
     joined = any(layer.name == taps.SIDE_BY_SIDE for layer in network.layers)
-    reads = {"pooling": pooled[0] if pooled else None, "taps": taps.ALL if joined else taps.NONE}
+    reads = {"pooling": _pooling(classifier.network), "taps": taps.ALL if joined else taps.NONE}
     features = keras.Model(opened.inputs[0], opened.outputs[0])
     return Head(classifier.network.layers[-1], classifier.card | {READS: reads}, features)
+
+
+def _pooling(network: keras.Model) -> str | None:
+    """How a classifier pools what its network gives; None where it does not."""
+    import keras
+
+    for layer in network.layers:
+        if type(layer).__name__ in POOLING:
+            return POOLING[type(layer).__name__]
+        if layer.name == "pooled" and isinstance(layer, keras.Model):
+            tokens = np.ones((1, 3, layer.input_shape[-1]), np.float32) * np.array([[[1], [3], [2]]], np.float32)
+            return ON_TOKENS.get(float(np.asarray(layer(tokens))[0, 0]))
+    return None
 
 
 def write(head: Head, folder: Path) -> None:
@@ -84,7 +101,7 @@ def read(folder: Path) -> Head:
 
 
 def together(heads: Mapping[str, Head]) -> keras.Model:
-    """pixels -> the probabilities of each head, in their order: one pass of the network, whatever the number of heads.
+    """pixels or tokens -> the probabilities of each head, in their order: one pass of the network for all of them.
 
     Raises DataError where they need different networks, or the one that they need cannot be had.
     """
@@ -100,13 +117,14 @@ def together(heads: Mapping[str, Head]) -> keras.Model:
             )
     card = heads[first].card
     features = next((head.features for head in heads.values() if head.features is not None), None) or _features(card)
-    inputs = keras.Input(features.input_shape[1:], name="pixels")
-    read = features(inputs)
+    (name,) = inputs.KINDS[card["input"]["kind"]].from_dict(card["input"]).signature()
+    given = keras.Input(features.input_shape[1:], name=name)
+    read = features(given)
     # Every head is called "head" in its own file.
     models = [
         keras.Model(one.model.inputs[0], one.model.outputs[0], name=f"head_{i}") for i, one in enumerate(heads.values())
     ]
-    return keras.Model(inputs, [model(read) for model in models])
+    return keras.Model(given, [model(read) for model in models])
 
 
 def _features(card: Mapping[str, Any]) -> keras.Model:
@@ -128,9 +146,12 @@ def _features(card: Mapping[str, Any]) -> keras.Model:
             )
         return build.feature_model(loaded, reads["pooling"])
     width = "" if needed["alpha"] is None else f" {needed['alpha']}"
+    nowhere = "this version of graft has no network of that name"
+    if encoders.is_text(needed["name"]):
+        nowhere = "a card does not say where the files of a text network are"
     raise DataError(
         f"heads: need {needed['name']}{width} with weights of sha256 {_short(needed['weights_sha256'])}, which cannot "
-        f"be had here: {'; '.join(failed) or 'this version of graft has no network of that name'}. "
+        f"be had here: {'; '.join(failed) or nowhere}. "
         "Name a whole model on that network among --heads."
     )
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graft.features.compute import WAITING
-from graft.inputs.batches import stacked
+from graft.errors import DataError
+from graft.features.compute import OF_ANY_LENGTH, WAITING
+from graft.inputs.batches import Row, of_one_shape, stacked
 from graft.inputs.spec import UndecodableError
 from graft.runtime.cores import available
 from graft.runtime.prefetch import prefetched
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class Seen:
     """path: as it is shown. values: (n_classes,) or (feature_dim,) float32; None where there is a problem.
 
-    meant: whether the file may have been meant to be an image, so that a problem is worth an exit code.
+    meant: whether the file may have been meant to be an example, so that a problem is worth an exit code.
     """
 
     path: str
@@ -36,19 +37,24 @@ class Seen:
 
 
 def seen(files: Iterable[Named], classifier: Classifier, forward: Forward) -> Iterator[Seen]:
-    """What `forward` gives for each file, in the order of the files. A file that is no image has a problem instead."""
+    """What `forward` gives for each file, in the order of the files. One that is no example has a problem instead."""
+    size = forward.batch_size
 
     def run(group: tuple[Named, ...]) -> list[Seen]:
         examples = [_arrays(file, classifier) for file in group]
-        good = [one for one in examples if not isinstance(one, str)]
-        values = iter(forward.run(stacked([(("", 0), one) for one in good])[1])[0] if good else ())
+        good: list[Row] = [(("", place), one) for place, one in enumerate(examples) if not isinstance(one, str)]
+        values: dict[int, np.ndarray] = {}
+        for batch in of_one_shape(good, size):
+            keys, arrays = stacked(batch)
+            values.update(zip((place for _, place in keys), forward.run(arrays)[0], strict=True))
         return [
-            Seen(file.path, None, one, file.meant) if isinstance(one, str) else Seen(file.path, next(values))
-            for file, one in zip(group, examples, strict=True)
+            Seen(file.path, None, one, file.meant) if isinstance(one, str) else Seen(file.path, values[place])
+            for place, (file, one) in enumerate(zip(group, examples, strict=True))
         ]
 
     threads = available() + WAITING
-    for group in prefetched(run, _groups(files, forward.batch_size), threads, 2 * threads):
+    at_a_time = size if classifier.input.longest is None else OF_ANY_LENGTH * size
+    for group in prefetched(run, _groups(files, at_a_time), threads, 2 * threads):
         yield from group
 
 
@@ -64,6 +70,8 @@ def _arrays(file: Named, classifier: Classifier) -> Arrays | str:
     try:
         return classifier.arrays(file.read())
     except UndecodableError as error:
+        return str(error)
+    except DataError as error:  # of a table that has changed since its rows were counted
         return str(error)
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"

@@ -11,13 +11,14 @@ import jinja2
 from graft.errors import DataError, StaleError, listing
 from graft.models import card as cards
 from graft.models import saving
-from graft.reporting import answers, mistakes, pictures
+from graft.reporting import answers, mistakes, read
 from graft.reporting.answers import Answers, Evaluated
+from graft.reporting.kinds import KINDS
 
 if TYPE_CHECKING:
     from graft.pipeline.layout import Paths
 
-TEMPLATE = Path(__file__).with_name("page.html.j2")
+TEMPLATES = Path(__file__).parent
 
 MOST_IN_A_TABLE = 20
 """Classes up to which every pair of them is a cell; of more, the worst pairs are listed."""
@@ -31,7 +32,7 @@ MOST_CLASSES = 200
 
 @dataclass(frozen=True)
 class Shown:
-    """An image on the page. truth: what it is labelled. probability: of what was predicted; of_truth: of the label.
+    """An example on the page. truth: what it is labelled. probability: of what was predicted; of_truth: of the label.
 
     link: address of its file, None where it has none of its own. before: what the other model said.
     """
@@ -46,14 +47,14 @@ class Shown:
 
 
 def write(source: str, root: Path, paths: Paths, output: Path, split: str | None, most: int, bins: int) -> Evaluated:
-    """Read what `finetune` and `evaluate` wrote, and the images; what is not here leaves its place empty.
+    """Read what `finetune` and `evaluate` wrote, and the examples; what is not here leaves its place empty.
 
-    source, root: data.source and data.path. split: whose images, None for the one that says most. most: pictures of a
-    kind. bins: of confidence.
+    source, root: data.source and data.path. split: whose examples, None for the one that says most. most: of a kind.
+    bins: of confidence.
     Raises StaleError where a file is missing, damaged or of another run, DataError where the split has no images.
     """
-    read = (paths.metrics, paths.predictions, paths.model, paths.card)
-    if missing := [str(path) for path in read if not path.exists()]:
+    needed = (paths.metrics, paths.predictions, paths.model, paths.card)
+    if missing := [str(path) for path in needed if not path.exists()]:
         raise StaleError(f"{listing(missing)}: must exist to be reported. Run `dvc repro` or `dvc pull`.")
     evaluated = answers.read(paths.metrics, paths.predictions)
     split = split or evaluated.splits[0]
@@ -76,31 +77,33 @@ def write(source: str, root: Path, paths: Paths, output: Path, split: str | None
         name: [show(place, compared.first_answers) for place in getattr(compared, name)[:most]] if compared else []
         for name in ("lost", "gained")
     }
-    images = pictures.reader(source, root, paths.catalogue)
+    reader = read.reader(source, root, paths.catalogue)
     wanted = list(dict.fromkeys(one.path for one in [*wrong, *unsure, *changed["lost"], *changed["gained"]]))
-    small = pictures.small(images, wanted)
     number = {name: place for place, name in enumerate(evaluated.classes)}
     questions = [(one.path, number[name]) for one in wrong for name in (one.predicted, one.truth)]
     questions += [(one.path, number[one.predicted]) for one in unsure]
-    heated = pictures.heated(model, card, images, questions)
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    text = page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    kind = KINDS[card["input"]["kind"]]
+    pages = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = pages.get_template(kind.template).render(
         context
+        | kind.context(model, card, reader, wanted, questions)
         | {
+            "many": kind.many,
+            "seen_as": kind.seen_as,
             "source": source,
             "root": root,
             "card": card,
             "wrong": wrong,
             "unsure": unsure,
             **changed,
-            "pictures": small,
-            "heat": heated.shown,
-            "places": heated.places,
             "number": number,
-            "limit": heated.limit,
-            "absent": images is None,
-            "without": len(wanted) - len(small),
-            "side": pictures.SIDE,
+            "absent": reader is None,
             "predictions": paths.predictions,
         }
     )
@@ -147,6 +150,6 @@ def _shown(shipped: Answers, place: int, root: Path, before: Answers | None) -> 
         judged.classes[predicted],
         float(judged.probabilities[place, predicted]),
         float(judged.probabilities[place, target]),
-        pictures.link(root, shipped.paths[place]),
+        read.link(root, shipped.paths[place]),
         before.judged.classes[int(before.judged.predicted[place])] if before else "",
     )

@@ -6,20 +6,16 @@ import base64
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graft import inputs
-from graft.errors import DataError, StaleError
-from graft.examples import catalogue
-from graft.examples.sources import SOURCES
 from graft.examples.thumbnails import thumbnails
 from graft.explaining.grad_cam import GradCam
 from graft.explaining.overlay import overlay
 from graft.inputs.image.spec import PIXELS
-from graft.inputs.spec import UndecodableError
+from graft.reporting.read import GONE, AsCatalogued, Question
 from graft.runtime.cores import available
 from graft.runtime.progress import track
 
@@ -35,48 +31,10 @@ CHUNK = 8
 FEW_PIXELS = 64
 """Side of an input up to which its pixels are shown as squares."""
 
-GONE = (OSError, ValueError, LookupError, UndecodableError)
-"""What an image that is not here, or is none any more, raises as it is read and decoded."""
-
-
-class AsCatalogued:
-    """The images that the model was judged on: one that has changed since is as good as gone."""
-
-    def __init__(self, source: str, root: Path, catalogue_file: Path) -> None:
-        """Raises DataError where `root` is not what the source expects."""
-        used = catalogue.read(catalogue_file).used
-        self._sha256s = dict(zip(used["path"], used["sha256"], strict=True))
-        self._read = catalogue.reader(SOURCES[source], root)
-
-    def read(self, path: str) -> bytes:
-        """Raises OSError where it cannot be read, or is not what the catalogue has; KeyError for what it has not."""
-        try:
-            return self._read(path, self._sha256s[path])
-        except StaleError as error:
-            raise OSError(str(error)) from None
-
-
-def reader(source: str, root: Path, catalogue_file: Path) -> AsCatalogued | None:
-    """None where there is nothing at `root` that the source could read, or no catalogue."""
-    try:
-        return AsCatalogued(source, root, catalogue_file)
-    except (DataError, OSError, ValueError, KeyError):
-        return None
-
 
 def small(images: AsCatalogued | None, paths: Sequence[str]) -> dict[str, str]:
     """path -> JPEG in base64, of those that are here."""
     return thumbnails(images, paths, SIDE)
-
-
-def link(root: Path, path: str) -> str | None:
-    """The address of an image's file; None where it is none of its own, in an archive or an array."""
-    file = root / path
-    return file.resolve().as_uri() if root.is_dir() and file.is_file() else None
-
-
-Question = tuple[str, int]
-"""Path of an image, number of the class it is asked about."""
 
 
 @dataclass(frozen=True)
@@ -128,3 +86,22 @@ def _shown(pixels: np.ndarray, heat: np.ndarray) -> str:
     how = Image.Resampling.NEAREST if len(pixels) <= FEW_PIXELS else Image.Resampling.BICUBIC
     picture = np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), how))
     return base64.b64encode(overlay(picture, heat)).decode()
+
+
+def context(
+    model: keras.Model,
+    card: Mapping[str, Any],
+    images: AsCatalogued | None,
+    paths: Sequence[str],
+    questions: Sequence[Question],
+) -> dict[str, Any]:
+    """What the page shows of images. paths: of all of them. without: how many of them it cannot show."""
+    shown, heat = small(images, paths), heated(model, card, images, questions)
+    return {
+        "pictures": shown,
+        "heat": heat.shown,
+        "places": heat.places,
+        "limit": heat.limit,
+        "side": SIDE,
+        "without": len(paths) - len(shown),
+    }

@@ -12,18 +12,13 @@ from typing import Any, TypeVar
 
 from graft.errors import GraftError, SurroundingsError
 from graft.runtime import cores, numerics
+from graft.runtime.exact import EXACT
 from graft.runtime.progress import say
 
 T = TypeVar("T")
 
 UNUSED = ("matplotlib", "cv2", "sklearn")
 """What Keras imports, if it is there, for plots and wrappers that graft does not use: a third of its start."""
-
-EXACT = {"arithmetic_optimization": False, "constant_folding": False}
-"""What TensorFlow must not rewrite: the first makes x / sqrt(y) a product with an approximate reciprocal square root,
-
-the second 1 / y an approximate reciprocal, and x / constant a product with one. All differ between processors.
-"""
 
 
 @contextmanager
@@ -94,7 +89,8 @@ def import_tensorflow() -> None:
 def _import() -> None:
     numerics.set_keras()
     with _hidden(UNUSED), _keras_json():
-        import tensorflow  # noqa: F401
+        import tensorflow as tf
+    tf.config.optimizer.set_experimental_options(EXACT)
 
 
 def _devices() -> list[Any]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
 from starlette.applications import Starlette
@@ -17,14 +16,16 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from graft.errors import DataError, unknown
+from graft.inputs.text.limits import MOST_CHARACTERS
 from graft.server import bodies, watched
+from graft.server.kinds import KINDS, Explain, Kind
 from graft.server.work import BusyError, LateError
 from graft.serving.classifier import TOP_K, answers
 
 if TYPE_CHECKING:
     from graft.server.work import Work
 
-PAGE = Path(__file__).with_name("page.html.j2")
+PAGES = Path(__file__).parent
 
 RETRY_AFTER = "1"
 
@@ -35,18 +36,15 @@ class TooLargeError(Exception):
     """A body has more bytes than it may."""
 
 
-def made(work: Work, heat_map: Callable[[Any], tuple[str, bytes]] | None = None) -> Starlette:
-    """The application.
-
-    heat_map: an image -> its label and a JPEG of where in it that came from; None where there is none.
-    """
+def made(work: Work, explain: Explain | None = None) -> Starlette:
+    """The application. explain: None where nothing can be explained."""
     predict = _watched("/predict", _predict(work))
     return Starlette(
         routes=[
-            Route("/", _watched("/", _page(work, heat_map is not None))),
+            Route("/", _watched("/", _page(work, explain is not None))),
             Route("/predict", predict, methods=["POST"]),
             Route("/invocations", predict, methods=["POST"]),
-            Route("/explain", _watched("/explain", _explain(work, heat_map)), methods=["POST"]),
+            Route("/explain", _watched("/explain", _explain(work, explain)), methods=["POST"]),
             Route("/card", _watched("/card", _card(work))),
             Route("/health", _health),
             Route("/ping", _health),
@@ -100,19 +98,23 @@ async def _body(request: Request, most: int) -> bytes:
     return bytes(body)
 
 
+def _kind(work: Work) -> Kind:
+    return KINDS[work.classifier.input.kind]
+
+
 async def _asked(request: Request, work: Work) -> bodies.Asked:
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    content = request.headers.get("content-type", "").split(";")[0].strip().lower()
     try:
         body = await asyncio.wait_for(_body(request, work.limits.body_bytes), work.limits.seconds)
     except TimeoutError:
         raise LateError from None
-    asked = await asyncio.to_thread(bodies.read, body, kind)  # megabytes of JSON would hold up the others
-    if len(asked.images) > work.limits.images:
-        raise bodies.BodyError(
-            f"a request must have at most {work.limits.images} images (--most-images). Got {len(asked.images)}."
-        )
-    if not asked.images:
-        raise bodies.BodyError("a request must have an image. Got an empty list.")
+    kind, pair = _kind(work), bool(work.classifier.card["input"].get("pair"))
+    asked = await asyncio.to_thread(kind.read, body, content, pair)  # megabytes of JSON would hold up the others
+    most, n = work.limits.examples, len(asked.examples)
+    if n > most:
+        raise bodies.BodyError(f"a request must have at most {most} {kind.many} (--most-{kind.many}). Got {n}.")
+    if not n:
+        raise bodies.BodyError(f"a request must have {kind.one}. Got an empty list.")
     return asked
 
 
@@ -139,8 +141,8 @@ def _predict(work: Work) -> Handler:
     async def predict(request: Request) -> Response:
         asked = await _asked(request, work)
         top_k, head = _top_k(request, asked), _head(request, work)
-        probabilities = await work.probabilities(asked.images)
-        watched.IMAGES.inc(len(asked.images))
+        probabilities = await work.probabilities(asked.examples)
+        watched.EXAMPLES[work.classifier.input.kind].inc(len(asked.examples))
         said = {
             name: answers(card["classes"], one, top_k)
             for (name, card), one in zip(work.cards.items(), probabilities, strict=True)
@@ -150,20 +152,20 @@ def _predict(work: Work) -> Handler:
     return predict
 
 
-def _explain(work: Work, heat_map: Callable[[Any], tuple[str, bytes]] | None) -> Handler:
-    async def explain(request: Request) -> Response:
+def _explain(work: Work, explain: Explain | None) -> Handler:
+    async def explained(request: Request) -> Response:
         asked = await _asked(request, work)
-        if heat_map is None:
-            return _failed(404, "this model's predictions cannot be explained by a heat map")
-        if len(asked.images) > 1:
-            raise bodies.BodyError(f"/explain takes one image. Got {len(asked.images)}.")
-        ((label, picture),) = await work.done([partial(heat_map, asked.images[0])])
-        return JSONResponse({"label": label, "jpeg": base64.b64encode(picture).decode("ascii")})
+        if explain is None:
+            return _failed(404, "this model's predictions cannot be explained")
+        if len(asked.examples) > 1:
+            raise bodies.BodyError(f"/explain takes one {work.classifier.input.kind}. Got {len(asked.examples)}.")
+        (answer,) = await work.done([partial(explain, asked.examples[0])])
+        return JSONResponse(answer)
 
-    return explain
+    return explained
 
 
-def _cards(work: Work) -> Mapping[str, Any]:
+def _cards(work: Work) -> Mapping[str, object]:
     """The card; those of all heads by their names where there are several."""
     return work.cards if len(work.cards) > 1 else next(iter(work.cards.values()))
 
@@ -176,9 +178,15 @@ def _card(work: Work) -> Handler:
 
 
 def _page(work: Work, explains: bool) -> Handler:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    html = environment.from_string(PAGE.read_text(encoding="utf-8")).render(
-        cards=work.cards, card=work.classifier.card, explains=explains, megabytes=work.limits.body_bytes // 2**20
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    html = environment.get_template(_kind(work).page).render(
+        cards=work.cards,
+        card=work.classifier.card,
+        explains=explains,
+        megabytes=work.limits.body_bytes // 2**20,
+        characters=MOST_CHARACTERS,
     )
 
     async def page(request: Request) -> Response:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """body_bytes, images, seconds: of one request, at most. waiting: requests at once, running ones among them."""
+    """body_bytes, examples, seconds: of one request, at most. waiting: requests at once, running ones among them."""
 
     body_bytes: int = 32 * 2**20
-    images: int = 256
+    examples: int = 256
     waiting: int = 256
     seconds: float = 30.0
 

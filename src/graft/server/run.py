@@ -5,25 +5,21 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from graft.inputs.image.spec import PIXELS
 from graft.prediction import engine
 from graft.runtime import cores
 from graft.runtime.tensorflow import import_tensorflow
 from graft.server import work
+from graft.server.kinds import KINDS
 from graft.server.limits import ALONE, Limits
-from graft.training import shards
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from graft.serving.classifier import Classifier
 
 SETTINGS = "GRAFT_SERVE"
 """A variable in which a worker finds the model's folder and its limits."""
@@ -74,7 +70,9 @@ def application() -> Starlette:
         from graft.serving.classifier import Classifier
 
         classifier = Classifier.read(folders[ALONE])
-        return app.made(work.Work(classifier, engine.forward(classifier), limits), heat_map(classifier))
+        forward = engine.forward(classifier)
+        explain = KINDS[classifier.input.kind].explained(classifier, forward)
+        return app.made(work.Work(classifier, forward, limits), explain)
     return app.made(_of_heads(folders, limits))
 
 
@@ -86,22 +84,3 @@ def _of_heads(folders: Mapping[str, Path], limits: Limits) -> work.Work:
     cards = {name: head.card for name, head in read.items()}
     classifier = Classifier(heads.together(read), next(iter(cards.values())))
     return work.Work(classifier, engine.forward(classifier), limits, cards)
-
-
-def heat_map(classifier: Classifier) -> Callable[[Any], tuple[str, bytes]] | None:
-    """An image -> its label and a JPEG of where in it that came from; None where nothing can be localised."""
-    from graft.explaining.grad_cam import GradCam
-    from graft.explaining.overlay import overlay
-
-    explained = GradCam(classifier.network)
-    if explained.limit:
-        return None
-
-    def of(image: Any) -> tuple[str, bytes]:
-        pixels = classifier.example(image, 1)[PIXELS]
-        number = classifier.probabilities(pixels).argmax(axis=1)
-        with shards.ONE_AT_A_TIME:
-            (heat,) = explained.heat_maps(pixels[None].astype(np.float32), number)
-        return classifier.classes[int(number[0])], overlay(pixels, heat)
-
-    return of

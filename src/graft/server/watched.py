@@ -19,7 +19,11 @@ SHARED = "PROMETHEUS_MULTIPROC_DIR"
 """The folder through which several workers share what they count; the library reads it as it is imported."""
 
 REQUESTS = Counter("graft_requests", "Requests, by path and status.", ["path", "status"])
-IMAGES = Counter("graft_images", "Images that were predicted.")
+EXAMPLES = {
+    "image": Counter("graft_images", "Images that were predicted."),
+    "text": Counter("graft_texts", "Texts, or pairs of them, that were predicted."),
+}
+"""Kind of a card's input -> what counts its examples."""
 SECONDS = Histogram(
     "graft_request_seconds",
     "From the last byte of a request to its answer.",

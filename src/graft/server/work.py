@@ -1,4 +1,4 @@
-"""Images through the model: some at a time, a bounded number of requests waiting, each within its time."""
+"""Examples through the model: some at a time, a bounded number of requests waiting, each within its time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LateError(Exception):
 class Work:
     """A classifier, or several heads on one network, with threads that run it.
 
-    classifier: whose card says how an image becomes the input. cards: of each output of the network, by its name; by
+    classifier: whose card says how an example becomes the input. cards: of each output of the network, by its name; by
     default the classifier's own.
     """
 
@@ -51,14 +51,14 @@ class Work:
         self._pool = ThreadPoolExecutor(available() + BESIDE, thread_name_prefix="graft")
         self.waiting = 0
 
-    async def probabilities(self, images: Sequence[Any]) -> list[np.ndarray]:
-        """(n, n_classes) float32 of each output of the network. Raises DataError where an image is none, BusyError,
+    async def probabilities(self, examples: Sequence[Any]) -> list[np.ndarray]:
+        """(n, n_classes) float32 of each output of the network. Raises DataError where an example is none, BusyError,
         LateError."""
         size = self._forward.batch_size
         stop = threading.Event()
         parts = [
-            (lambda start=start: self._part(stop, start, images[start : start + size]))
-            for start in range(0, len(images), size)
+            (lambda start=start: self._part(stop, start, examples[start : start + size]))
+            for start in range(0, len(examples), size)
         ]
         try:
             outputs = zip(*await self.done(parts), strict=True)
@@ -79,10 +79,10 @@ class Work:
         finally:
             self.waiting -= 1
 
-    def _part(self, stop: threading.Event, start: int, images: Sequence[Any]) -> tuple[np.ndarray, ...]:
+    def _part(self, stop: threading.Event, start: int, examples: Sequence[Any]) -> tuple[np.ndarray, ...]:
         """stop: set where nobody waits for the answer any more."""
         rows = []
-        for place, one in enumerate(images, start=start + 1):
+        for place, one in enumerate(examples, start=start + 1):
             if stop.is_set():
                 return ()
             rows.append((("", 0), self.classifier.example(one, place)))

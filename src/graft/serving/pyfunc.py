@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,6 @@ from graft.serving.classifier import TOP_K, Classifier
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMN = "image"
-"""The one column of a table of images, by any name: the bytes of an image file each, base64 when served."""
-
 
 class Served:
     """As MLflow calls a model."""
@@ -25,20 +21,12 @@ class Served:
         self.classifier = classifier
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """As `Classifier.predict` of the first column. params: `top_k`. Raises MlflowException, sent as 400."""
+        """As `Classifier.predict` of a table. params: `top_k`. Raises MlflowException, sent as 400."""
         try:
-            files = [_decoded(one) for one in model_input.iloc[:, 0]]
-            return self.classifier.predict(files, int((params or {}).get("top_k", TOP_K)))
+            examples = self.classifier.kind.rows(model_input, self.classifier.input)
+            return self.classifier.predict(examples, int((params or {}).get("top_k", TOP_K)))
         except GraftError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
-
-
-def _decoded(file: Any) -> Any:
-    """The bytes that base64 stands for, as text or as the bytes of a text: MLflow decodes it in some requests only."""
-    try:
-        return base64.b64decode(file, validate=True)
-    except (ValueError, TypeError):  # no image file is made of base64's characters alone
-        return file
 
 
 def _load_pyfunc(path: str) -> Served:

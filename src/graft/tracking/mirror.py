@@ -92,8 +92,8 @@ def log(tracked: Tracked, params: Params, paths: Paths, running: str | None) -> 
     _log_stages(tracked, paths, running)
     described = _card(params, paths)
     tracked.client.log_dict(tracked.run_id, described, "card.json")
-    image = _example(params.data, paths)
-    model_id = model.log(tracked.run_id, tracked.name, paths.model, described, image, last + 1)
+    example = _example(params.data, paths)
+    model_id = model.log(tracked.run_id, tracked.name, paths.model, described, example, last + 1)
     _log_figures(tracked, paths, model_id, digest)
 
 
@@ -177,7 +177,7 @@ def _log_dataset(tracked: Tracked, paths: Paths, digest: str) -> None:
 
 
 def _example(data: DataParams, paths: Paths) -> bytes | None:
-    """The file of a small image that was not trained on, where there is one; None where the images are not here."""
+    """A small example that was not trained on, where there is one; None where the examples are not here."""
     used = catalogue.read(paths.catalogue).used
     sides = pd.read_csv(paths.split, dtype=str, keep_default_na=False).set_index("path")["split"]
     held_out = used[used["path"].map(sides).isin(["test", "validation"])]

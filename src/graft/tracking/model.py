@@ -1,20 +1,19 @@
 """The final model as MLflow keeps it: the very file that DVC has, and the code that feeds it.
 
-`mlflow.tensorflow.load_model` gives the Keras model on pixels. `mlflow.pyfunc.load_model` gives a classifier on image
-files (`graft.serving`), whose modules travel with it, so that it needs no checkout. MLflow's own `log_model` takes a
-model in memory, writes it anew and loads that to try it: seconds, and other bytes
+`mlflow.tensorflow.load_model` gives the Keras model on pixels or tokens. `mlflow.pyfunc.load_model` gives a classifier
+on image files or texts (`graft.serving`), whose modules travel with it, so that it needs no checkout. MLflow's own
+`log_model` takes a model in memory, writes it anew and loads that to try it: seconds, and other bytes
 (https://mlflow.org/docs/latest/ml/model/#storage-format).
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import platform
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,10 @@ from graft.models import card as cards
 from graft.pipeline import code
 from graft.serving import pyfunc as served
 from graft.serving.classifier import CARD, MODEL, TOP_K, Classifier
+from graft.tracking import schemas
 
 REQUIREMENTS = ("keras", "tensorflow", "numpy", "pandas", "pillow", "simplejpeg", "opencv-python-headless")
-"""What a logged model needs; MLflow would take seconds to infer them."""
+"""What every logged model needs; MLflow would take seconds to infer them."""
 
 PROBABILITIES_DIFFER = ("keras", "tensorflow", "numpy")
 """Those of which a card names the version."""
@@ -82,18 +82,18 @@ def _downloaded(address: str) -> Path:
     return folder
 
 
-def log(run_id: str, run_name: str, file: Path, card: Mapping[str, Any], image: bytes | None, step: int) -> str:
+def log(run_id: str, run_name: str, file: Path, card: Mapping[str, Any], example: bytes | None, step: int) -> str:
     """Log `file` with its card and signature; returns the model's id.
 
-    image: the bytes of an image file, as input example. step: after the last epoch; MLflow gives a model all metrics
-    of its run at this step, and there must be none.
+    example: the bytes of an image file or a text, as input example. step: after the last epoch; MLflow gives a model
+    all metrics of its run at this step, and there must be none.
     """
     import mlflow
     from mlflow.models import Model, ModelSignature
     from mlflow.types.schema import Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
     signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.binary)]),
+        inputs=schemas.KINDS[card["input"]["kind"]].inputs(card["input"]),
         outputs=Schema(
             [
                 ColSpec(DataType.string, "label"),
@@ -113,7 +113,7 @@ def log(run_id: str, run_name: str, file: Path, card: Mapping[str, Any], image: 
             file=file,
             card=card,
             signature=signature,
-            image=image,
+            example=example,
             flavor_name="mlflow.tensorflow",
             validate_serving_input=False,
             step=step,
@@ -131,7 +131,7 @@ class _KerasFile:
         file: Path,
         card: Mapping[str, Any],
         signature: Any,
-        image: bytes | None,
+        example: bytes | None,
         **_: Any,
     ) -> None:
         from mlflow import pyfunc
@@ -144,8 +144,9 @@ class _KerasFile:
         (folder / "data" / "save_format.txt").write_text("tf")
         loader = _copy_code(folder / "code")
         mlflow_model.signature = signature
-        if image is not None:
-            mlflow_model.saved_input_example_info = _write_example(folder, image)
+        kind = schemas.KINDS[card["input"]["kind"]]
+        if example is not None:
+            mlflow_model.saved_input_example_info = _write_example(folder, kind.table(example))
         mlflow_model.add_flavor(
             "tensorflow",
             code=None,
@@ -164,7 +165,7 @@ class _KerasFile:
         )
         mlflow_model.model_size_bytes = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
         mlflow_model.save(str(folder / "MLmodel"))
-        _write_environment(folder)
+        _write_environment(folder, (*REQUIREMENTS, *kind.requirements))
 
 
 def _copy_code(folder: Path) -> str:
@@ -187,18 +188,17 @@ def _copy_code(folder: Path) -> str:
     return OWN_IMPORT.sub(rf"\1 {package}", f"import {served.__name__}").removeprefix("import ")
 
 
-def _write_example(folder: Path, image: bytes) -> dict[str, Any]:
-    """The example as `Model.load_input_example` and a scoring server read it; returns what MLmodel says of it."""
-    table = {"columns": [served.COLUMN], "data": [[base64.b64encode(image).decode("ascii")]]}
+def _write_example(folder: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table as `Model.load_input_example` and a scoring server read it; returns what MLmodel says of it."""
     files = {"artifact_path": "input_example.json", "serving_input_path": "serving_input_example.json"}
     (folder / files["artifact_path"]).write_text(json.dumps(table))
     (folder / files["serving_input_path"]).write_text(json.dumps({"dataframe_split": table}))
     return {"type": "dataframe", "pandas_orient": "split", **files}
 
 
-def _write_environment(folder: Path) -> None:
+def _write_environment(folder: Path, requirements: Sequence[str]) -> None:
     """What to install, in the three forms that MLflow knows."""
-    pins = [f"{name}=={version(name)}" for name in ("mlflow", *REQUIREMENTS) if _installed(name)]
+    pins = [f"{name}=={version(name)}" for name in ("mlflow", *requirements) if _installed(name)]
     python = platform.python_version()
     (folder / "requirements.txt").write_text("\n".join(pins))
     tools = [f"{name}=={version(name)}" for name in ("pip", "setuptools", "wheel") if _installed(name)]

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from graft.runtime.exact import exact
 from graft.runtime.prefetch import prefetched
 from graft.training import lengths
 
@@ -95,7 +96,7 @@ def predict_rows(model: keras.Model, rows: np.ndarray, fetch: Callable[[np.ndarr
 
     if len(rows) > WORTH_A_GRAPH * CHUNK:
         run = tf.function(run, input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)])
-    with ONE_AT_A_TIME:
+    with ONE_AT_A_TIME, exact():
         chunks = in_chunks(rows, lambda some: lengths.shortened(model, fetch(some)))
         parts = [run(tf.constant(inputs, tf.float32)).numpy() for inputs in chunks]
     return np.concatenate(parts) if parts else np.empty((0, *model.output_shape[1:]), np.float32)
@@ -244,12 +245,7 @@ def _layer_norm(layer: Any, x: Any) -> Any:
     import tensorflow as tf
 
     axes = [axis % len(x.shape) for axis in layer.axis]
-    # Along the last axis alone a vector is broadcast as it is. Made longer first, it would be one that the operation
-    # refuses into which TensorFlow's optimizer, where nobody holds it back, turns all of this.
-    if axes == [len(x.shape) - 1]:
-        shape = [-1]
-    else:
-        shape = [size if i in axes else 1 for i, size in enumerate(x.shape)]
+    shape = [size if i in axes else 1 for i, size in enumerate(x.shape)]
     mean = tf.reduce_mean(x, axes, keepdims=True)
     variance = tf.reduce_mean(tf.math.squared_difference(x, tf.stop_gradient(mean)), axes, keepdims=True)
     y = (x - mean) / tf.sqrt(variance + layer.epsilon)

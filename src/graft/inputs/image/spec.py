@@ -32,7 +32,7 @@ class ImageInput:
     names = "pixels"
 
     @staticmethod
-    def of(backbone: BackboneParams, extract: ExtractParams) -> ImageInput:
+    def of(backbone: BackboneParams, extract: ExtractParams, pair: bool) -> ImageInput:
         resizing = Resizing(backbone.input_size, backbone.resize, backbone.interpolation)
         return ImageInput(resizing, extract.augment.model_dump() if extract.views else None)
 

@@ -62,7 +62,7 @@ def examine(examples: Sequence[bytes], pair: bool, max_characters: int) -> list[
     empty = MinHash(PERMUTATIONS, seed=SEED, hashfunc=zlib.crc32)
     verdicts = []
     for data in examples:
-        verdict = _look(data, pair, max_characters)
+        verdict = look(data, pair, max_characters)
         if not verdict.reason:
             signed, runs = empty.copy(), _marked(shingles(data))
             while batch := [run.encode() for run in islice(runs, BATCH)]:
@@ -86,8 +86,8 @@ def _marked(runs: Sequence[set[str]]) -> Iterator[str]:
     return (number * SEPARATOR + run for number, of_text in enumerate(runs) for run in of_text)
 
 
-def _look(data: bytes, pair: bool, max_characters: int) -> Verdict:
-    """The verdict, but for the signature."""
+def look(data: bytes, pair: bool, max_characters: int) -> Verdict:
+    """The verdict on one example, but for the signature."""
     try:
         texts = parts(data)
     except UnicodeDecodeError as error:

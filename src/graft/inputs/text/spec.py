@@ -30,28 +30,30 @@ MULTIPLE = 8
 class TextInput:
     """tokenizer: its JSON. max_tokens: of one text or pair, with what marks its ends.
 
-    augment: shares and seed of views, None where there are none.
+    augment: shares and seed of views, None where there are none. pair: whether an example is of two texts. No array
+    depends on it; it says what a model in use must be given.
     """
 
     tokenizer: str
     max_tokens: int
     augment: Mapping[str, Any] | None = None
+    pair: bool = False
 
     kind = "text"
     libraries = ("tokenizers", "keras-hub")
     names = "tokens"
 
     @staticmethod
-    def of(backbone: BackboneParams, extract: ExtractParams) -> TextInput:
+    def of(backbone: BackboneParams, extract: ExtractParams, pair: bool) -> TextInput:
         augment = extract.augment_text.model_dump() if extract.views else None
-        return TextInput(tokenizer.read(backbone.weights), backbone.max_tokens, augment)
+        return TextInput(tokenizer.read(backbone.weights), backbone.max_tokens, augment, pair)
 
     @staticmethod
     def from_dict(values: Mapping[str, Any], augment: Mapping[str, Any] | None = None) -> TextInput:
-        return TextInput(values["tokenizer"], values["max_tokens"], augment)
+        return TextInput(values["tokenizer"], values["max_tokens"], augment, values.get("pair", False))
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "max_tokens": self.max_tokens, "tokenizer": self.tokenizer}
+        return {"kind": self.kind, "max_tokens": self.max_tokens, "pair": self.pair, "tokenizer": self.tokenizer}
 
     def fingerprint(self, augmented: bool) -> dict[str, Any]:
         return {

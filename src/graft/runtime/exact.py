@@ -1,0 +1,26 @@
+"""What TensorFlow must not rewrite in a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+EXACT = {"arithmetic_optimization": False, "constant_folding": False}
+"""The first makes x / sqrt(y) a product with an approximate reciprocal square root, the second 1 / y an approximate
+reciprocal, and x / constant a product with one. All differ between processors. Of the first's result TensorFlow also
+makes one operation that normalises a layer, with an epsilon of its own: BERT's features are 0.0003 off, or, where a
+scale has several dimensions, it fails (2.21).
+"""
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """As after `runtime.tensorflow.configure`, in a process whose settings are its owner's."""
+    import tensorflow as tf
+
+    before = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options(EXACT)
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({name: before.get(name, True) for name in EXACT})
