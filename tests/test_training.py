@@ -27,6 +27,7 @@ DEFAULT: dict[str, Any] = {
     "epochs": 4,
     "steps": None,
     "steps_per_epoch": None,
+    "refit": False,
     "label_smoothing": 0.0,
     "class_weights": "none",
     "monitor": "val_loss",
