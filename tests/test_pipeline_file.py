@@ -188,7 +188,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "runtime", "training", "verdicts",
     },
     "audit": {"errors", "convex", "examples", "features", "runtime"},
-    "export": {"errors", "features", "inputs", "runtime", "serving", "verdicts"},
+    "export": {"errors", "features", "inputs", "runtime", "training", "verdicts"},
     "stages": {
         "errors", "backbones", "evaluation", "examples", "export", "features", "inputs", "models", "runtime", "training"
     },
