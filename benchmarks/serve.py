@@ -1,6 +1,7 @@
-"""A model in use: `graft predict` and `graft serve` against the bare engine, in one run.
+"""A model in use: `graft predict` and `graft serve` against the bare engine and against extraction, in one run.
 
-    python benchmarks/serve.py --model models --photos some/directory        # models: with model.keras and card.json
+    python benchmarks/serve.py --model models --photos some/directory        # models: with model.keras and card.json;
+                                                                             # a directory per class, or splits above
     python benchmarks/serve.py --model models --photos ... --requests 50000  # and memory over as many, 5 % of them bad
 
 The load tool is wrk (32 connections, one thread), whose own share of the processor is told; it runs on the same cores
@@ -31,6 +32,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from extract import rates as extraction
 from record import keep
 
 CLIENTS = 32
@@ -71,6 +73,7 @@ def main() -> None:
         sys.exit("wrk is not installed (Debian: apt install wrk)")
     files = sorted(options.photos.rglob("*.jpg"))
     found = rates(options.model, files)
+    found["extraction"] = extraction(options.photos, len(files), ROUNDS, "portable", {})["graft"]
     with Server(options.model, options.workers) as server:
         runs = [load(server, files, SECONDS, 0.0) for _ in range(ROUNDS)]
         best = max(runs, key=lambda run: run["requests"] / run["seconds"])
@@ -85,12 +88,13 @@ def main() -> None:
             found |= flat(server, files, options.requests)
     found["serve_vs_predict"] = found["serve"] / found["predict"]
     found["serve_vs_engine"] = found["serve"] / found["engine"]
+    found["predict_vs_extraction"] = found["predict"] / found["extraction"]
     found["predict_vs_engine"] = found["predict"] / found["engine"]
     keep({f"use.{name}": value for name, value in found.items()})
 
 
 def rates(model: Path, files: list[Path]) -> dict[str, float]:
-    """Images/s of the bare engine on decoded images, of extraction's own code, and of what `graft predict` does."""
+    """Images/s of the bare engine on decoded images, and of what `graft predict` does."""
     from graft.runtime.tensorflow import start_tensorflow
 
     start_tensorflow()

@@ -31,6 +31,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["GRAFT_CACHE_DIR"] = tempfile.mkdtemp(prefix="graft-tests-")
 
 
+TAKE_LONGEST = ("test_pipeline.py", "test_repeat.py", "test_cache.py", "test_backbones.py", "test_models.py")
+"""Files that a worker begins with: each is one worker's, and what is begun last is done alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: place for place, name in enumerate(TAKE_LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 def kept_environment() -> Iterator[None]:
     """What a test puts into the environment, graft's own code too, ends with it."""
     before = dict(os.environ)
@@ -166,7 +175,19 @@ class Pass:
 
 def whole_pass(folder: Path, changes: dict[str, Any], n_images: int) -> Pass:
     """All stages in this process, without DVC, on so many drawings a class."""
-    from graft.stages import evaluate, extract, finetune, prepare, train
+    from graft.stages import evaluate, finetune, train
+
+    passed = extracted_pass(folder, changes, n_images)
+    params, paths = passed.params, passed.paths
+    train.run(params, paths, lambda epoch, values: None)
+    finetune.run(params, paths, lambda epoch, values: None)
+    evaluate.run(params, paths)
+    return passed
+
+
+def extracted_pass(folder: Path, changes: dict[str, Any], n_images: int) -> Pass:
+    """The first two of these stages: nothing is trained."""
+    from graft.stages import extract, prepare
 
     write_drawings(folder / "images", n_images)
     tree = changed(tiny_params(), changes | {"data.path": str(folder / "images")})
@@ -176,9 +197,6 @@ def whole_pass(folder: Path, changes: dict[str, Any], n_images: int) -> Pass:
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"vars": [{"paths": named}]}))
     prepare.run(params, paths)
     extract.run(params, paths)
-    train.run(params, paths, lambda epoch, values: None)
-    finetune.run(params, paths, lambda epoch, values: None)
-    evaluate.run(params, paths)
     return Pass(params, paths, folder)
 
 
@@ -253,6 +271,17 @@ def prepare(
     return run
 
 
+SEPARATOR = "\f"
+DVC = f"""
+import shlex, sys
+from dvc.cli import main
+for command in sys.argv[1:]:
+    print({SEPARATOR!r}, end="", flush=True)
+    assert main(shlex.split(command)) == 0, command
+    sys.stdout.flush()
+"""
+
+
 class Project:
     """A user's clone in a temporary folder."""
 
@@ -282,6 +311,10 @@ class Project:
         if ok:
             assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done
+
+    def dvc(self, *commands: str) -> list[str]:
+        """What DVC prints for each of these commands, all run by one process: most of their time is its start."""
+        return self.run(sys.executable, "-c", DVC, *commands).stdout.split(SEPARATOR)[1:]
 
     def write_params(self, tree: dict[str, Any]) -> None:
         (self.folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))

@@ -173,22 +173,22 @@ def _groups(file: h5py.File) -> list[str]:
 
 def test_files_that_do_not_fit(tmp_path: Path) -> None:
     (tmp_path / "text.weights.h5").write_text("no weights")
-    with pytest.raises(BackboneError, match=r"backbone\.weights: .*text\.weights\.h5 does not fit mobilenetv2"):
-        build.build("MobileNetV2", 0.35, 32, str(tmp_path / "text.weights.h5"), 0)
-    build.build("MobileNetV2", 0.5, 32, "random", 0).model.save_weights(tmp_path / "wide.weights.h5")
+    with pytest.raises(BackboneError, match=r"backbone\.weights: .*text\.weights\.h5 does not fit mobilenet_0"):
+        build.build("MobileNet", 0.25, 32, str(tmp_path / "text.weights.h5"), 0)
+    build.build("MobileNet", 0.5, 32, "random", 0).model.save_weights(tmp_path / "wide.weights.h5")
     with pytest.raises(BackboneError, match=r"wide\.weights\.h5 does not fit .* at this alpha"):
-        build.build("MobileNetV2", 0.35, 32, str(tmp_path / "wide.weights.h5"), 0)
+        build.build("MobileNet", 0.25, 32, str(tmp_path / "wide.weights.h5"), 0)
     partial = tmp_path / "partial.weights.h5"
-    build.build("MobileNetV2", 0.35, 32, "random", 0).model.save_weights(partial)
+    build.build("MobileNet", 0.25, 32, "random", 0).model.save_weights(partial)
     with h5py.File(partial, "r+") as file:
         doomed = [name for name in _groups(file) if name.endswith("conv2d_10/vars")]
         for name in doomed:
             del file[name]
     assert doomed
     with pytest.raises(BackboneError, match=r"partial\.weights\.h5 does not fit"):
-        build.build("MobileNetV2", 0.35, 32, str(partial), 0)
+        build.build("MobileNet", 0.25, 32, str(partial), 0)
     with pytest.raises(BackboneError, match="must be an existing file"):
-        build.build("MobileNetV2", 0.35, 32, str(tmp_path / "none.weights.h5"), 0)
+        build.build("MobileNet", 0.25, 32, str(tmp_path / "none.weights.h5"), 0)
 
 
 def test_an_official_efficientnet_file_is_not_loaded_by_hand(tmp_path: Path) -> None:

@@ -61,26 +61,25 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     return found
 
 
+INVERTED = "    return np.asarray(image)\n\n\ndef _scaled", "    return 255 - np.asarray(image)\n\n\ndef _scaled"
+
+
 def test_inverted_pixels_are_other_features(checkout: Checkout) -> None:
     before = checkout.features
+    checkout.edit("inputs/image/decode.py", *INVERTED)
+    assert "features of 12 images and 1 views of each: 0 of 24" in checkout.run("extract")
+    assert not np.allclose(checkout.features, before)
+    checkout.edit("inputs/image/decode.py", *reversed(INVERTED))
+
+
+def test_words_and_a_new_row_leave_every_key(checkout: Checkout) -> None:
+    """Of the tables of backbones, engines and sources: what is not used is not part of a key, nor what is not run."""
     checkout.edit(
         "inputs/image/decode.py",
         "    return _square(open_rgb(data) if",
         "    # a word\n    return _square(open_rgb(data) if",
     )
     checkout.edit("inputs/image/decode.py", '"""(side, side, 3) uint8 RGB.', '"""Pixels, (side, side, 3) uint8 RGB.')
-    assert "24 of 24 are in the cache" in checkout.run("extract"), "a comment and a docstring cost nothing"
-    checkout.edit(
-        "inputs/image/decode.py",
-        "    return np.asarray(image)\n\n\ndef _scaled",
-        "    return 255 - np.asarray(image)\n\n\ndef _scaled",
-    )
-    assert "features of 12 images and 1 views of each: 0 of 24" in checkout.run("extract")
-    assert not np.allclose(checkout.features, before)
-
-
-def test_a_new_row_leaves_every_key(checkout: Checkout) -> None:
-    """Of the tables of backbones, engines and sources: what is not used is not part of a key."""
     checkout.edit(
         "features/engines/__init__.py",
         "ENGINES: dict[str, Engine] = {\n",
@@ -95,8 +94,7 @@ def test_a_new_row_leaves_every_key(checkout: Checkout) -> None:
         line for line in (REPOSITORY / "src/graft/backbones/table.py").read_text().splitlines() if '"VGG16"' in line
     )
     checkout.edit("backbones/table.py", row, f"{row}\n{row.replace('VGG16', 'VGG99')}")
-    checkout.edit("inputs/image/decode.py", "    return 255 - np", "    return np")
-    assert "24 of 24 are in the cache" in checkout.run("extract"), "the old code has its old values"
+    assert "24 of 24 are in the cache" in checkout.run("extract"), "the code of before has its values of before"
     assert "VGG99" not in BACKBONES
 
 

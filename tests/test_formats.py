@@ -15,9 +15,9 @@ from PIL import Image
 
 from conftest import CLASSES, PreparedData, drawing, write_drawings
 from graft.inputs.image.decode import Resizing, decode, open_rgb
-from graft.inputs.spec import UndecodableError
 from graft.inputs.image.examine import examine
 from graft.inputs.image.formats import FORMATS
+from graft.inputs.spec import UndecodableError
 
 Prepare = Callable[..., PreparedData]
 PICTURE = Image.fromarray(drawing("circle", 1))

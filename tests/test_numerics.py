@@ -110,7 +110,7 @@ print(json.dumps([keras.backend.backend(), keras.config.floatx(), keras.config.i
     "text",
     [
         '{"floatx": "float64", "epsilon": 0.1, "backend": "jax", "image_data_format": "channels_first"}',
-        '{"floatx": "float16"}',
+        pytest.param('{"floatx": "float16"}', marks=pytest.mark.slow),
         "not json",
     ],
 )

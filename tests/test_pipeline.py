@@ -6,13 +6,12 @@ One clone is run once and looked at by many tests; each further pass says what i
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from typer.testing import CliRunner, Result
 
-from conftest import CLASSES, REPOSITORY, Project, make_project, tiny_params
+from conftest import CLASSES, REPOSITORY, Project, changed, make_project, tiny_params
+from graft import cli
 from graft.config.load import load
+from graft.errors import TrackingError
 
 ALL = ["prepare", "extract", "train", "finetune", "evaluate"]
 
@@ -32,7 +34,8 @@ ALL = ["prepare", "extract", "train", "finetune", "evaluate"]
 @pytest.fixture(scope="module")
 def cold(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
     """A clone after its first `dvc repro`, committed; and what that printed."""
-    project = make_project(tmp_path_factory.mktemp("cold"), tiny_params())
+    whole_batches = dict.fromkeys(("train.batch_size", "finetune.batch_size"), 12)  # a graph for one size
+    project = make_project(tmp_path_factory.mktemp("cold"), changed(tiny_params(), whole_batches))
     project.environment["GRAFT_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))  # others have drawings like these
     done = project.run("dvc", "repro", GRAFT_THREADS="2")
     project.commit()
@@ -292,12 +295,11 @@ def test_the_logged_model_needs_no_graft(project: Project, first_run: Any, tmp_p
 
 
 def test_dvc_shows_dag_metrics_plots_and_artifacts(project: Project) -> None:
-    assert all(stage in project.run("dvc", "dag").stdout for stage in ALL)
-    shown = project.run("dvc", "metrics", "show").stdout
+    dag, shown, _ = project.dvc("dag", "metrics show", "plots show")
+    assert all(stage in dag for stage in ALL)
     assert "test_accuracy" in shown
     assert "found" not in shown
     assert max(map(len, shown.splitlines())) <= 100
-    project.run("dvc", "plots", "show")
     page = (project.folder / "dvc_plots" / "index.html").read_text()
     for title in (
         "Head, cross-entropy by epoch",
@@ -333,19 +335,22 @@ def test_an_experiment_with_a_new_rate_makes_no_forward_pass(project: Project) -
     assert newest.data.tags["graft.git.dirty"] == "true"
     stages = {stage: newest.data.tags[f"graft.stage.{stage}"].split()[0] for stage in ALL}
     assert stages == dict(zip(ALL, ["cached", "cached", "executed", "executed", "executed"], strict=True))
-    assert "train.learning_rate" in project.run("dvc", "params", "diff").stdout
-    assert "test_log_loss" in project.run("dvc", "metrics", "diff").stdout
     assert newest.info.run_name == "slower: learning_rate=0.003"
     assert "MLflow run: slower: learning_rate=0.003\n" in done.stdout
     assert "Against the last commit: " in done.stdout
     readme = (REPOSITORY / "README.md").read_text()
     (line,) = [line.split("#")[0].strip() for line in readme.splitlines() if line.startswith("dvc exp show ")]
-    table = project.run(*shlex.split(line)).stdout
+    show = line.removeprefix("dvc ")
+    params, metrics, table, more = project.dvc(
+        "params diff", "metrics diff", show, f"{show} --keep train.learning_rate"
+    )
+    assert "train.learning_rate" in params
+    assert "test_log_loss" in metrics
     assert "[slower]" in table
     assert "test_accuracy" in table
     assert max(len(row.rstrip()) for row in table.splitlines()) <= 100
     assert "--keep train.learning_rate` beside" in readme
-    assert "train.learning_rate" in project.run(*shlex.split(line), "--keep", "train.learning_rate").stdout
+    assert "train.learning_rate" in more
     # Back again: everything comes from DVC's run cache, and its MLflow run is there already.
     runs = len(project.runs())
     project.run("git", "checkout", "params.yaml")
@@ -488,11 +493,23 @@ def test_a_broken_server_is_one_error_too(project: Project, silent_server: str) 
     assert "Traceback" not in done.stderr
 
 
-def test_graft_log_makes_the_run_anew_from_files(project: Project, tmp_path: Path) -> None:
+@pytest.fixture
+def log(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Result]:
+    """Runs `graft log` in the project's folder, in this process."""
+    monkeypatch.chdir(project.folder)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return lambda: CliRunner().invoke(cli.app, ["log"])
+
+
+def test_graft_log_makes_the_run_anew_from_files(
+    project: Project, log: Callable[[], Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In an empty store, as a colleague's after `dvc pull`: nothing was executed, all is there. Twice is once."""
     store = f"sqlite:///{tmp_path}/other.db"
-    first = project.run("graft", "log", MLFLOW_TRACKING_URI=store).stdout.strip()
-    again = project.run("graft", "log", MLFLOW_TRACKING_URI=store)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    first = log().stdout.strip()
+    again = log()
     assert again.stdout.strip() == first
     assert "reproduced: the same bytes as MLflow run" in again.stderr
     client = mlflow.MlflowClient(store)
@@ -515,9 +532,9 @@ def test_graft_log_notices_deleted_artifacts(project: Project) -> None:
     assert "reproduced" in project.run("graft", "log").stderr
 
 
-def test_graft_log_refuses_files_of_other_params(project: Project) -> None:
+def test_graft_log_refuses_files_of_other_params(project: Project, log: Callable[[], Result]) -> None:
     project.change(train={"learning_rate": 0.5})
-    done = project.run("graft", "log", ok=False)
-    assert done.returncode == 1
-    assert "dvc.lock: must belong to params.yaml and the files. Different: params.yaml train" in done.stderr
+    done = log()
+    assert isinstance(done.exception, TrackingError)
+    assert "dvc.lock: must belong to params.yaml and the files. Different: params.yaml train" in str(done.exception)
     project.run("git", "checkout", "params.yaml")

@@ -31,8 +31,9 @@ from graft.serving.classifier import Classifier
 
 @pytest.fixture(scope="module")
 def passed(tmp_path_factory: pytest.TempPathFactory) -> Pass:
-    """A frozen network with a trained head: what it was trained on is float32, as what is predicted."""
-    changes = {"finetune.enabled": False, "extract.views": 0}
+    """A frozen network of few layers with a trained head: what it was trained on is float32, as what is predicted."""
+    network = {"backbone.name": "MobileNet", "backbone.alpha": 0.25, "backbone.weights": "random"}
+    changes = network | {"finetune.enabled": False, "finetune.cut": "auto", "extract.views": 0}
     return whole_pass(tmp_path_factory.mktemp("passed"), changes, 12)
 
 
@@ -285,7 +286,7 @@ def test_the_command(tmp_path: Path, passed: Pass) -> None:
     assert "1 of the files is no image" in done.stderr
     done = command("-", "--format", "jsonl", "--features", model=folder, stdin=f"{good[0]}\n".encode())
     assert done.exit_code == 0
-    assert len(json.loads(done.stdout)["features"]) == 1280 * 1
+    assert len(json.loads(done.stdout)["features"]) == 256
     assert {path.name for path in tmp_path.iterdir()} == {"p.csv", "no.png"}
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,16 +11,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from typer.testing import CliRunner, Result
 
 from conftest import REPOSITORY, PreparedData, params_of, paths_in, tiny_params, write_drawings
+from graft import cli
 from graft.backbones import build, taps
 from graft.backbones.imagenet import TOP1, published
 from graft.backbones.table import BACKBONES
 from graft.cli import probe as command
 from graft.convex import ridge
-from graft.errors import ParamsError
+from graft.errors import ParamsError, StaleError
 from graft.examples import dataset
+from graft.pipeline import layout
 from graft.probing import judging, passes, run, tuning
+from graft.stages import prepare as stage
 
 BUILT = functools.cache(build.build)
 SMALL = {"backbone.input_size": 32, "data.source": "folder"}
@@ -189,23 +190,35 @@ def test_what_candidates_may_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         command._every(["VGG17"], [0])
 
 
-def test_the_command(tmp_path: Path) -> None:
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Table, picture, advice, and a run in MLflow; the pipeline's files stay as they are."""
     import mlflow
 
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(command, "start_tensorflow", lambda: None)
+    monkeypatch.setattr(build, "build", BUILT)
     write_drawings(tmp_path / "data" / "drawings", 8)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tiny_params()))
     (tmp_path / "dvc.yaml").write_text((REPOSITORY / "dvc.yaml").read_text())
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src"), "GRAFT_CACHE_DIR": str(tmp_path / "cache")}
 
-    def graft(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "graft", *arguments]
-        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    def probe() -> Result:
+        return CliRunner().invoke(cli.app, ["probe"])
 
-    assert "Run `dvc repro" in graft("probe").stderr
-    assert graft("prepare").returncode == 0
-    done = graft("probe")
-    assert done.returncode == 0, done.stderr
+    refused = probe().exception
+    assert isinstance(refused, StaleError)
+    assert "Run `dvc repro" in str(refused)
+    stage.run(params_of(tree=tiny_params()), layout.read())
+    before = contents(tmp_path / "data" / "prepared")
+    done = probe()
+    assert done.exit_code == 0, done.output
+    assert contents(tmp_path / "data" / "prepared") == before
     table = pd.read_csv(tmp_path / command.FOLDER / "layers.csv")
     assert "read features at " in done.stdout
     assert table["layer"][0] in done.stdout

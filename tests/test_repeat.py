@@ -36,7 +36,13 @@ from graft.stages import evaluate, extract, finetune, train
 from graft.tracking import repeats, run
 from graft.verdicts.spread import Spread
 
-CHANGES = {"extract.views": 1, "train.heads.linear.dropout": 0.5, "finetune.epochs": 1, "data.split.fold": "1 of 3"}
+CHANGES = {
+    "backbone.name": "MobileNet", "backbone.alpha": 0.25, "backbone.weights": "random", "finetune.cut": "conv_pw_13",
+    "extract.views": 1, "train.heads.linear.dropout": 0.5, "finetune.epochs": 1, "data.split.fold": "1 of 3",
+    "train.batch_size": 6, "finetune.batch_size": 6,
+}  # fmt: skip
+"""A network of few layers; and of 36 images a third trains, in batches of one size: there is one graph to make."""
+
 PARAMS = params_of()
 
 
@@ -193,7 +199,7 @@ def test_the_command_prints_writes_and_logs(passed: Pass, here: Path) -> None:
         assert f"\n {row}" in done.stdout
 
     ((parent, *children),) = runs_of("head, seeds 42, 43")
-    assert parent.info.run_name == "repeat head, seeds 42, 43: linear, frozen, MobileNetV2 0.35 bundled"
+    assert parent.info.run_name == "repeat head, seeds 42, 43: linear, frozen, MobileNet 0.25 random"
     assert parent.data.metrics["test_accuracy"] == spread["mean"]
     assert parent.data.metrics["test_accuracy_noise"] == spread["noise"]
     assert [child.info.run_name for child in children] == ["seed 42", "seed 43"]

@@ -45,15 +45,17 @@ Run = Callable[..., tuple[Any, Any]]
 
 @pytest.fixture
 def run(tmp_path: Path, prepare: Callable[..., PreparedData]) -> Run:
-    """All stages after `prepare` on drawings, with changes to params.yaml; returns params and paths."""
+    """All stages after `prepare` on drawings, with changes to params.yaml; returns params and paths. only: extract."""
     write_drawings(tmp_path / "images", 8)
     prepared = prepare(tmp_path / "images")
 
-    def run(**changes: Any) -> tuple[Any, Any]:
+    def run(only: Any = None, **changes: Any) -> tuple[Any, Any]:
         given = SMALL | {"data.path": str(tmp_path / "images")}
         params = params_of(given | {key.replace("__", "."): value for key, value in changes.items()})
         paths = paths_in(prepared.folder)
         extract.run(params, paths)
+        if only is extract:
+            return params, paths
         train.run(params, paths, lambda epoch, metrics: None)
         finetune.run(params, paths, lambda epoch, metrics: None)
         evaluate.run(params, paths)
@@ -99,6 +101,7 @@ def test_a_whole_network_is_trained_on_pixels(run: Run, capsys: pytest.CaptureFi
     """Nothing is stored: neither features, for which no head is trained, nor activations, which are the pixels."""
     params, paths = run(
         train__enabled=False, finetune__cut="input", finetune__batch_norm="learning", finetune__epochs=1,
+        finetune__batch_size=2,  # a graph for two shards, and for one size
         backbone__name="MobileNet", backbone__alpha=0.25, backbone__weights="random", extract__views=1,
     )  # fmt: skip
     said = capsys.readouterr().err
@@ -141,7 +144,7 @@ def test_learning_batch_norm_takes_its_statistics_from_the_batch(run: Run) -> No
 
 
 def test_pixels_are_the_views_that_are_stored_elsewhere(run: Run) -> None:
-    params, paths = run(extract__views=3, finetune__enabled=False)
+    params, paths = run(extract, extract__views=3, finetune__enabled=False)
     data = dataset.read(paths.catalogue, paths.split)
     meta, _ = store.read_meta(paths.features)
     images = pixels.of(data, meta.made_with, "folder", Path(params.data.path))

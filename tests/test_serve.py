@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +28,8 @@ import uvicorn
 from PIL import Image
 
 from conftest import CLASSES, drawing, encoded
-from graft.backbones import build
+from graft.backbones import build, table
+from graft.errors import DataError, StaleError
 from graft.features.engines.base import Forward
 from graft.models import assemble, card, heads
 from graft.prediction import engine
@@ -387,22 +389,62 @@ def test_several_heads_see_an_image_once(model: Classifier, serving: Callable[[A
     assert requests.get(f"{server.address}/card", timeout=9).json()["b"]["classes"] == ["x", "y"]
 
 
-@pytest.mark.filterwarnings("ignore:`input_shape` is undefined")
 def test_heads_of_different_networks_are_refused(model: Classifier, tmp_path: Path) -> None:
-    from graft.errors import DataError, StaleError
-
     first = heads_of.of(model)
     other = first.card | {"input": model.card["input"] | {"side": 64}}
     with pytest.raises(DataError, match=r"a and b differ in input\."):
         heads_of.together({"a": first, "b": heads_of.Head(first.model, other)})
-    unknown = first.card | {"backbone": model.card["backbone"] | {"weights_sha256": "0" * 64}}
-    with pytest.raises(DataError, match=r"sha256 000000000000, which are not bundled or imagenet|could not be"):
-        heads_of.together({"a": heads_of.Head(first.model, unknown)})
     tuned = Classifier(model.network, model.card | {"finetuned_from": "block_16_project"})
     with pytest.raises(DataError, match="this model is fine-tuned from block_16_project"):
         heads_of.of(tuned)
     with pytest.raises(StaleError, match=r"must hold head\.keras or model\.keras"):
         heads_of.read(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:`input_shape` is undefined")
+def test_a_head_whose_network_cannot_be_had_is_one_sentence(
+    model: Classifier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever weights lie on this machine: those of ImageNet are neither in an empty folder nor to be downloaded."""
+    from keras.src.utils import file_utils
+
+    first = heads_of.of(model)
+
+    def refused(**changes: Any) -> str:
+        card = first.card | {"backbone": model.card["backbone"] | changes}
+        with pytest.raises(DataError) as caught:
+            heads_of.together({"a": heads_of.Head(first.model, card)})
+        return str(caught.value)
+
+    asked: list[str] = []
+
+    def refuse(address: str, *args: object, **kwargs: object) -> None:
+        asked.append(address)
+        raise urllib.error.URLError(OSError(101, "Network is unreachable"))
+
+    monkeypatch.setattr(file_utils, "urlretrieve", refuse)
+    monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path))
+    bundled = model.card["backbone"]["weights_sha256"][:12]
+    said = refused(weights_sha256="0" * 64)
+    (address,) = asked
+    assert said == (
+        "heads: need MobileNetV2 0.35 with weights of sha256 000000000000, which cannot be had here: "
+        f"bundled has other weights ({bundled}); imagenet cannot be loaded (URL fetch failure on {address}: None -- "
+        "[Errno 101] Network is unreachable). Name a whole model on that network among --heads."
+    )
+    said = refused(alpha=0.3)
+    assert "need MobileNetV2 0.3 with weights" in said
+    assert "here: imagenet cannot be loaded (If imagenet weights are being loaded, alpha must be one of" in said
+    assert "here: this version of graft has no network of that name. Name a whole model" in refused(name="NewNet")
+    assert len(asked) == 1
+
+    def others(name: str, alpha: float, side: int, weights: str, seed: int) -> build.Loaded:
+        return build.Loaded(table.get(name), None, weights[0] * 64)
+
+    monkeypatch.setattr(build, "build", others)
+    assert (
+        "bundled has other weights (bbbbbbbbbbbb); imagenet has other weights (iiiiiiiiiiii). Name a whole model"
+    ) in refused()
 
 
 CHROME = shutil.which("chromium") or shutil.which("google-chrome")

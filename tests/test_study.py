@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from conftest import Pass, params_of, whole_pass
+from conftest import Pass, extracted_pass, params_of, whole_pass
 from graft import cli
 from graft.cli import study as command
 from graft.errors import GraftError, TrainingError
@@ -32,6 +32,12 @@ ARGUMENTS = ("--shots", "1,all,7", "--seeds", "1", "--min-steps", "3", "--scratc
 @pytest.fixture(scope="module")
 def passed(tmp_path_factory: pytest.TempPathFactory) -> Pass:
     return whole_pass(tmp_path_factory.mktemp("passed"), CHANGES, 11)
+
+
+@pytest.fixture(scope="module")
+def extracted(tmp_path_factory: pytest.TempPathFactory) -> Pass:
+    """For what is chosen before anything is trained."""
+    return extracted_pass(tmp_path_factory.mktemp("extracted"), CHANGES, 11)
 
 
 def call(*arguments: str) -> Result:
@@ -141,11 +147,11 @@ def sides_of(trial: few_shot.Trial, side: str) -> set[str]:
     return set(table.loc[table["split"] == side, "path"])
 
 
-def test_fewer_labels_are_a_part_of_more(passed: Pass) -> None:
-    chosen = few_shot.trials(passed.params, passed.paths, [1, 2, 5, None], [42, 43], RECIPE)
+def test_fewer_labels_are_a_part_of_more(extracted: Pass) -> None:
+    chosen = few_shot.trials(extracted.params, extracted.paths, [1, 2, 5, None], [42, 43], RECIPE)
     heads = [trial for trial in chosen if HEAD in trial.ways]
     of_seed = {seed: [one for one in heads if one.plan.params.seed == seed] for seed in (42, 43)}
-    whole = pd.read_csv(passed.paths.split)
+    whole = pd.read_csv(extracted.paths.split)
     for trials in of_seed.values():
         trained = [sides_of(one, "train") for one in trials]
         assert [len(one) for one in trained] == [3, 6, 15, 21] == [one.images for one in trials]
@@ -162,15 +168,15 @@ def test_fewer_labels_are_a_part_of_more(passed: Pass) -> None:
         assert (params.backbone.weights, params.backbone.random_seed) == ("random", 42)
 
 
-def test_the_subset_is_that_of_few_shot_in_params(passed: Pass) -> None:
-    used, copies = plans.splittable(passed.paths)
-    p = passed.params.data.split.model_copy(update={"few_shot": 2})
+def test_the_subset_is_that_of_few_shot_in_params(extracted: Pass) -> None:
+    used, copies = plans.splittable(extracted.paths)
+    p = extracted.params.data.split.model_copy(update={"few_shot": 2})
     expected, _ = split.make(used, copies, p, 42)
-    trial = few_shot.trials(passed.params, passed.paths, [2], [42], RECIPE)[0]
+    trial = few_shot.trials(extracted.params, extracted.paths, [2], [42], RECIPE)[0]
     assert sides_of(trial, "train") == set(expected.loc[expected["split"] == "train", "path"])
 
 
-def test_multiply_adds_by_hand(passed: Pass) -> None:
+def test_multiply_adds_by_hand(extracted: Pass) -> None:
     network = compute.Network(all=100, extracted=80.0, above=40.0, head=7, views=4)
     # 10 images and 4 views of each through 80, 50 seen by the head of 7, 30 by 40 + 7 of them, 3 times each
     assert network.frozen_head(10, 50) == pytest.approx((10 * 5 * 80 + 3 * 7 * 50) / 1e12)
@@ -178,7 +184,7 @@ def test_multiply_adds_by_hand(passed: Pass) -> None:
     assert network.scratch(30) == pytest.approx(3 * 107 * 30 / 1e12)
     # 21 images in batches of 8, 8 and 5
     assert [compute.examples_seen(steps, 21, 8) for steps in (0, 1, 2, 3, 4, 7)] == [0, 8, 16, 21, 29, 50]
-    found = compute.of(passed.params, passed.paths, 3)
+    found = compute.of(extracted.params, extracted.paths, 3)
     assert (found.head, found.views) == (1280 * 3, 1)
     assert found.extracted == found.all > found.above > 0
 
@@ -201,24 +207,24 @@ def test_few_labels_have_as_many_epochs_and_enough_steps(
     assert {key: getattr(got, key) for key in expected} == expected
 
 
-def test_what_is_not_there_is_left_out_and_said(passed: Pass) -> None:
+def test_what_is_not_there_is_left_out_and_said(extracted: Pass) -> None:
     without = {"backbone.name": "GreyPixels", "finetune.enabled": False}
     params = params_of(without)
-    assert {one.ways for one in few_shot.trials(params, passed.paths, [1], [42], RECIPE)} == {(HEAD,)}
+    assert {one.ways for one in few_shot.trials(params, extracted.paths, [1], [42], RECIPE)} == {(HEAD,)}
     assert command._left_out(params, [1], {"1"}) == [
         "GreyPixels has no layers: its head on pixels is the network from scratch"
     ]
     params = params_of({"finetune.enabled": False})
-    assert {one.ways for one in few_shot.trials(params, passed.paths, [1], [42], RECIPE)} == {(HEAD,), (SCRATCH,)}
+    assert {one.ways for one in few_shot.trials(params, extracted.paths, [1], [42], RECIPE)} == {(HEAD,), (SCRATCH,)}
     assert command._left_out(params, [1], {"1"}) == ["finetune.enabled is false: nothing is fine-tuned"]
 
 
-def test_without_validation_images_there_is_no_study(passed: Pass, tmp_path: Path) -> None:
-    table = pd.read_csv(passed.paths.split)
+def test_without_validation_images_there_is_no_study(extracted: Pass, tmp_path: Path) -> None:
+    table = pd.read_csv(extracted.paths.split)
     split.write(table.assign(split=table["split"].replace("validation", "test")), tmp_path / "split.csv")
-    paths = replace(passed.paths, split=tmp_path / "split.csv")
+    paths = replace(extracted.paths, split=tmp_path / "split.csv")
     with pytest.raises(TrainingError, match=r"data\.split: must hold validation images out, for the study to judge by"):
-        few_shot.trials(passed.params, paths, [1], [42], RECIPE)
+        few_shot.trials(extracted.params, paths, [1], [42], RECIPE)
 
 
 @pytest.mark.parametrize(
@@ -229,9 +235,9 @@ def test_without_validation_images_there_is_no_study(passed: Pass, tmp_path: Pat
     ],
 )
 def test_numbers_that_make_no_sense_are_one_error(
-    passed: Pass, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], fault: str
+    extracted: Pass, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], fault: str
 ) -> None:
-    monkeypatch.chdir(passed.folder)
+    monkeypatch.chdir(extracted.folder)
     monkeypatch.setattr(command, "start_tensorflow", lambda: None)
     done = call(*arguments)
     assert isinstance(done.exception, GraftError)
@@ -239,10 +245,10 @@ def test_numbers_that_make_no_sense_are_one_error(
 
 
 def test_without_the_pipelines_outputs_it_says_what_to_run(
-    passed: Pass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    extracted: Pass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("params.yaml", "dvc.yaml"):
-        (tmp_path / name).write_text((passed.folder / name).read_text())
+        (tmp_path / name).write_text((extracted.folder / name).read_text())
     monkeypatch.chdir(tmp_path)
     done = call()
     assert isinstance(done.exception, GraftError)

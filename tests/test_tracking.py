@@ -26,21 +26,29 @@ from graft.errors import TrackingError
 from graft.pipeline import layout
 from graft.tracking import git, names, run, server
 
-CONNECT = "from graft.tracking import server; print(server.connect('shared')[1])"
+CONNECT_AT_ONCE = """
+import os, sys
+import mlflow.store.tracking.sqlalchemy_store, mlflow.tracing.processor.mlflow_v3
+from graft.tracking import server
+started = []
+for _ in range(3):
+    started.append(os.fork())
+    if started[-1] == 0:
+        print(server.connect("shared")[1], flush=True)
+        os._exit(0)
+sys.exit(any(os.waitpid(process, 0)[1] for process in started))
+"""
+"""Processes that begin together, once what they import is imported."""
 DEFAULT = load(REPOSITORY / "params.yaml")
 
 
 def test_three_at_once_make_one_store(tmp_path: Path) -> None:
     """MLflow itself fails here: each process would create the tables."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", CONNECT], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(3)
-    ]
-    said = [process.communicate(timeout=120) for process in started]
-    assert [process.returncode for process in started] == [0, 0, 0], said
-    assert len({out for out, _ in said}) == 1
+    command = [sys.executable, "-c", CONNECT_AT_ONCE]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
+    assert len(set(done.stdout.splitlines())) == 1
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def test_batches_at_a_time_change_nothing(
     p = values(epochs=epochs, steps=steps, batch_size=3, learning_rate=0.1, schedule="cosine")
     together, alone = head(), head()
     first = train(p, together)
-    monkeypatch.setattr("graft.training.fit.MOST_BATCHES", 1)
+    monkeypatch.setattr("graft.training.batches.MOST_BATCHES", 1)
     assert train(p, alone).equals(first)
     for one, other in zip(together.weights, alone.weights, strict=True):
         assert np.array_equal(one, other)

@@ -13,9 +13,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graft.backbones import hub
 from graft.backbones.encoders import FIRST, Encoder
 from graft.errors import BackboneError
-from graft.backbones import hub
 
 if TYPE_CHECKING:
     import keras

@@ -55,6 +55,8 @@ def across(sections: dict[str, Any]) -> list[str]:
         faults += _check_head(extract, train)
     if extract is not None and extract.taps == "all":
         faults += _check_taps(extract, backbone, finetune)
+    if finetune is not None:
+        faults += _check_refit(train, finetune)
     if finetune is not None and finetune.cut is None and finetune.enabled:
         none = backbone is not None and backbone.name in BACKBONES and not BACKBONES[backbone.name].is_network
         why = f", since {backbone.name} has no layers" if backbone and none else ""
@@ -174,6 +176,23 @@ def _check_held_out(sections: dict[str, Any]) -> list[str]:
     ]
     if "finetune" in stages and stages["finetune"].temperature == "validation":
         faults.append("finetune.temperature: must be none where data.split.counts has validation: 0. Got 'validation'.")
+    return faults
+
+
+def _check_refit(train: TrainParams | None, finetune: FinetuneParams) -> list[str]:
+    """What is chosen by validation images must not have seen them."""
+    faults = []
+    if train is not None and train.refit and finetune.enabled:
+        faults.append(
+            "train.refit: must be false where finetune.enabled is true, whose epochs validation images choose; set "
+            "finetune.refit. Got true."
+        )
+    refitted = finetune.refit if finetune.enabled else train is not None and train.refit
+    if refitted and finetune.temperature == "validation":
+        faults.append(
+            "finetune.temperature: must be none where the model is refitted to the validation images too. "
+            "Got 'validation'."
+        )
     return faults
 
 

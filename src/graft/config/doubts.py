@@ -26,4 +26,10 @@ def of(params: Params, given: Mapping[str, Any]) -> list[str]:
             "or a file; or, to train it from scratch, train.enabled: false, finetune.cut: input and "
             "finetune.batch_norm: learning."
         )
+    if params.finetune.refit if params.finetune.enabled else params.train.refit:
+        section = "finetune" if params.finetune.enabled else "train"
+        told.append(
+            f"{section}.refit: true, so that the model has seen the validation images: what is said of it there says "
+            "nothing of others. Its test numbers do."
+        )
     return told

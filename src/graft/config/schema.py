@@ -146,6 +146,7 @@ class Optimization(Section):
     monitor: Monitor
     early_stopping_patience: Count | None
     early_stopping_min_delta: NotNegative
+    refit: bool
 
 
 class TrainParams(Optimization):

@@ -63,7 +63,7 @@ def solve(features: np.ndarray, targets: np.ndarray, weights: np.ndarray, n_clas
 
 
 PATIENCE = 2
-"""Penalties in turn that are worse than the best before them, after which no weaker one is tried: those take longest."""
+"""Penalties in turn that are worse than the best one, after which no weaker one is tried: those take longest."""
 
 
 def _held_out(x: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:

@@ -19,6 +19,9 @@ from graft.examples.sources.base import Source
 MEASURES = {"image": ("width", "height"), "text": ("characters", "words")}
 """data.kind -> how large an example is. To add a kind, add a row."""
 
+ITEMS = {"image": "files", "text": "texts"}
+"""data.kind -> what a source has, for messages: a text may be a row of a table."""
+
 BEFORE, BEHIND = ("path", "sha256", "bytes"), ("label", "state", "reason", "detail")
 COLUMNS, TEXT_COLUMNS = ((*BEFORE, *MEASURES[kind], *BEHIND) for kind in ("image", "text"))
 USED = "used"
@@ -85,7 +88,8 @@ def reader(source: Source, root: Path) -> Callable[[str, str], bytes]:
 
 def require_trainable(catalogue: Catalogue) -> None:
     """Raises DataError unless at least two classes have examples."""
-    called = f"{kind_of(catalogue.table)}s"
+    kind = kind_of(catalogue.table)
+    called = f"{kind}s"
     if len(catalogue.classes) < 2:
         below = sorted({path.split("/")[1] for path in catalogue.used["path"] if path.count("/") > 1})
         nested = (
@@ -98,6 +102,6 @@ def require_trainable(catalogue: Catalogue) -> None:
         raise DataError(
             f"data.path: must hold readable {called} of at least two classes. "
             f"Got {len(catalogue.used)} {called} of {catalogue.classes or 'no class'}; "
-            f"{unused.sum()} files are not used{': ' if len(unused) else ''}{reasons}. "
+            f"{unused.sum()} {ITEMS[kind]} are not used{': ' if len(unused) else ''}{reasons}. "
             f"quarantine.csv beside the catalogue says more.{nested}"
         )

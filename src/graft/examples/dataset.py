@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from graft.examples import catalogue, split
+from graft.runtime.progress import say
 from graft.training import shards
 from graft.training.fit import Examples, OnEpoch, fit
 
@@ -40,7 +41,19 @@ class Dataset:
 
     def of(self, side: SplitName) -> Examples:
         """The examples of a side, for training."""
-        rows = self.sides.rows[side]
+        return self._examples(self.sides.rows[side])
+
+    @property
+    def seen(self) -> Examples:
+        """Those of training and validation together, in the order of the rows."""
+        return self._examples(np.sort(np.concatenate([self.sides.rows["train"], self.sides.rows["validation"]])))
+
+    @property
+    def none(self) -> Examples:
+        """No example."""
+        return self._examples(np.empty(0, np.int64))
+
+    def _examples(self, rows: np.ndarray) -> Examples:
         return Examples(rows, self.targets[rows], self.sides.weights[rows])
 
 
@@ -62,20 +75,32 @@ def fit_to(
 ) -> pd.DataFrame:
     """As `fit`: on one view of each example in an epoch, judged on the examples as they are.
 
-    views: features, activations or pixels, a row for each of `data.used`.
+    views: features, activations or pixels, a row for each of `data.used`. With `p.refit` the model is trained once more
+    from where it started, to training and validation examples, as far as the best epoch; the history is the first one.
     """
-    return fit(
-        model,
-        p,
-        seed,
-        len(data.classes),
-        data.of("train"),
-        lambda rows, epoch: views.drawn(rows, seed, epoch),
-        data.of("validation"),
-        lambda rows, epoch: views.plain(rows),
-        on_epoch,
-        start_counts,
-    )
+
+    def fitted(p: Optimization, train: Examples, validation: Examples, **more: Any) -> pd.DataFrame:
+        return fit(
+            model,
+            p,
+            seed,
+            len(data.classes),
+            train,
+            lambda rows, epoch: views.drawn(rows, seed, epoch),
+            validation,
+            lambda rows, epoch: views.plain(rows),
+            **more,
+        )
+
+    start = model.get_weights() if p.refit else []
+    curve = fitted(p, data.of("train"), data.of("validation"), on_epoch=on_epoch, start_counts=start_counts)
+    best = int(curve.loc[curve["best"] == 1, "epoch"].iloc[0])
+    if p.refit and best:
+        say(f"refit: once more to training and validation examples, as far as epoch {best}")
+        model.set_weights(start)
+        every = p.model_copy(update={"monitor": "loss", "early_stopping_patience": None})
+        fitted(every, data.seen, data.none, last_epoch=best)
+    return curve
 
 
 def predicted(model: keras.Model, views: Views, rows: np.ndarray) -> np.ndarray:

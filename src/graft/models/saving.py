@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graft.backbones import hub
 from graft.errors import StaleError
 from graft.models import gates
-from graft.backbones import hub
 from graft.training import shards
 
 if TYPE_CHECKING:

@@ -31,19 +31,26 @@ Solution = tuple[np.ndarray, np.ndarray]
 def fit(head: keras.Model, p: TrainParams, data: Dataset, features: Stored, on_epoch: training.OnEpoch) -> pd.DataFrame:
     """Solve for the last layer of a head of SOLVERS, in place; returns a history of one row, as `training.fit` does.
 
+    With `p.refit` it is solved once more for training and validation examples together; the history is the first one's.
     Raises TrainingError where there is nothing to learn from.
     """
-    examples = data.of("train")
+    examples, n_classes = data.of("train"), len(data.classes)
     training.require_examples(examples)
-    of_class = training.class_weights(p.class_weights, examples.targets, len(data.classes))
-    weights = examples.weights * of_class[examples.targets]
-    layer = head.get_layer(heads.LAST)
-    layer.set_weights(SOLVERS[p.head](_reader(head, features), examples, weights, len(data.classes), features.meta))
+    layer, read = head.get_layer(heads.LAST), _reader(head, features)
 
-    metrics = training.judged(head, len(data.classes), examples, features.plain)
-    held_out = training.judged(head, len(data.classes), data.of("validation"), features.plain)
+    def solve(examples: training.Examples) -> None:
+        of_class = training.class_weights(p.class_weights, examples.targets, n_classes)
+        weights = examples.weights * of_class[examples.targets]
+        layer.set_weights(SOLVERS[p.head](read, examples, weights, n_classes, features.meta))
+
+    solve(examples)
+    metrics = training.judged(head, n_classes, examples, features.plain)
+    held_out = training.judged(head, n_classes, data.of("validation"), features.plain)
     metrics |= {f"val_{name}": value for name, value in held_out.items()}
     on_epoch(1, metrics)
+    if p.refit:
+        say("refit: once more for training and validation examples")
+        solve(data.seen)
     row = {"epoch": 1, "steps": 1, "learning_rate": 0.0, **metrics, "best": 1}
     return pd.DataFrame([row]).reindex(columns=list(history.COLUMNS))
 

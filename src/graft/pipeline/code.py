@@ -50,7 +50,8 @@ def tree(module: str) -> ast.Module | None:
     return None if found is None else ast.parse(found.read_text(encoding="utf-8"))
 
 
-def imports(module: ast.Module) -> set[str]:
+@cache
+def imports(module: ast.Module) -> frozenset[str]:
     """graft's own modules that a module imports at run time, at its top or inside a function.
 
     What stands under `if TYPE_CHECKING:` is never imported. The packages on the way to a module count as imported.
@@ -67,7 +68,7 @@ def imports(module: ast.Module) -> set[str]:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-    return {name for name in names if name.startswith(f"{PACKAGE}.") and tree(name) is not None}
+    return frozenset(name for name in names if name.startswith(f"{PACKAGE}.") and tree(name) is not None)
 
 
 def closure(modules: Iterable[str], leave_out: Collection[str] = ()) -> set[str]:
@@ -99,15 +100,19 @@ def of_stage(stage: str) -> set[str]:
     return closure([f"{PACKAGE}.stages.{stage}", *deciding], CHANGE_NO_OUTPUT)
 
 
-def data_files(module: str) -> set[Path]:
+@cache
+def data_files(module: str) -> frozenset[Path]:
     """Files beside a module that it names: the tables that it reads. Weights are pinned by their sha256 in the code."""
     found, source = tree(module), file(module)
     if found is None or source is None:
-        return set()
+        return frozenset()
     names = {node.value for node in ast.walk(found) if isinstance(node, ast.Constant)}
-    return {one for one in source.parent.iterdir() if one.name in names and one.suffix in (".json", ".csv", ".j2")}
+    return frozenset(
+        one for one in source.parent.iterdir() if one.name in names and one.suffix in (".json", ".csv", ".j2")
+    )
 
 
+@cache
 def stage_digest(stage: str) -> str:
     """sha256 over the code of a stage and the tables that it reads."""
     modules = sorted(of_stage(stage))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graft.backbones import build, table, taps
-from graft.errors import DataError, StaleError
+from graft.errors import BackboneError, DataError, StaleError
 from graft.models import assemble, card, saving
 from graft.serving.classifier import CARD, MODEL, Classifier
 
@@ -110,25 +110,43 @@ def together(heads: Mapping[str, Head]) -> keras.Model:
 
 
 def _features(card: Mapping[str, Any]) -> keras.Model:
-    """The network of the table that a card names. Raises DataError where its weights are others."""
+    """The network of the table that a card names. Raises DataError where it cannot be had with those weights."""
     needed, reads = card["backbone"], card[READS]
-    tried: list[str] = []
+    failed: list[str] = []
     for weights in _sources(needed["name"], needed["alpha"]):
-        loaded = build.build(needed["name"], needed["alpha"], card["input"]["side"], weights, 0)
+        try:
+            loaded = build.build(needed["name"], needed["alpha"], card["input"]["side"], weights, 0)
+        except BackboneError as error:
+            failed.append(f"{weights} cannot be loaded ({_reason(error)})")
+            continue
         if loaded.weights_sha256 != needed["weights_sha256"]:
-            tried.append(weights)
+            failed.append(f"{weights} has other weights ({_short(loaded.weights_sha256)})")
             continue
         if reads["taps"] == taps.ALL:
             return build.feature_model(
                 build.Loaded(loaded.row, taps.joined(loaded.model, reads["pooling"]), loaded.weights_sha256), None
             )
         return build.feature_model(loaded, reads["pooling"])
+    width = "" if needed["alpha"] is None else f" {needed['alpha']}"
     raise DataError(
-        f"heads: need {needed['name']} with weights of sha256 {needed['weights_sha256'][:12]}, which are not "
-        f"{' or '.join(tried)}. Name a whole model on that network among --heads."
+        f"heads: need {needed['name']}{width} with weights of sha256 {_short(needed['weights_sha256'])}, which cannot "
+        f"be had here: {'; '.join(failed) or 'this version of graft has no network of that name'}. "
+        "Name a whole model on that network among --heads."
     )
 
 
 def _sources(name: str, alpha: float | None) -> Sequence[str]:
-    bundled = table.get(name).bundled
-    return ["bundled", "imagenet"] if bundled is not None and bundled.alpha == alpha else ["imagenet"]
+    """Where the weights may be from, which a card tells by their sha256 alone; nowhere for an unknown network."""
+    row = table.BACKBONES.get(name)
+    if row is None:
+        return []
+    return ["bundled", "imagenet"] if row.bundled is not None and row.bundled.alpha == alpha else ["imagenet"]
+
+
+def _reason(error: BackboneError) -> str:
+    """What Keras said, where it said something: graft's own sentence is about params.yaml, which is not read here."""
+    return " ".join(str(error.__context__ or error).split())
+
+
+def _short(sha256: str) -> str:
+    return sha256[:12]

@@ -71,7 +71,8 @@ def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
         _gate_tuned(stored[ACTIVATIONS], views.plain(rows), last, predicted)
 
     saving.save(model, paths.model, inputs, predicted)
-    seen = _validation(last, views, data)
+    refitted = params.finetune.refit if cut is not None else params.train.refit
+    seen = {} if refitted else _validation(last, views, data)
     card.write(card.make(data.classes, meta.made_with, cut, build.digest(model), seen, divisor), paths.card)
     history.write(curve, paths.finetune_history)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
@@ -21,9 +21,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from graft.errors import TrainingError
-from graft.runtime.prefetch import prefetched
 from graft.runtime.progress import say
-from graft.training import history, optimizers, shards
+from graft.training import batches, history, lengths, optimizers, shards
+from graft.training.batches import Batch
 
 if TYPE_CHECKING:
     import keras
@@ -36,24 +36,12 @@ Fetch = Callable[[np.ndarray, int], np.ndarray]
 OnEpoch = Callable[[int, dict[str, float]], None]
 """(epoch from 1, its metrics) -> nothing; called as each epoch ends."""
 
-MOST_BATCHES, MOST_BYTES = 16, 2**24
-"""That are fetched at a time: handing over one batch from a thread costs as much as a step of a small head."""
-
 
 @dataclass(frozen=True)
 class Examples:
     """rows: row numbers (n,) for `fetch`. Parallel to them: targets, (n,) int64; weights, (n,) float32, of the loss."""
 
     rows: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
-
-
-@dataclass(frozen=True)
-class Batch:
-    """inputs (b, ...) float32, targets (b,) int64, weights (b,) float32 of the loss."""
-
-    inputs: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
 
@@ -78,10 +66,12 @@ def fit(
     fetch_validation: Fetch,
     on_epoch: OnEpoch = lambda epoch, metrics: None,
     start_counts: bool = False,
+    last_epoch: int | None = None,
 ) -> pd.DataFrame:
     """Train `model` in place; afterwards all its variables are those of the best epoch by `p.monitor`.
 
     start_counts: the model as it came is a candidate too, as epoch 0, so that training cannot make it worse.
+    last_epoch: after which training ends, in the middle of its schedule; its variables are kept, whatever the monitor.
 
     Returns the history, a row per epoch: epoch (from 1), steps (in all), learning_rate, loss, accuracy,
     val_loss, val_accuracy, best (1 for the epoch whose weights were kept). Loss is cross-entropy over
@@ -103,8 +93,8 @@ def fit(
     step = _step(model, optimizer, n_classes, p.label_smoothing)
     judge = _judge(model, n_classes, p.label_smoothing)
     by_class = class_weights(p.class_weights, train.targets, n_classes)
-    at_a_time = p.batch_size * _batches_at_a_time(p.batch_size, model)
 
+    chosen = epochs if last_epoch is None else min(epochs, last_epoch)
     best = _Best(model, p)
     rows: list[dict[str, float]] = []
     done = 0
@@ -124,14 +114,11 @@ def fit(
         disable=not sys.stderr.isatty(),
         leave=False,
     )
-    shorten = partial(shards.shortened, model)
-    with (
-        closing(_batches(train, fetch_train, shorten, p.batch_size, at_a_time, by_class, passes, seed)) as batches,
-        bar,
-    ):
-        for epoch in range(1, epochs + 1):
+    drawn = batches.of(model, train, fetch_train, p.batch_size, by_class, passes, seed)
+    with closing(drawn) as steps, bar:
+        for epoch in range(1, chosen + 1):
             trained = []
-            for batch in islice(batches, min(steps_per_epoch, total_steps - done)):
+            for batch in islice(steps, min(steps_per_epoch, total_steps - done)):
                 trained.append(step(batch))
                 bar.update(p.batch_size)
                 if not done and len(trained) == 1:  # the first step brings up a graph, which no other one does
@@ -148,7 +135,8 @@ def fit(
             _report(f"epoch {epoch}/{epochs}", metrics, p.batch_size, seconds, total_steps - done)
             if p.early_stopping_patience is not None and epoch - best.epoch >= p.early_stopping_patience:
                 break
-    best.restore()
+    if last_epoch is None:
+        best.restore()
     curve = pd.DataFrame(rows)
     curve["best"] = (curve["epoch"] == best.epoch).astype(int)
     return curve.reindex(columns=list(history.COLUMNS))
@@ -208,39 +196,6 @@ def class_weights(how: str, targets: np.ndarray, n_classes: int) -> np.ndarray:
     return (len(targets) / (n_classes * np.maximum(counts, 1))).astype(np.float32)
 
 
-def _batches_at_a_time(batch_size: int, model: keras.Model) -> int:
-    """1 to MOST_BATCHES of them, whose inputs take no more than MOST_BYTES."""
-    batch_bytes: int = 4 * batch_size * math.prod(size or 1 for size in model.input_shape[1:])
-    return max(1, min(MOST_BATCHES, MOST_BYTES // batch_bytes))
-
-
-def _batches(
-    examples: Examples, fetch: Fetch, shorten: Callable[[np.ndarray], np.ndarray], size: int, at_a_time: int,
-    by_class: np.ndarray, passes: int, seed: int,
-) -> Generator[Batch]:  # fmt: skip
-    """Batches of `size`, the last of a pass smaller, pass after pass, each in an order of its own.
-
-    at_a_time: examples that are fetched together, a multiple of `size`. by_class: (n_classes,) weights. shorten: takes
-    from a batch what none of its examples needs.
-    """
-
-    def pieces() -> Iterator[tuple[int, np.ndarray]]:
-        for epoch in range(passes):
-            order = np.random.default_rng([seed, epoch]).permutation(len(examples.rows))
-            for start in range(0, len(order), at_a_time):
-                yield epoch, order[start : start + at_a_time]
-
-    def fetched(piece: tuple[int, np.ndarray]) -> Batch:
-        epoch, chosen = piece
-        targets = examples.targets[chosen]
-        return Batch(fetch(examples.rows[chosen], epoch), targets, by_class[targets] * examples.weights[chosen])
-
-    for piece in prefetched(fetched, pieces(), threads=1, most=2):
-        for start in range(0, len(piece.targets), size):
-            part = slice(start, start + size)
-            yield Batch(shorten(piece.inputs[part]), piece.targets[part], piece.weights[part])
-
-
 def _step(model: keras.Model, optimizer: Any, n_classes: int, label_smoothing: float) -> Callable[[Batch], Judged]:
     """One step of training: it changes the model's variables, and returns what the model made of the batch before."""
     import keras
@@ -291,7 +246,7 @@ def _judge(model: keras.Model, n_classes: int, label_smoothing: float) -> Callab
         losses = keras.losses.categorical_crossentropy(wanted, output, label_smoothing=label_smoothing)
         return losses, tf.equal(tf.argmax(output, -1), targets)
 
-    return lambda inputs, targets: judge(shards.shortened(model, inputs), targets)
+    return lambda inputs, targets: judge(lengths.shortened(model, inputs), targets)
 
 
 def _inputs_of(model: keras.Model) -> Any:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from graft.runtime.prefetch import prefetched
+from graft.training import lengths
 
 if TYPE_CHECKING:
     import keras
@@ -80,19 +81,6 @@ def outputs(network: keras.Model, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor
     return _walk(network, [list(inputs)], training=False)[0]
 
 
-LENGTHS = 8
-"""Examples of differing length are cut off at a multiple of this."""
-
-
-def shortened(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
-    """(b, length, ...) without what is zero at the end of all of them, where a model takes any length."""
-    if len(model.input_shape) < 3 or model.input_shape[1] is not None:
-        return inputs
-    used = np.flatnonzero(inputs.any(axis=(0, *range(2, inputs.ndim))))
-    length = int(used[-1]) + 1 if len(used) else 1
-    return inputs[:, : -(-length // LENGTHS) * LENGTHS]
-
-
 def predict(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
     """(n, ...) float32 -> what the model gives for them in inference mode, (n, ...) float32."""
     return predict_rows(model, np.arange(len(inputs)), lambda rows: inputs[rows])
@@ -108,7 +96,7 @@ def predict_rows(model: keras.Model, rows: np.ndarray, fetch: Callable[[np.ndarr
     if len(rows) > WORTH_A_GRAPH * CHUNK:
         run = tf.function(run, input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)])
     with ONE_AT_A_TIME:
-        chunks = in_chunks(rows, lambda some: shortened(model, fetch(some)))
+        chunks = in_chunks(rows, lambda some: lengths.shortened(model, fetch(some)))
         parts = [run(tf.constant(inputs, tf.float32)).numpy() for inputs in chunks]
     return np.concatenate(parts) if parts else np.empty((0, *model.output_shape[1:]), np.float32)
 

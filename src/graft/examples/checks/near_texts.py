@@ -1,5 +1,7 @@
 """Texts that are copies: the same bytes, or a share of their runs of characters in common that is large enough.
 
+Of a pair, each text must have that share: one premise stands beside many hypotheses, and those are no copies.
+
 MinHash's signatures say which pairs may be; of those the share itself decides, from the texts. So what is found is
 right, and a pair right at the limit is missed once in MISSED times or less.
 """
@@ -37,7 +39,7 @@ def groups(
 
         @lru_cache(2**16)
         def close(left: int, right: int) -> bool:
-            return jaccard(of(left), of(right)) >= similarity
+            return all(jaccard(a, b) >= similarity for a, b in zip(of(left), of(right), strict=True))
 
         def alike(left: np.ndarray, right: np.ndarray) -> np.ndarray:
             likely = (signed[left] == signed[right]).mean(axis=1) >= least

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from graft.errors import DataError, listing
-from graft.examples.catalogue import BEFORE, BEHIND, MEASURES, USED, kind_of
+from graft.examples.catalogue import BEFORE, BEHIND, ITEMS, MEASURES, USED, kind_of
 from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, Item, plain
 
 if TYPE_CHECKING:
@@ -116,8 +116,8 @@ def require_good(table: pd.DataFrame, conflicting: pd.DataFrame, data: DataParam
     where = "quarantine.csv beside the catalogue lists all."
     if data.on_bad == "fail" and len(bad):
         raise DataError(
-            f"data.on_bad: fail, and {len(bad)} files cannot be used: {reasons}. First: {listing(bad['path'], 5)}. "
-            f"Mend or remove them, or set data.on_bad: quarantine. {where}"
+            f"data.on_bad: fail, and {len(bad)} {ITEMS[data.kind]} cannot be used: {reasons}. First: "
+            f"{listing(bad['path'], 5)}. Mend or remove them, or set data.on_bad: quarantine. {where}"
         )
     considered = int((~table["state"].isin([IGNORED, LEFT_OUT])).sum())
     missing = bad["reason"].isin(MISSING)
@@ -137,15 +137,16 @@ def require_good(table: pd.DataFrame, conflicting: pd.DataFrame, data: DataParam
 def lines(table: pd.DataFrame, path: Path) -> list[str]:
     """What to tell of files that are not used, or used with a word."""
     told = []
+    kind = kind_of(table)
     for state, what in ((QUARANTINED, "set aside"), (LEFT_OUT, "left out"), (USED, "used all the same")):
         reasons = counts(table, state)
         if reasons:
             see = f"; see {path}" if state != LEFT_OUT else ""
-            told.append(f"{sum(reasons.values())} files {what}: {_commonest(reasons)}{see}")
+            told.append(f"{sum(reasons.values())} {ITEMS[kind]} {what}: {_commonest(reasons)}{see}")
     ignored = counts(table, IGNORED)
     if ignored:
         told.append(f"{sum(ignored.values())} other files ignored: {_commonest(ignored)}")
     empty = sorted(set(table["label"]) - set(table.loc[table["state"].isin([USED, LEFT_OUT]), "label"]) - {""})
     if empty:
-        told.append(f"no usable {kind_of(table)} in: {listing(empty)}; not a class")
+        told.append(f"no usable {kind} in: {listing(empty)}; not a class")
     return told

@@ -1,4 +1,4 @@
-"""Where images come from. To add a source, add a row; each row is scanned and read the same way."""
+"""Where examples come from. To add a source, add a row; each row is scanned and read the same way."""
 
 from __future__ import annotations
 

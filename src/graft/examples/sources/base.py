@@ -86,7 +86,7 @@ class Reader(Protocol):
         """Bytes of the file. Raises OSError."""
 
     def read(self, path: str) -> bytes:
-        """An image file's bytes. Raises OSError."""
+        """An example's bytes. Raises OSError."""
 
     def stamp(self, path: str) -> str | None:
         """A text that changes when the file may have changed, without reading it; None where there is none."""

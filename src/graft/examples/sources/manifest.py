@@ -87,9 +87,9 @@ def _part_in(path: str) -> str:
 def _rows(tree: Tree, file: str, split: str, data: DataParams) -> list[Row]:
     """split: of rows that have none of their own."""
     columns = data.manifest.columns
-    unread = {column for column in (columns.text, columns.second) if column is not None}
+    texts = [column for column in (columns.text, columns.second) if column is not None]
     with _open(tree, file) as stream:
-        rows = rows_of(tables.read(stream, file, columns.named, unread), columns, data.kind)
+        rows = rows_of(tables.read(stream, file, columns.named, texts), columns, data.kind)
     return [replace(row, split=row.split or split) for row in rows]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graft.features.engines.base import CannotRunError, Forward, frozen
+from graft.features.engines.base import OF_ANY_LENGTH, CannotRunError, Forward, frozen, is_open
 from graft.inputs.spec import USUAL, Arrays, Signature
 from graft.runtime import numerics
 from graft.runtime.cores import available
@@ -65,7 +65,8 @@ def forward(network: keras.Model, signature: Signature, precision: str, capped: 
         found = requests.own.infer({place: arrays[name] for place, name in zip(places, signature, strict=True)})
         return tuple(np.array(found[port], np.float32) for port in ports)
 
-    return Forward(run, batch_size=max(1, min(MOST_EXAMPLES, int(CALL_SECONDS / seconds))))
+    fastest = max(1, min(MOST_EXAMPLES, int(CALL_SECONDS / seconds)))
+    return Forward(run, OF_ANY_LENGTH if is_open(signature) else fastest)
 
 
 def _seconds(call: Callable[[], object]) -> float:

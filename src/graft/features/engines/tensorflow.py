@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graft.features.engines.base import CannotRunError, Forward, frozen
+from graft.features.engines.base import OF_ANY_LENGTH, CannotRunError, Forward, frozen, is_open
 from graft.inputs.spec import Arrays, Signature
 from graft.runtime.cores import available
 from graft.training import shards
@@ -61,4 +61,4 @@ def forward(network: keras.Model, signature: Signature, precision: str, capped: 
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
     # An operation takes one thread, so that sums do not depend on how many there are; calls run side by side, each on
     # a graph of its own (`shards.ONE_AT_A_TIME` says why).
-    return Forward(run, batch_size=ON_GPU if on_gpu else ON_CPU)
+    return Forward(run, ON_GPU if on_gpu else OF_ANY_LENGTH if is_open(signature) else ON_CPU)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -64,7 +64,7 @@ def examine(examples: Sequence[bytes], pair: bool, max_characters: int) -> list[
     for data in examples:
         verdict = _look(data, pair, max_characters)
         if not verdict.reason:
-            signed, runs = empty.copy(), iter(shingles(data))
+            signed, runs = empty.copy(), _marked(shingles(data))
             while batch := [run.encode() for run in islice(runs, BATCH)]:
                 signed.update_batch(batch)
             verdict = replace(verdict, signature=signed.hashvalues.astype(np.uint32).tobytes())
@@ -72,13 +72,18 @@ def examine(examples: Sequence[bytes], pair: bool, max_characters: int) -> list[
     return verdicts
 
 
-def shingles(data: bytes) -> set[str]:
-    """The runs of SHINGLE characters of an example that can be used, whatever its case and white space.
+def shingles(data: bytes) -> list[set[str]]:
+    """The runs of SHINGLE characters of each text of an example that can be used, whatever its case and white space."""
+    texts = [" ".join(text.casefold().split()) for text in parts(data)]
+    return [{text[i : i + SHINGLE] for i in range(max(1, len(text) - SHINGLE + 1))} for text in texts]
 
-    A pair is compared as a whole: one that has the same two texts the other way round is another.
+
+def _marked(runs: Sequence[set[str]]) -> Iterator[str]:
+    """All runs, those of a second text other than the same ones of a first.
+
+    Where each text of a pair has a share in common with that of another pair, both together have it at least.
     """
-    text = SEPARATOR.join(" ".join(one.casefold().split()) for one in parts(data))
-    return {text[start : start + SHINGLE] for start in range(max(1, len(text) - SHINGLE + 1))}
+    return (number * SEPARATOR + run for number, of_text in enumerate(runs) for run in of_text)
 
 
 def _look(data: bytes, pair: bool, max_characters: int) -> Verdict:

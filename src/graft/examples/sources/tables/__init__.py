@@ -20,13 +20,14 @@ READERS: dict[str, Callable[[IO[bytes], str, bool, Collection[str | int]], Table
 }
 
 
-def read(stream: IO[bytes], file: str, with_header: bool, unread: Collection[str | int] = ()) -> Table:
+def read(stream: IO[bytes], file: str, with_header: bool, texts: Collection[str | int] = ()) -> Table:
     """file: its name tells the kind. with_header: whether a text's first line names the columns.
 
-    unread: columns whose cells the caller has no need of; they stay "" where the kind of file can leave them out.
+    texts: columns of texts, which are examples themselves. Their cells are "" where they can be left out.
+
     Raises DataError for a kind that is not known, and for content that is not what the name says.
     """
     reader = READERS.get(Path(file).suffix.lower())
     if reader is None:
         raise DataError(f"data.manifest: a table or list must end in {listing(READERS)}. Got {file!r}; rename it.")
-    return reader(stream, file, with_header, unread)
+    return reader(stream, file, with_header, texts)

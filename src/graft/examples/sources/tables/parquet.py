@@ -23,8 +23,8 @@ FEATURES = b"huggingface"
 """The key of the schema's metadata under which `datasets` keeps what its columns mean, as JSON."""
 
 
-def read(stream: IO[bytes], file: str, with_header: bool, unread: Collection[str | int] = ()) -> Table:
-    """No image is read, nor a column that is named in `unread`, or numbered. A parquet always has a header.
+def read(stream: IO[bytes], file: str, with_header: bool, texts: Collection[str | int] = ()) -> Table:
+    """No image is read, and no column of `texts`, by name or number. A parquet always has a header.
 
     Raises DataError for what is no parquet.
     """
@@ -34,7 +34,7 @@ def read(stream: IO[bytes], file: str, with_header: bool, unread: Collection[str
     try:
         opened = pq.ParquetFile(stream)
         columns = [
-            [""] * opened.metadata.num_rows if {field.name, k} & set(unread) else _column(opened, field, file)
+            [""] * opened.metadata.num_rows if {field.name, k} & set(texts) else _column(opened, field, file)
             for k, field in enumerate(opened.schema_arrow)
         ]
     except (ValueError, OSError, pa.ArrowException) as error:

@@ -18,8 +18,8 @@ UNIT = "entry"
 """What rows are counted in; in JSON Lines they are lines."""
 
 
-def read(stream: IO[bytes], file: str, with_header: bool, unread: Collection[str | int] = ()) -> Table:
-    """unread: read all the same, since JSON is read whole.
+def read(stream: IO[bytes], file: str, with_header: bool, texts: Collection[str | int] = ()) -> Table:
+    """texts: read all the same, since JSON is read whole.
 
     Raises DataError for what is no JSON, or none of these. A header there is, unless the rows are lists.
     """

@@ -69,7 +69,7 @@ class TextsReader:
         key = (file, columns)
         if key not in self._tables:
             with self._tree.open(file) as stream:
-                table = tables.read(stream, file, text_paths.with_header(columns))
+                table = tables.read(stream, file, text_paths.with_header(columns), [columns])
             numbers = text_paths.numbers(columns, table.header)
             examples = [_example([row[number] for number in numbers]) for row in table.rows]
             self._tables[key] = _Texts(b"".join(examples), list(accumulate(map(len, examples))))

@@ -1,0 +1,76 @@
+"""The examples of a training in batches, pass after pass, fetched ahead of the steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graft.runtime.prefetch import prefetched
+from graft.training import lengths
+
+if TYPE_CHECKING:
+    import keras
+
+    from graft.training.fit import Examples, Fetch
+
+MOST_BATCHES, MOST_BYTES = 16, 2**24
+"""That are fetched at a time: handing over one batch from a thread costs as much as a step of a small head."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """inputs (b, ...) float32, targets (b,) int64, weights (b,) float32 of the loss."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+
+
+def of(
+    model: keras.Model, examples: Examples, fetch: Fetch, size: int, by_class: np.ndarray, passes: int, seed: int
+) -> Generator[Batch]:
+    """Batches of `size`, one of a pass smaller, pass after pass, each in an order of its own.
+
+    by_class: (n_classes,) weights. Where a model takes any length, examples that are fetched together are sorted by
+    theirs, so that a batch is no longer than it must be, and the batches then drawn in an order that knows no length.
+    """
+    at_a_time = size * _at_a_time(size, model)
+
+    def pieces() -> Iterator[tuple[int, np.ndarray]]:
+        for epoch in range(passes):
+            order = np.random.default_rng([seed, epoch]).permutation(len(examples.rows))
+            for start in range(0, len(order), at_a_time):
+                yield epoch, order[start : start + at_a_time]
+
+    def fetched(piece: tuple[int, np.ndarray]) -> tuple[Batch, list[np.ndarray]]:
+        epoch, chosen = piece
+        targets = examples.targets[chosen]
+        inputs = fetch(examples.rows[chosen], epoch)
+        weights = by_class[targets] * examples.weights[chosen]
+        return Batch(inputs, targets, weights), _parts(model, inputs, size, [seed, epoch, int(chosen[0])])
+
+    for piece, parts in prefetched(fetched, pieces(), threads=1, most=2):
+        for part in parts:
+            inputs = lengths.shortened(model, piece.inputs[part])
+            yield Batch(inputs, piece.targets[part], piece.weights[part])
+
+
+def _parts(model: keras.Model, inputs: np.ndarray, size: int, seeds: list[int]) -> list[np.ndarray]:
+    """Row numbers of each batch of what was fetched together."""
+    rows = np.arange(len(inputs))
+    if lengths.is_open(model):
+        rows = np.argsort(lengths.of(inputs), kind="stable")
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    if lengths.is_open(model):
+        np.random.default_rng(seeds).shuffle(parts)
+    return parts
+
+
+def _at_a_time(batch_size: int, model: keras.Model) -> int:
+    """1 to MOST_BATCHES of them, whose inputs take no more than MOST_BYTES; of texts, for each token."""
+    batch_bytes: int = 4 * batch_size * math.prod(size or 1 for size in model.input_shape[1:])
+    return max(1, min(MOST_BATCHES, MOST_BYTES // batch_bytes))
