@@ -205,9 +205,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
     "cli": {
-        "errors", "audit", "backbones", "config", "evaluation", "examples", "features", "pipeline", "prediction",
-        "presets", "probing", "project", "range_test", "repetition", "reporting", "runtime", "server", "serving",
-        "stages", "study", "tracking", "training", "verdicts",
+        "errors", "audit", "backbones", "config", "evaluation", "examples", "features", "inputs", "pipeline",
+        "prediction", "presets", "probing", "project", "range_test", "repetition", "reporting", "runtime", "server",
+        "serving", "stages", "study", "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

@@ -91,7 +91,7 @@ def run(subject: Subject, source: str, root: Path, most: int, out: Path) -> Audi
     pairs = [listing.pair(int(one["row"]), int(one["other"])) for one in found.pairs.head(most).to_dict("records")]
     overlaps = _overlaps(everything, listing)
     metrics = {
-        "images": float(len(subject.images)),
+        f"{subject.kind}s": float(len(subject.images)),
         "classes": float(len(subject.classes)),
         "agreement": everything.agreement,
         "suspects": float(len(found.suspects)),
@@ -106,7 +106,7 @@ def run(subject: Subject, source: str, root: Path, most: int, out: Path) -> Audi
         "copies": copies, "sheet": out / SHEET, "shown": _shown(suspects, outliers, [*copies, *pairs], overlaps),
         "shown_large": {one["path"] for one in suspects},
     }  # fmt: skip
-    page.write(source, root, content, out / PAGE)
+    page.write(source, root, subject.kind, content, out / PAGE)
     beside = [
         image | {"found": f"{kind} {other['path']}"}
         for kind, several in (("copy of", copies), ("nearly the same as", pairs))

@@ -1,4 +1,4 @@
-"""What every kind of example offers to an export: what an exported file reads, and who makes it of an example's bytes."""
+"""What every kind of example offers to an export: what an exported file reads, and how that is made of bytes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Kind(Protocol):
 
     @property
     def front(self) -> keras.Model | None:
-        """What comes before the network in the file, and stays in float; None where callers give what the network reads."""
+        """What comes before the network in the file, in float; None where callers give what the network reads."""
 
     @property
     def network_shape(self) -> tuple[int | None, ...]:
@@ -53,4 +53,4 @@ class Kind(Protocol):
         """The same, as a caller without graft makes it."""
 
     def timed(self, some: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        """Name of a figure -> the batch of one that it is measured on; memory is that with the first. some: of `given`."""
+        """Name of a figure -> the batch of one it is measured on; memory is that with the first. some: of `given`."""

@@ -99,7 +99,9 @@ def as_graft_does(network: keras.Model, examples: HeldOut) -> np.ndarray:
         _, arrays = stacked([(("", 0), {examples.kind.entry: one}) for one in chunk])
         return shards.predict(network, arrays[examples.kind.entry].astype(np.float32))
 
-    return np.concatenate([said(chunk) for chunk in track(chunks(), len(examples.targets), "Keras model", len)])
+    return np.concatenate(
+        [said(chunk) for chunk in track(chunks(), len(examples.targets), "Keras model", len, examples.kind.nouns)]
+    )
 
 
 def of(run: Callable[[np.ndarray], np.ndarray], before: np.ndarray, examples: HeldOut, what: str) -> Parity:
@@ -107,7 +109,7 @@ def of(run: Callable[[np.ndarray], np.ndarray], before: np.ndarray, examples: He
     n = len(examples.targets)
     # All of one size before those of many sizes, for which runtimes plan anew.
     same = np.concatenate([run(one[None]) for one in examples.prepared()])
-    after = np.concatenate([run(one[None]) for one in track(examples.given(), n, what)])
+    after = np.concatenate([run(one[None]) for one in track(examples.given(), n, what, unit=examples.kind.nouns)])
     said, says, on_same = (probabilities.argmax(axis=1) for probabilities in (before, after, same))
     return Parity(
         agreement=float(np.mean(said == says)),

@@ -96,8 +96,9 @@ def _gate(name: str, precision: str, found: parity.Parity, most_lost: float, kin
     hint = " More export.calibration_images may help, or float16." if precision == "int8" and kind.calibrates else ""
     raise GateError(
         f"{name} {precision}: must lose at most export.max_accuracy_drop, {most_lost:g}, of validation accuracy. Got "
-        f"{said['accuracy']:.4f} where the Keras model has {said['keras_accuracy']:.4f} of {said[kind.nouns]} {kind.nouns} "
-        f"(labels agree on {found.agreement:.4f}, McNemar's p {said['mcnemar_p']:.3g}); no file was kept.{hint}"
+        f"{said['accuracy']:.4f} where the Keras model has {said['keras_accuracy']:.4f} of {said[kind.nouns]} "
+        f"{kind.nouns} (labels agree on {found.agreement:.4f}, McNemar's p {said['mcnemar_p']:.3g}); no file was "
+        f"kept.{hint}"
     )
 
 

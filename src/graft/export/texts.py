@@ -62,7 +62,7 @@ class Texts:
 
     def given(self, data: bytes) -> np.ndarray:
         """(length, 2) int32, by the file's own text alone, without padding."""
-        found = self._opened.encode(*parts(data))
+        found = tokenizer.encoded(self._opened, parts(data))
         return np.stack([np.array(found.ids) + 1, np.array(found.type_ids)], axis=1).astype(np.int32)
 
     def timed(self, some: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

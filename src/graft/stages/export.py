@@ -56,7 +56,7 @@ def run(
     rows, training = data.sides.rows["validation"], data.sides.rows["train"]
     if not len(rows):
         raise DataError(
-            "data.split: must leave validation examples, on which an exported file is compared with the model. Got none."
+            "data.split: must leave validation examples, to compare an exported file with the model on. Got none."
         )
     read = catalogue.reader(SOURCES[params.data.source], Path(params.data.path))
     files, sha256s = list(data.used["path"]), data.sha256s

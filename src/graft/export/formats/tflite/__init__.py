@@ -70,8 +70,8 @@ def _converted(function: Any, precision: str, subject: Subject) -> bytes:
         if not missing:
             raise
         raise GraftError(
-            f"graft export --to tflite: the network must be of operations that LiteRT has. It lacks {listing(missing)}. "
-            "Export to onnx or openvino."
+            "graft export --to tflite: the network must be of operations that LiteRT has. Got others: "
+            f"{listing(missing)}. Export to onnx or openvino."
         ) from None
 
 
