@@ -199,7 +199,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prediction": {"errors", "backbones", "examples", "features", "inputs", "models", "runtime", "serving"},
     "server": {"errors", "explaining", "features", "inputs", "prediction", "runtime", "serving", "training"},
     "reporting": {"errors", "evaluation", "examples", "explaining", "inputs", "models", "runtime", "verdicts"},
-    "project": {"errors", "config", "examples", "inputs", "pipeline"},
+    "project": {"errors", "backbones", "config", "examples", "inputs", "pipeline"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",

@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from graft.examples import excerpts, thumbnails
+from graft.examples import thumbnails
 
 LARGE = 160
 """Pixels of a suspect's longer side: whether a label is wrong may be a matter of a sleeve."""
@@ -18,20 +18,16 @@ LARGE = 160
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
-def write(source: str, root: Path, kind: str, content: dict[str, Any], file: Path) -> None:
+def write(source: str, root: Path, kind: str, content: dict[str, Any], texts: dict[str, list[str]], file: Path) -> None:
     """content: what the template shows, with `shown` and `shown_large`, the paths of the examples that are shown; one
-    that is not here stays empty. kind: of the examples.
+    that is not here stays empty. kind: of the examples. texts: path -> the texts of one, where they are texts.
     """
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    small, large = sorted(content["shown"]), sorted(content["shown_large"])
-    if kind == "text":
-        texts = excerpts.of(source, root, sorted({*small, *large}))
-        shown = {"texts": texts, "thumbnails": {}, "large": {}}
-    else:
-        pictures = thumbnails.of(source, root, small), thumbnails.of(source, root, large, LARGE)
-        shown = {"texts": {}, "thumbnails": pictures[0], "large": pictures[1]}
+    small, large = ([] if kind == "text" else sorted(content[name]) for name in ("shown", "shown_large"))
+    pictures, larger = thumbnails.of(source, root, small), thumbnails.of(source, root, large, LARGE)
     text = page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        **content, **shown, kind=kind, source=source, root=root, side=thumbnails.SIDE, large_side=LARGE
-    )
+        **content, kind=kind, source=source, root=root, texts=texts, thumbnails=pictures, large=larger,
+        side=thumbnails.SIDE, large_side=LARGE,
+    )  # fmt: skip
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text + "\n", encoding="utf-8")

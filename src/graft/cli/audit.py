@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from graft.audit.run import Audit
 
 WIDTH = 100
+LONGEST = 100
+"""Characters of a text or path that are printed."""
+
 SHOWN = 10
 """Suspects, and pairs of classes, that are printed."""
 
@@ -62,7 +65,9 @@ def _print(console: Console, found: Audit, kind: str) -> None:
             table.add_column(column, justify="right", no_wrap=True)
         for one in found.listed[:SHOWN]:
             shares = (f"{one[name]:.2f}" for name in ("probability", "label_probability"))
-            table.add_row(*map(_plain, (one["path"], one["label"], one["suggested"])), *shares)
+            shown = " / ".join(found.texts.get(one["path"], [one["path"]]))
+            shown = shown if len(shown) <= LONGEST else f"{shown[:LONGEST].rstrip()} …"
+            table.add_row(*map(_plain, (shown, one["label"], one["suggested"])), *shares)
         console.print(table)
     if found.overlaps:
         table = Table(box=None, header_style="bold", pad_edge=False)
