@@ -76,7 +76,7 @@ def few_shot(
     plots.save(picture.draw(points), files[1])
     means = study.means(points)
     console = Console(width=max(WIDTH, Console().width), highlight=False)
-    console.print(_table(means))
+    console.print(_table(means, params.data.kind))
     run_id = findings.log(
         "study",
         params.tracking.experiment,
@@ -119,9 +119,9 @@ def _left_out(params: Params, numbers: list[int | None], kept: set[str]) -> list
     return [reason for reason, holds in reasons.items() if holds]
 
 
-def _table(means: pd.DataFrame) -> Table:
+def _table(means: pd.DataFrame, kind: str) -> Table:
     shown = Table(box=None, header_style="bold", pad_edge=False)
-    for column, justify in (("labels", "right"), ("examples", "right"), ("way", "left")):
+    for column, justify in (("labels", "right"), (f"{kind}s", "right"), ("way", "left")):
         shown.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for column in ("accuracy", "lowest", "highest", "log loss", "steps", "an epoch", "1e12 madd", "cpu s"):
         shown.add_column(column, justify="right", no_wrap=True)

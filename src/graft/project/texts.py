@@ -127,7 +127,7 @@ def sentences(one: Found, folder: Path) -> list[str]:
     if one.other:
         seen += f"; {one.other:,} others, which data/prepared/quarantine.csv will list with the reason"
     chosen = (
-        f"chose: MiniLM, a BERT of 6 blocks, at {NETWORK}; of each text {values['backbone.max_tokens']} tokens at most; "
+        f"chose: MiniLM, a BERT of 6 blocks at {NETWORK}; of each text {values['backbone.max_tokens']} tokens at most; "
         "a solved head, then the upper blocks"
     )
     if values["backbone.weights_sha256"] is not None:
