@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-FIRST = "embeddings"
+FIRST = "start"
 """The layer where every text network begins."""
 
 

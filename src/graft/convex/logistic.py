@@ -6,7 +6,7 @@ https://arxiv.org/abs/1801.10243) the inverse of a matrix with a row for each we
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,8 @@ PENALTIES = tuple(10.0 ** (-k / 2) for k in range(9))
 
 FOLDS = 5
 
-TOLERANCE = 1e-5
-"""Of the largest entry of the mean loss's gradient."""
+TOLERANCE, OF_FOLDS = 1e-5, 1e-4
+"""Of the largest entry of the mean loss's gradient; and where a solution does nothing but choose among PENALTIES."""
 
 MOST_STEPS = 1000
 
@@ -57,13 +57,13 @@ def solve(features: np.ndarray, targets: np.ndarray, weights: np.ndarray, n_clas
                 "class for that. The split has one of each; set train.head: ridge."
             )
         best = int(losses.argmin())
-        *_, model = _solutions(x, targets, weights, PENALTIES[: best + 1])
+        *_, model = _solutions(x, targets, weights, PENALTIES[: best + 1], TOLERANCE)
         kernel, bias = standard.folded(*_of_all_classes(model, n_classes))
     return Solved(kernel, bias, PENALTIES[best], float(losses[best] / judged))
 
 
-PATIENCE = 2
-"""Penalties in turn that are worse than the best one, after which no weaker one is tried: those take longest."""
+PATIENCE = 1
+"""Penalties that are worse than the best one, after which no weaker one is tried."""
 
 
 def _held_out(x: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
@@ -78,7 +78,7 @@ def _held_out(x: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[
         # A class of which all examples are held out cannot be answered, whatever the penalty.
         held = ~inside & np.isin(targets, targets[inside])
         judged += weights[held].sum()
-        parts.append((held, _solutions(x[inside], targets[inside], weights[inside])))
+        parts.append((held, _solutions(x[inside], targets[inside], weights[inside], PENALTIES, OF_FOLDS)))
 
     def loss(held: np.ndarray, solutions: Iterator[Any]) -> float:
         return _log_loss(next(solutions), x[held], targets[held], weights[held])
@@ -106,14 +106,14 @@ def _folds(targets: np.ndarray) -> np.ndarray:
 
 
 def _solutions(
-    x: np.ndarray, targets: np.ndarray, weights: np.ndarray, penalties: tuple[float, ...] = PENALTIES
+    x: np.ndarray, targets: np.ndarray, weights: np.ndarray, penalties: Sequence[float], tolerance: float
 ) -> Iterator[Any]:
     """scikit-learn's model for each penalty, each from the one before: the same object, changed."""
     from sklearn.linear_model import LogisticRegression
 
     if len(np.unique(targets)) < 2:
         raise TrainingError("train.head: logistic needs training examples of two classes at least. Got one.")
-    model = LogisticRegression(tol=TOLERANCE, max_iter=MOST_STEPS, warm_start=True)
+    model = LogisticRegression(tol=tolerance, max_iter=MOST_STEPS, warm_start=True)
     for penalty in penalties:
         yield model.set_params(C=1.0 / (penalty * weights.sum())).fit(x, targets, sample_weight=weights)
 

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from graft.backbones import encoders
 from graft.backbones.table import get, keras_models
 from graft.evaluation import summary
 from graft.pipeline import layout
@@ -47,6 +48,8 @@ def download(preset: files.Preset, project: Path, data: Path | None = None) -> s
     """What Keras would download for a preset; None where all is here, or cannot be downloaded."""
     source, weights = preset.values["data"]["source"], preset.values["backbone"]["weights"]
     path = _data(preset, project, data)
+    if encoders.is_text(preset.values["backbone"]["name"]):  # of a folder, which `lacking` looks for
+        return None
     row = get(preset.values["backbone"]["name"])
     home = keras_models().parent
     wanted = []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def run(params: Params, paths: Paths) -> None:
-    """Write the features of the catalogue's used images in its order and, for fine-tuning, what crosses at its cut."""
+    """Write the features of the used examples in their order and, for fine-tuning, what crosses at its cut."""
     images = catalogue.read(paths.catalogue).used
     if params.data.kind == "image":
         _require_visible(images, params)
@@ -79,7 +79,8 @@ def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: b
             tasks = [Task(path_of[sha256], sha256, tuple(numbers)) for sha256, numbers in views.items()]
             results = compute.computed(planned.spec, names, tasks, read, loaded)
             what = f"extracting {' and '.join(names)}"
-            for keys, outputs in track(results, _n_views(views.values()), what, lambda batch: len(batch[0])):
+            unit = f"{planned.spec.inputs.kind}s"
+            for keys, outputs in track(results, _n_views(views.values()), what, lambda batch: len(batch[0]), unit):
                 sink.put(keys, outputs)
         sink.finish()
     for one in cache.prune(cache.limit_bytes(), keep=sink.cache_names):
@@ -92,7 +93,7 @@ def _n_views(views: Collection[Sequence[int]]) -> int:
 
 def _shown(images: pd.DataFrame, planned: plan.Plan) -> str:
     views = f" and {planned.views - 1} views of each" if planned.views > 1 else ""
-    return f"{len(images)} images{views}"
+    return f"{len(images)} {planned.spec.inputs.kind}s{views}"
 
 
 def _note_size(points: dict[str, cuts.Cut], cut: str, side: int) -> None:

@@ -244,7 +244,12 @@ def _layer_norm(layer: Any, x: Any) -> Any:
     import tensorflow as tf
 
     axes = [axis % len(x.shape) for axis in layer.axis]
-    shape = [size if i in axes else 1 for i, size in enumerate(x.shape)]
+    # Along the last axis alone a vector is broadcast as it is. Made longer first, it would be one that the operation
+    # refuses into which TensorFlow's optimizer, where nobody holds it back, turns all of this.
+    if axes == [len(x.shape) - 1]:
+        shape = [-1]
+    else:
+        shape = [size if i in axes else 1 for i, size in enumerate(x.shape)]
     mean = tf.reduce_mean(x, axes, keepdims=True)
     variance = tf.reduce_mean(tf.math.squared_difference(x, tf.stop_gradient(mean)), axes, keepdims=True)
     y = (x - mean) / tf.sqrt(variance + layer.epsilon)
