@@ -186,7 +186,7 @@ def test_backbones_lists_text_networks_and_their_cuts(
     monkeypatch.setattr(text_backbones, "start_tensorflow", lambda: None)  # which has computed before, in this process
     backbones_command.show("Bert", None, None, str(folder))
     said = capsys.readouterr().out
-    assert [line.split()[0] for line in said.splitlines()[-3:]] == ["embeddings", "block_0", "block_1"]
+    assert [line.split()[0] for line in said.splitlines()[-3:]] == [encoders.FIRST, "block_0", "block_1"]
     with pytest.raises(BackboneError, match="--alpha and --input-size: must be given for networks that read images"):
         backbones_command.show("Bert", 1.0, None, None)
     with pytest.raises(BackboneError, match="--weights: must be given for networks that read texts"):
