@@ -23,6 +23,7 @@ from graft.config.schema import ExportParams
 from graft.errors import DataError, GateError, GraftError, StaleError, SurroundingsError
 from graft.export import resizing, run, speed
 from graft.export.formats import FORMATS
+from graft.export.images import Images, upright
 from graft.inputs.image.decode import RESAMPLING, Resizing, to_square
 from graft.pipeline.layout import Exports
 from graft.serving.classifier import Classifier
@@ -224,9 +225,9 @@ def test_the_metadata_is_what_other_tools_read() -> None:
     card = {
         "classes": list(COLOURS),
         "backbone": {"name": "net"},
-        "input": {"side": 8, "resize": "crop", "interpolation": "nearest"},
+        "input": {"kind": "image", "side": 8, "resize": "crop", "interpolation": "nearest"},
     }
-    data = metadata.table(card)
+    data = metadata.table(card, Images(card))
     assert data[4:8] == b"M001"
 
     def inside(one: Any, field: int) -> Any:
@@ -267,19 +268,20 @@ def test_what_cannot_be_exported_is_one_sentence(made: Exported, monkeypatch: py
 def test_nothing_held_out_is_one_sentence(made: Exported, tmp_path: Path, prepare: Callable[..., PreparedData]) -> None:
     counts = {"split.method": "counts", "split.counts": {"train": 5, "validation": 0, "test": 0}}
     prepared = prepare(Path(made.params.data.path), counts)
-    with pytest.raises(DataError, match=r"data.split: must leave validation images"):
+    with pytest.raises(DataError, match=r"data.split: must leave validation examples"):
         replace(made, paths=paths_in(prepared.folder)).export("tflite")
 
 
 def test_an_exported_file_is_measured_in_a_process_without_tensorflow(made: Exported, unmeasured: None) -> None:
     made.export("tflite")
-    found = speed.measured("tflite", made.exports.models / "tflite" / "float32", SIDE, coloured("red", 0))
+    squares = {"photo_milliseconds": coloured("red", 0)[None], "milliseconds": np.zeros((1, SIDE, SIDE, 3), np.uint8)}
+    found = speed.measured("tflite", made.exports.models / "tflite" / "float32", squares)
     for which in ("milliseconds", "photo_milliseconds"):
         for threads in ("one_thread", "all_threads"):
             assert 0 < found[which][threads]["median"] <= found[which][threads]["p95"]
     assert 10 < found["peak_megabytes"] < 200, "TensorFlow alone takes more"
     with pytest.raises(SurroundingsError, match="must run in a process of its own"):
-        speed.measured("tflite", made.exports.models / "nowhere", SIDE, coloured("red", 0))
+        speed.measured("tflite", made.exports.models / "nowhere", squares)
 
 
 def test_params_and_the_table_name_the_same_formats() -> None:
@@ -307,8 +309,6 @@ def test_there_is_a_stage_for_each_format_and_none_by_default(tmp_path: Path) ->
 
 
 def test_upright_is_as_a_viewer_shows_it(tmp_path: Path) -> None:
-    from graft.export.parity import upright
-
     pixels = coloured("green", 1)
     exif = Image.Exif()
     exif[0x0112] = 6

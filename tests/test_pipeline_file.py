@@ -191,7 +191,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "runtime", "training", "verdicts",
     },
     "audit": {"errors", "convex", "examples", "features", "runtime"},
-    "export": {"errors", "features", "inputs", "runtime", "serving", "verdicts"},
+    "export": {"errors", "features", "inputs", "runtime", "training", "verdicts"},
     "stages": {
         "errors", "backbones", "evaluation", "examples", "export", "features", "inputs", "models", "runtime", "training"
     },
@@ -204,15 +204,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reporting": {
         "errors", "evaluation", "examples", "explaining", "inputs", "models", "runtime", "training", "verdicts"
     },
-    "project": {"errors", "config", "examples", "inputs", "pipeline"},
+    "project": {"errors", "backbones", "config", "examples", "inputs", "pipeline"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
     "cli": {
-        "errors", "audit", "backbones", "config", "evaluation", "examples", "features", "pipeline", "prediction",
-        "presets", "probing", "project", "range_test", "repetition", "reporting", "runtime", "server", "serving",
-        "stages", "study", "tracking", "training", "verdicts",
+        "errors", "audit", "backbones", "config", "evaluation", "examples", "features", "inputs", "pipeline",
+        "prediction", "presets", "probing", "project", "range_test", "repetition", "reporting", "runtime", "server",
+        "serving", "stages", "study", "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

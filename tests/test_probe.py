@@ -141,7 +141,7 @@ def test_where_to_unfreeze(probed: tuple[Any, Any, PreparedData], monkeypatch: p
     assert {one.cut for one in tuned} == {"block_2_expand", "Conv_1"}
     assert tuned[0].accuracy >= tuned[1].accuracy
     assert {one.hits.shape for one in tuned} == {(9,)}
-    said = command.where_to_unfreeze(tuned)
+    said = command.where_to_unfreeze(tuned, "image")
     assert f"unfreeze from {tuned[0].cut}: {tuned[0].accuracy:.4f} of 9 validation images" in said
 
 
@@ -170,7 +170,7 @@ def test_mcnemars_test_and_the_choice() -> None:
     low, high = judging.interval(best)
     expected = stats.binomtest(90, 100).proportion_ci(0.95, "wilson")
     assert (low, high) == (expected.low, expected.high)
-    said = "\n".join(command.advice(choice))
+    said = "\n".join(command.advice(choice, "image"))
     assert "read features at best of A: 0.9000" in said
     assert "cheapest of these: near of A, 3.00 ms instead of 9.00" in said
     assert "would take poor of A: 0.7000, worse by these images" in said

@@ -217,7 +217,7 @@ def test_the_command_prints_writes_and_logs(passed: Pass, here: Path) -> None:
 
 def test_the_noise_is_told_in_images_too(capsys: pytest.CaptureFixture[str]) -> None:
     trained = [again.Trained(plans.Plan(f"seed {right}", PARAMS), said(right), {}, {}) for right in (7, 8, 9)]
-    command._show(result.document("head, three seeds", trained, 0.95, folds=False))
+    command._show(result.document("head, three seeds", trained, 0.95, folds=False), "image")
     noise = 4.302653 * math.sqrt(2) * 0.1
     told = f"differ by less than {noise:.4f} in test accuracy ({noise * 10:.1f} of 10 images) are within seed noise"
     assert capsys.readouterr().out.count(told) == 2  # of the head, and fine-tuned

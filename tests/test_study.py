@@ -223,7 +223,7 @@ def test_without_validation_images_there_is_no_study(extracted: Pass, tmp_path: 
     table = pd.read_csv(extracted.paths.split)
     split.write(table.assign(split=table["split"].replace("validation", "test")), tmp_path / "split.csv")
     paths = replace(extracted.paths, split=tmp_path / "split.csv")
-    with pytest.raises(TrainingError, match=r"data\.split: must hold validation images out, for the study to judge by"):
+    with pytest.raises(TrainingError, match=r"data\.split: must hold validation examples out, for the study"):
         few_shot.trials(extracted.params, paths, [1], [42], RECIPE)
 
 
@@ -231,7 +231,7 @@ def test_without_validation_images_there_is_no_study(extracted: Pass, tmp_path: 
     ("arguments", "fault"),
     [
         (("--shots", "1,none,0"), "--shots: must be numbers from 1 on, and `all` for all labels"),
-        (("--shots", "100"), "--shots: must hold `all`, or a number below that of the largest class's training images"),
+        (("--shots", "100"), "--shots: must hold `all`, or a number below that of the largest class's training"),
     ],
 )
 def test_numbers_that_make_no_sense_are_one_error(

@@ -46,7 +46,7 @@ def form(
     """features: (n, d) of any float. targets: (n,) int64. copies: (n,) int64, the same number for copies of one
     picture, which do not testify for one another. scale: as for `ridge.solve`.
     """
-    say(f"solving a head on {len(targets)} images, each left out in turn")
+    say(f"solving a head on {len(targets)} examples, each left out in turn")
     groups = [np.flatnonzero(copies == number) for number in _several(copies)]
     alone = ridge.left_out(lambda rows: features[rows][:, None], targets, n_classes, scale, groups)
     k = int(np.clip(len(targets) // (2 * n_classes), LEAST_VOTES, MOST_VOTES))

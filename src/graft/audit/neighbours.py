@@ -36,11 +36,11 @@ def nearest(features: np.ndarray, copies: np.ndarray, k: int) -> Neighbours:
     alike = {int(number): np.flatnonzero(inverse == number) for number in np.flatnonzero(sizes > 1)}
     k = min(k, n - int(sizes.max()))
     if k < 1:
-        raise DataError(f"data.path: must hold images that are no copies of one another. Got {n}, all copies of one.")
+        raise DataError(f"data.path: must hold examples that are no copies of one another. Got {n}, all copies of one.")
     rows, cosines = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
     step = max(1, min(1024, ENTRIES // n))
     blocks = [np.arange(start, min(start + step, n)) for start in range(0, n, step)]
-    for block in track(blocks, n, "comparing features", len):
+    for block in track(blocks, n, "comparing features", len, "examples"):
         products = unit[block] @ unit.T
         for row, i in enumerate(block):
             products[row, alike.get(int(inverse[i]), i)] = -np.inf

@@ -13,6 +13,7 @@ from graft.audit import belief, findings, page, sheet
 from graft.audit.belief import Belief
 from graft.audit.findings import Findings
 from graft.audit.subject import Subject
+from graft.examples import excerpts
 
 NEIGHBOURS = 6
 """Shown beside a suspect."""
@@ -30,13 +31,15 @@ PAGE, SHEET = "audit.html", "audit.csv"
 class Audit:
     """findings: of what is undecided. listed: the suspects that page and CSV have, as `Listing.image` tells them.
 
-    overlaps: a, b (names), a_as_b, b_as_a, share, examples. metrics: name -> figure. files: what was written.
+    overlaps: a, b (names), a_as_b, b_as_a, share, examples. metrics: name -> figure. texts: path ->
+    the texts of an example that is listed, where examples are texts. files: what was written.
     """
 
     findings: Findings
     listed: list[dict[str, Any]]
     overlaps: list[dict[str, Any]]
     metrics: dict[str, float]
+    texts: dict[str, list[str]]
     files: list[Path]
 
 
@@ -91,7 +94,7 @@ def run(subject: Subject, source: str, root: Path, most: int, out: Path) -> Audi
     pairs = [listing.pair(int(one["row"]), int(one["other"])) for one in found.pairs.head(most).to_dict("records")]
     overlaps = _overlaps(everything, listing)
     metrics = {
-        "images": float(len(subject.images)),
+        f"{subject.kind}s": float(len(subject.images)),
         "classes": float(len(subject.classes)),
         "agreement": everything.agreement,
         "suspects": float(len(found.suspects)),
@@ -101,20 +104,22 @@ def run(subject: Subject, source: str, root: Path, most: int, out: Path) -> Audi
         "decided": float(len(subject.decided)),
         "unjudged": float((~formed.judged).sum()),
     }
-    content = {
+    content: dict[str, Any] = {
         "suspects": suspects, "outliers": outliers, "pairs": pairs, "overlaps": overlaps, "metrics": metrics,
         "copies": copies, "sheet": out / SHEET, "shown": _shown(suspects, outliers, [*copies, *pairs], overlaps),
         "shown_large": {one["path"] for one in suspects},
     }  # fmt: skip
-    page.write(source, root, content, out / PAGE)
+    shown = sorted(content["shown"] | content["shown_large"])
+    texts = excerpts.of(source, root, shown) if subject.kind == "text" else {}
+    page.write(source, root, subject.kind, content, texts, out / PAGE)
     beside = [
         image | {"found": f"{kind} {other['path']}"}
         for kind, several in (("copy of", copies), ("nearly the same as", pairs))
         for pair in several
         for image, other in (pair["images"], pair["images"][::-1])
     ]
-    sheet.write(sheet.table(subject, [*suspects, *outliers, *beside]), out / SHEET)
-    return Audit(found, suspects, overlaps, metrics, [out / PAGE, out / SHEET])
+    sheet.write(sheet.table(subject, [*suspects, *outliers, *beside]), texts, out / SHEET)
+    return Audit(found, suspects, overlaps, metrics, texts, [out / PAGE, out / SHEET])
 
 
 def _copies(subject: Subject) -> list[tuple[int, int]]:

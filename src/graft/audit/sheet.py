@@ -5,6 +5,7 @@ It is what `data.relabel` reads: filled in and put into its folder, it takes the
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ COLUMNS = (PATH, "label", "suggested", DECISION, "probability", "label_probabili
 """probability: of the suggested class. found: suspect, outlier, or the other image of a pair that is nearly the same;
 decided: in an earlier table."""
 
-DECIDED = "decided"
+DECIDED, TEXT = "decided", "text"
 
 
 def table(subject: Subject, listed: list[dict[str, Any]]) -> pd.DataFrame:
@@ -41,7 +42,20 @@ def table(subject: Subject, listed: list[dict[str, Any]]) -> pd.DataFrame:
     return rows.astype(object).where(rows.notna(), "")
 
 
-def write(rows: pd.DataFrame, file: Path) -> None:
-    """With a byte order mark, by which a spreadsheet knows UTF-8."""
+FORMULA = ("=", "+", "-", "@")
+"""How a cell begins that a spreadsheet would compute."""
+
+
+def write(rows: pd.DataFrame, texts: Mapping[str, Sequence[str]], file: Path) -> None:
+    """With a byte order mark, by which a spreadsheet knows UTF-8.
+
+    texts: path -> the texts of an example; where there are any they get a column, behind the others. One that would be
+    a formula to a spreadsheet has an apostrophe before it.
+    """
+    columns = list(COLUMNS)
+    if texts:
+        shown = [" / ".join(texts.get(path, ())) for path in rows[PATH]]
+        rows = rows.assign(**{TEXT: [f"'{text}" if text.startswith(FORMULA) else text for text in shown]})
+        columns.append(TEXT)
     file.parent.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(file, index=False, lineterminator="\n", encoding="utf-8-sig", columns=list(COLUMNS))
+    rows.to_csv(file, index=False, lineterminator="\n", encoding="utf-8-sig", columns=columns)

@@ -1,4 +1,4 @@
-"""What is audited: the images that take part, and the features that `extract` cached of them."""
+"""What is audited: the examples that take part, and the features that `extract` cached of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Subject:
 
     features: (n, d) float32, of the images as they are. scale: as for `ridge.solve`. copies: (n,) int64, the same
     number for copies of one picture, as `prepare` found them. decisions: path -> what was decided already. everything:
-    the whole catalogue.
+    the whole catalogue. kind: of the examples.
     """
 
     images: pd.DataFrame
@@ -37,6 +37,7 @@ class Subject:
     copies: np.ndarray
     decisions: dict[str, Decision]
     everything: pd.DataFrame
+    kind: str
 
     @property
     def decided(self) -> np.ndarray:
@@ -56,6 +57,8 @@ def read(paths: Paths, decisions: str | None) -> Subject:
             f"{paths.features}: must hold features to audit labels by. It holds none, since train.enabled is false. "
             "Set it to true, and run `dvc repro extract`."
         )
+    everything = catalogue.read(paths.catalogue)
+    kind = catalogue.kind_of(everything.used)
     images = data.used[["path", "sha256", "label"]].assign(split=UNUSED)
     for name, rows in data.sides.rows.items():
         images.loc[rows, "split"] = name
@@ -70,8 +73,9 @@ def read(paths: Paths, decisions: str | None) -> Subject:
         _vectors(stored),
         ridge.by_group(widths) if widths else None,
         copies.to_numpy(),
-        relabel.read(decisions)[0] if decisions else {},
-        catalogue.read(paths.catalogue).table,
+        relabel.read(decisions, kind)[0] if decisions else {},
+        everything.table,
+        kind,
     )
 
 

@@ -1,15 +1,20 @@
-"""The layers of a network that are worth reading features from, where a block ends; and all of them read at once."""
+"""The layers of a network that are worth reading features from, where a block ends; and all of them read at once.
+
+A text network is read where each of its blocks begins, which has a layer that only names the place: `block_3` is what
+comes out of the third block and enters the fourth; `block_0` is the embeddings of the tokens.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graft.backbones import build, cuts
+from graft.backbones import build, cuts, text
 
 if TYPE_CHECKING:
     import keras
@@ -21,6 +26,9 @@ NONE, ALL = "none", "all"
 
 SIDE_BY_SIDE = "taps"
 """The layer that puts the taps together."""
+
+LAST = "output"
+"""What a text network's own output is called, which no layer of a name of its own makes."""
 
 MOST = 24
 """Of one network; of more, as many are taken evenly, the last among them."""
@@ -37,7 +45,7 @@ class Tap:
     """layer: whose output is read. cut: from where on the network trains on it, None for the network's own output.
 
     channels: of a pooled output. below: share of the compute up to it, 0 to 1. stored_bytes: of one image's activations
-    there, as fine-tuning keeps them.
+    there, or of one token's, as fine-tuning keeps them.
     """
 
     layer: str
@@ -54,6 +62,12 @@ def of(network: keras.Model) -> list[Tap]:
     a block that widens and narrows again, as MobileNetV2's, is read at its end.
     """
     points, crossing = cuts.derive(network), cuts.crossing(network)
+    end = network.outputs[0]
+    if _is_sequence(end):
+        blocks = [(name, one) for name, one in points.points.items() if name.startswith(text.BLOCK)]
+        taps = [Tap(name, name, one.shape[-1], one.below, 2 * math.prod(one.shape)) for name, one in blocks]
+        width = int(end.shape[-1])
+        return _thinned([*taps, Tap(LAST, None, width, 1.0, 2 * width)])
     found: list[Tap] = []
     seen = {id(network.inputs[0])}
     for name, point in points.points.items():
@@ -62,7 +76,6 @@ def of(network: keras.Model) -> list[Tap]:
             seen.add(id(tensor))
             layer = tensor._keras_history.operation.name
             found.append(Tap(layer, name, point.shape[-1], point.below, 2 * math.prod(point.shape)))
-    end = network.outputs[0]
     shape = tuple(end.shape[1:])
     last = Tap(end._keras_history.operation.name, None, shape[-1], 1.0, 2 * math.prod(shape))
     tensors = {tap.layer: crossing[tap.cut or ""] for tap in found}
@@ -70,6 +83,11 @@ def of(network: keras.Model) -> list[Tap]:
     widths = [tap.channels for tap in found] + [last.channels]
     ends = [tap for i, tap in enumerate(found) if _widens(widths[i:])]
     return _thinned([*ends, last])
+
+
+def _is_sequence(tensor: Any) -> bool:
+    """Whether a network's output is that of a text network, (n, length, width)."""
+    return len(tensor.shape) == 3
 
 
 def _computes(tap: Tap, tensor: Any) -> bool:
@@ -101,13 +119,16 @@ def evenly(taps: Sequence[Tap], n: int) -> list[Tap]:
 def joined(network: keras.Model, pooling: str) -> keras.Model:
     """The same network -> the pooled outputs of all its taps, side by side from the input on, (n, c).
 
-    pooling: avg or max, over all places.
+    pooling: avg or max, over all places; of a text over its tokens, or cls.
     """
     import keras
 
-    pool = {"avg": _mean, "max": keras.layers.GlobalMaxPooling2D()}[pooling]
-    crossing = cuts.crossing(network)
-    pooled = [pool(network.outputs[0] if tap.cut is None else crossing[tap.cut]) for tap in of(network)]
+    end, crossing = network.outputs[0], cuts.crossing(network)
+    if _is_sequence(end):
+        pool = partial(text.pooled, how=pooling)
+    else:
+        pool = {"avg": _mean, "max": keras.layers.GlobalMaxPooling2D()}[pooling]
+    pooled = [pool(end if tap.cut is None else crossing[tap.cut]) for tap in of(network)]
     return keras.Model(network.input, keras.layers.Concatenate(name=SIDE_BY_SIDE)(pooled), name=network.name)
 
 

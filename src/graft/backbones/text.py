@@ -86,12 +86,12 @@ def _rewired(whole: keras.Model) -> keras.Model:
             return layer(*args, **kwargs)
         x, *others = args
         if not blocks:
-            x = x * real[..., None]
+            x = x * keras.ops.expand_dims(real, -1)
         x = keras.layers.Identity(name=f"{BLOCK}{blocks}")(x)
         blocks += 1
         mask = present(x)
         kwargs["padding_mask"] = keras.ops.cast(mask, "int32")
-        return layer(x, *others, **kwargs) * mask[..., None]
+        return layer(x, *others, **kwargs) * keras.ops.expand_dims(mask, -1)
 
     names = list(whole.input)
     sequence = whole.output["sequence_output"] if isinstance(whole.output, dict) else whole.output
@@ -114,7 +114,7 @@ def pooled(x: Any, how: str) -> Any:
 
     if how == "cls":
         return x[:, 0]
-    real = present(x)[..., None]
+    real = keras.ops.expand_dims(present(x), -1)
     if how == "max":
         return keras.ops.max(x + (real - 1) * keras.ops.cast(1e30, "float32"), axis=1)
     return keras.ops.sum(x, axis=1) / keras.ops.maximum(keras.ops.sum(real, axis=1), 1)

@@ -9,9 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from graft.backbones import cuts, known_cuts, portable
+from graft.backbones import cuts, encoders, known_cuts, portable
 from graft.backbones.automatic import FULL_WIDTH
 from graft.backbones.table import BACKBONES, Backbone, get, keras_models
+from graft.cli import text_backbones
+from graft.errors import BackboneError
 from graft.runtime import numerics
 from graft.runtime.progress import say
 from graft.runtime.tensorflow import start_tensorflow
@@ -40,6 +42,8 @@ def measure(
     """Measure how many images a second networks take here, once; the table shows it from then on."""
     from graft.features import speed
 
+    for name in names or ():
+        text_backbones.refuse(name)
     rows = [get(name) for name in names or BACKBONES]
     numerics.apply("portable")
     start_tensorflow()
@@ -52,9 +56,20 @@ def show(
     name: Annotated[str, typer.Argument(help="A name of the table.")],
     alpha: Annotated[float | None, typer.Option(help="Width multiplier; 1 where not given.")] = None,
     input_size: Annotated[int | None, typer.Option(help="Side in pixels; the usual one where not given.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Of a text network: the folder of its files, or a preset of KerasHub's.")
+    ] = None,
 ) -> None:
     """List the layers that `finetune.cut` may name for a backbone, what is stored there, and the compute below."""
-    cut_points(name, alpha, input_size)
+    of_texts = encoders.is_text(name)
+    wrong = (alpha, input_size) if of_texts else (weights,)
+    if any(one is not None for one in wrong):
+        options, kind = ("--alpha and --input-size", "images") if of_texts else ("--weights", "texts")
+        raise BackboneError(f"{options}: must be given for networks that read {kind} alone. Leave out, for {name}.")
+    if of_texts:
+        text_backbones.cut_points(name, weights, Console(width=max(WIDTH, Console().width)))
+    else:
+        cut_points(name, alpha, input_size)
 
 
 SAME = {portable.ANY: "as it is", portable.AVX2: "held to AVX2", portable.NONE: "with tensorflow"}
@@ -109,6 +124,8 @@ def table() -> None:
         highlight=False,
     )
     console.print(f"Keras looks for ImageNet's in {keras_models()}, and downloads them there.", highlight=False)
+    console.print()
+    console.print(text_backbones.table(), highlight=False)
 
 
 def _stored_bytes(cut: cuts.Cut) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +15,12 @@ from graft.features import cache as features
 from graft.runtime.cache import ARCHIVES, place
 
 WIDTH = 160
+
+INPUTS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "image": lambda size: f"{size['side']} {size['resize']} {size['interpolation']}",
+    "text": lambda size: f"{size['max_tokens']} tokens",
+}
+"""Kind of example -> what its fingerprint says of the network's input."""
 
 app = typer.Typer(help="Look after graft's own cache, which only saves time.", no_args_is_help=True)
 
@@ -50,7 +57,7 @@ def _described(one: features.Held) -> list[str]:
         return [
             f"{one.backbone}{alpha}",
             what["weights_sha256"][:12],
-            f"{size['side']} {size['resize']} {size['interpolation']}",
+            INPUTS[size["kind"]](size),
             f"{what['engine']} {what['precision']}",
             f"activations at {what['output']['cut']}" if "cut" in what["output"] else "features",
             f"{'x'.join(map(str, what['shape']))} {what['dtype']}",

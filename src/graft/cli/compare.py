@@ -41,15 +41,15 @@ def compare(
     ] = LAST_COMMIT,
     b: Annotated[str, typer.Argument(metavar="B", help="The same; `workspace` is the files here.")] = WORKSPACE,
     split: Annotated[
-        Split | None, typer.Option(help="The images to compare on; without it test, where both have test images.")
+        Split | None, typer.Option(help="The split to compare on; without it test, where both have one.")
     ] = None,
-    images: Annotated[bool, typer.Option("--images", help="List every image that changed sides.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, with every image.")] = False,
+    images: Annotated[bool, typer.Option("--images", help="List every example that changed sides.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, with every example.")] = False,
     against_published: Annotated[
         bool, typer.Option("--against-published", help="Compare the files here with what others published instead.")
     ] = False,
 ) -> None:
-    """Say whether B is better than A, worse, or within noise, on the images that both were judged on.
+    """Say whether B is better than A, worse, or within noise, on the examples that both were judged on.
 
     Exit code 2: not comparable.
     """
@@ -68,7 +68,7 @@ def compare(
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        _print(found, SHOWN if not images else None)
+        _print(found, SHOWN if not images else None, params.data.kind)
     if found["verdict"] == Compared.NOT_COMPARABLE:
         raise typer.Exit(EXIT_CODE_NOT_COMPARABLE)
 
@@ -98,7 +98,8 @@ def _judged(matched: Matched, pair: tuple[Outcome, Outcome], confidence: float) 
     }
 
 
-def _print(found: dict[str, Any], most: int | None) -> None:
+def _print(found: dict[str, Any], most: int | None, kind: str = "image") -> None:
+    """kind: of the examples here, which those of A and B are too."""
     import pandas as pd
 
     console = Console(width=max(WIDTH, Console().width), highlight=False)
@@ -107,24 +108,24 @@ def _print(found: dict[str, Any], most: int | None) -> None:
     if found["verdict"] == Compared.NOT_COMPARABLE:
         console.print(
             f"A, {found['a']['name']}, and B, {found['b']['name']}: {found['verdict']}. They have no {found['split']} "
-            "image in common, of the same path and label.",
+            f"{kind} in common, of the same path and label.",
             markup=False,
             soft_wrap=True,
         )
         return
-    console.print(_accuracies(found))
-    for line in _sentences(found):
+    console.print(_accuracies(found, kind))
+    for line in _sentences(found, kind):
         console.print(line, markup=False, soft_wrap=True)
     changed = pd.DataFrame(found["changed_sides"])
     if len(changed):
-        console.print(_images(changed.head(len(changed) if most is None else most)))
+        console.print(_images(changed.head(len(changed) if most is None else most), kind))
     if most is not None and len(changed) > most:
         console.print(f"... and {len(changed) - most} more (--images: all)")
 
 
-def _accuracies(found: dict[str, Any]) -> Table:
+def _accuracies(found: dict[str, Any], kind: str) -> Table:
     table = Table(box=None, header_style="bold")
-    for column in ("", "what", "model", f"right of {found['images']} {found['split']} images", "accuracy"):
+    for column in ("", "what", "model", f"right of {found['images']} {found['split']} {kind}s", "accuracy"):
         table.add_column(column, justify="right" if column.startswith(("right", "acc")) else "left")
     for side in ("a", "b"):
         one = found[side]
@@ -132,14 +133,14 @@ def _accuracies(found: dict[str, Any]) -> Table:
     return table
 
 
-def _sentences(found: dict[str, Any]) -> list[str]:
+def _sentences(found: dict[str, Any], kind: str) -> list[str]:
     if found["same_predictions"]:
-        return [f"Verdict: {found['verdict']}. Both predict the same for every image."]
+        return [f"Verdict: {found['verdict']}. Both predict the same for every {kind}."]
     gap, alpha = found["difference"], 1 - found["difference"]["confidence"]
     meaning = {
         Compared.BETTER: f"B is better than A: p is below {alpha:.2g}.",
         Compared.WORSE: f"B is worse than A: p is below {alpha:.2g}.",
-        Compared.WITHIN_NOISE: f"These images cannot tell B from A: p is not below {alpha:.2g}.",
+        Compared.WITHIN_NOISE: f"These {kind}s cannot tell B from A: p is not below {alpha:.2g}.",
     }
     return [
         f"B less A: {gap['value']:+.4f} ({gap['low']:+.4f} to {gap['high']:+.4f}, {gap['confidence']:.0%} by paired "
@@ -150,9 +151,9 @@ def _sentences(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _images(changed: pd.DataFrame) -> Table:
+def _images(changed: pd.DataFrame, kind: str) -> Table:
     table = Table(box=None, header_style="bold")
-    for column in ("image", "label", "A says", "B says"):
+    for column in (kind, "label", "A says", "B says"):
         table.add_column(column, overflow="fold")
     for row in changed.itertuples():
         table.add_row(*(escape(str(value)) for value in (row.path, row.label, row.a, row.b)))

@@ -14,6 +14,7 @@ from graft.cli.predict import LAST
 from graft.config.load import load
 from graft.config.schema import ExportParams
 from graft.errors import ParamsError, StaleError, listing, unknown
+from graft.inputs.spec import USUAL
 from graft.pipeline import layout, session
 from graft.project import lock
 from graft.runtime import numerics
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from graft.stages.export import Figures
 
 Names = list[str] | None
+
+TIMED = {"image": "one square image", "text": f"one text of {USUAL} tokens"}
+"""Kind of example -> what milliseconds are of."""
 
 
 def export(
@@ -51,7 +55,7 @@ def export(
         typer.Option(help="Instead: write the head alone, of a model on a frozen network, into this folder."),
     ] = None,
 ) -> None:
-    """Write the model for other runtimes; compare each file with it on the validation images, and measure it.
+    """Write the model for other runtimes; compare each file with it on validation examples, and measure it.
 
     What loses more than export.max_accuracy_drop is not kept, and fails.
     """
@@ -68,7 +72,7 @@ def export(
     missing = [str(path) for path in (paths.catalogue, paths.split) if not path.exists()]
     if missing:
         raise StaleError(
-            f"{listing(missing)}: must be there, since validation images judge an exported file. Run `dvc repro` or "
+            f"{listing(missing)}: must be there, since validation examples judge an exported file. Run `dvc repro` or "
             "`dvc pull`."
         )
     lock.require_current("export")
@@ -81,7 +85,7 @@ def export(
     session.note_execution("export")
     classifier = load_model(model or paths.model)
     found = stage.run(params, paths, exports, classifier, formats, precisions)
-    _show(found)
+    _show(found, classifier.input.kind)
     own = model is None or Path(model).absolute() == paths.model.absolute()
     tracking.log(params, paths, exports, found, own)
 
@@ -109,7 +113,7 @@ def _named(given: Sequence[str] | None, option: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _show(found: Figures) -> None:
+def _show(found: Figures, kind: str) -> None:
     table = Table(box=None, header_style="bold")
     for name in (
         "format",
@@ -141,4 +145,4 @@ def _show(found: Figures) -> None:
                 f"{one['peak_megabytes']:.0f}",
             )
     Console(width=120).print(table)
-    typer.echo("On the validation images. ms: median/95th percentile of one square image, one thread and all of them.")
+    typer.echo(f"On the validation {kind}s. ms: median/95th percentile of {TIMED[kind]}, one thread and all of them.")

@@ -14,15 +14,15 @@ def init(
     folder: Annotated[Path, typer.Argument(help="Where; made if it is not there.")] = Path(),
     data: Annotated[
         Path | None,
-        typer.Option(help="Your images: a directory of classes, an archive of one, or a table of paths and labels."),
+        typer.Option(help="Your images or texts: a directory of classes, an archive, or a table with labels."),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="A recipe of `graft preset list`, instead of --data.")] = None,
     update: Annotated[bool, typer.Option("--update", help="After an upgrade: write graft.lock anew.")] = False,
 ) -> None:
     """Start a project: dvc.yaml, params.yaml and what belongs to them, and git and DVC where there is none.
 
-    With --data, params.yaml has values that suit those images; with --preset, those of a recipe. What is there is never
-    overwritten.
+    With --data, params.yaml has values that suit those examples; with --preset, those of a recipe. What is there is
+    never overwritten.
     """
     from graft.presets import files as presets
     from graft.project import start

@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from graft.backbones import encoders
 from graft.config import yaml_file
 from graft.config.load import FILE, of_tree
 from graft.errors import ParamsError
+from graft.inputs.spec import USUAL
 from graft.pipeline import layout
 from graft.runtime import numerics
 from graft.runtime.tensorflow import start_tensorflow
@@ -25,27 +27,34 @@ if TYPE_CHECKING:
 FOLDER = Path("data/probe")
 WIDTH = 126
 
+OF_KIND = {"image": "", "text": f", of a text of {USUAL} tokens"}
+"""What is timed, beside the layer."""
+
 
 def probe(
     backbones: Annotated[
         list[str] | None,
-        typer.Option("--backbone", help="A name of `graft backbones`, or NAME:WIDTH; several. Default: params.yaml's."),
+        typer.Option(
+            "--backbone",
+            help="NAME of `graft backbones`, NAME:WIDTH, of texts NAME:FOLDER; several. Default: params.yaml's.",
+        ),
     ] = None,
     input_sizes: Annotated[
-        list[int] | None, typer.Option("--input-size", help="Side in pixels; several. Default: params.yaml's.")
+        list[int] | None,
+        typer.Option("--input-size", help="Side of images in pixels; several. Default: params.yaml's."),
     ] = None,
     finetune: Annotated[
         int,
         typer.Option(help="Epochs of a fine-tune from each of up to six cuts of the best network; 0: none.", min=0),
     ] = 0,
 ) -> None:
-    """Rank the layers of one or several networks by a ridge head on their features, on training and validation images.
+    """Rank the layers of one or several networks by a ridge head on their features, of training and validation.
 
     Run `dvc repro prepare` first. Nothing of the pipeline is changed: set backbone and finetune.cut in params.yaml.
     """
     began, cpu = time.monotonic(), time.process_time()
     every = _every(backbones or [""], input_sizes or [0])
-    paths = layout.read()
+    paths, kind = layout.read(), every[0].data.kind
     numerics.apply(every[0].numerics)
     start_tensorflow()
     from graft.probing import judging, picture, run
@@ -54,17 +63,17 @@ def probe(
     choice, tuned = run.run(every, paths, finetune)
     FOLDER.mkdir(parents=True, exist_ok=True)
     files = [FOLDER / "layers.csv", FOLDER / "layers.png"]
-    judging.table(choice).to_csv(files[0], index=False, lineterminator="\n")
-    picture.draw(choice, files[1])
+    judging.table(choice, kind).to_csv(files[0], index=False, lineterminator="\n")
+    picture.draw(choice, kind, files[1])
     console = Console(width=max(WIDTH, Console().width), highlight=False)
-    console.print(_table(choice))
-    for line in advice(choice):
+    console.print(_table(choice, kind))
+    for line in advice(choice, kind):
         console.print(line, markup=False, soft_wrap=True)
     if tuned:
         files.append(FOLDER / "cuts.csv")
         judging.cuts_table(tuned).to_csv(files[-1], index=False, lineterminator="\n")
         console.print(_cuts_table(tuned))
-        console.print(where_to_unfreeze(tuned), markup=False, soft_wrap=True)
+        console.print(where_to_unfreeze(tuned, kind), markup=False, soft_wrap=True)
     metrics = {
         "probe_accuracy": choice.best.accuracy,
         "probe_milliseconds": choice.best.milliseconds,
@@ -85,20 +94,45 @@ def probe(
 def _every(backbones: list[str], input_sizes: list[int]) -> list[Params]:
     """params.yaml with each network at each size, checked as if it said so. "" and 0: what it says."""
     found = []
+    of_texts = yaml_file.read_by_people(FILE)["data"]["kind"] == "text"
+    if of_texts and any(input_sizes):
+        raise ParamsError(
+            "graft probe",
+            ["--input-size: must not be given for texts, which backbone.max_tokens cuts off. Leave it out."],
+        )
     for named in backbones:
         for size in input_sizes:
             tree: dict[str, Any] = dict(yaml_file.read_by_people(FILE))
             if named:
-                name, _, width = named.partition(":")
-                weights = tree["backbone"]["weights"]
-                weights = weights if weights in ("imagenet", "random") else "auto"
-                changes = {"name": name, "alpha": _width(width), "weights": weights, "weights_sha256": None}
+                changes = _text_network(named) if of_texts else _network(named, tree["backbone"]["weights"])
                 tree["backbone"] = tree["backbone"] | changes
                 tree["finetune"] = tree["finetune"] | {"cut": "auto"}
             if size:
                 tree["backbone"] = tree["backbone"] | {"input_size": size}
             found.append(of_tree(tree, f"graft probe{f' --backbone {named}' if named else ''}"))
     return found
+
+
+def _network(named: str, weights: str) -> dict[str, Any]:
+    """NAME or NAME:WIDTH, with weights of the same kind as params.yaml's."""
+    name, _, width = named.partition(":")
+    weights = weights if weights in ("imagenet", "random") else "auto"
+    return {"name": name, "alpha": _width(width), "weights": weights, "weights_sha256": None}
+
+
+def _text_network(named: str) -> dict[str, Any]:
+    """NAME:FOLDER, or NAME:PRESET of KerasHub's."""
+    name, _, weights = named.partition(":")
+    if not weights:
+        raise ParamsError(
+            "graft probe",
+            [
+                "--backbone: must be NAME:FOLDER for data.kind: text, with the network's files in Hugging Face's "
+                f"layout, or NAME:PRESET of KerasHub's. Got {named!r}."
+            ],
+        )
+    sha256 = encoders.digest(Path(weights)) if Path(weights).is_dir() else None
+    return {"name": name, "weights": weights, "weights_sha256": sha256}
 
 
 def _width(text: str) -> float | str:
@@ -114,9 +148,9 @@ def _called(one: Candidate) -> str:
     return f"{one.layer} of {one.network}"
 
 
-def _table(choice: Choice) -> Table:
+def _table(choice: Choice, kind: str) -> Table:
     shown = Table(box=None, header_style="bold", pad_edge=False)
-    numbers = ("features", "accuracy", "left out", "validation", "p", "ms/image", "MB/1,000")
+    numbers = ("features", "accuracy", "left out", "validation", "p", f"ms/{kind}", "MB/1,000")
     for column in ("network", "layer", *numbers):
         shown.add_column(column, no_wrap=True, justify="right" if column in numbers else "left")
     from graft.probing.judging import against
@@ -137,16 +171,16 @@ def _table(choice: Choice) -> Table:
     return shown
 
 
-def advice(choice: Choice) -> list[str]:
+def advice(choice: Choice, kind: str) -> list[str]:
     """What the table says, how sure it is, and what the highest accuracy on ImageNet would have said."""
     from graft.probing.judging import against, interval
 
     low, high = interval(choice.best)
     n_near = sum(choice.within_noise) - 1
     lines = [
-        "accuracy: of training images, each left out, and validation images together; p: McNemar's exact test against "
-        "the first; ms/image: of one thread, up to the layer; MB/1,000: the layer's activations, of all layers the "
-        "pooled ones. Test images: unread.",
+        f"accuracy: of training {kind}s, each left out, and validation {kind}s together; p: McNemar's exact test "
+        f"against the first; ms/{kind}: of one thread, up to the layer{OF_KIND[kind]}; MB/1,000: the layer's "
+        f"activations, of all layers the pooled ones. Test {kind}s: unread.",
         f"read features at {_called(choice.best)}: {choice.best.accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f}; "
         + (
             f"not to be told from it: {n_near} of the others (bold)"
@@ -162,7 +196,8 @@ def advice(choice: Choice) -> list[str]:
             f"{choice.best.milliseconds:.2f}"
         )
     if (plain := choice.by_imagenet) is None:
-        lines.append("no accuracy on ImageNet is published for these networks: nothing to compare the choice with")
+        if kind == "image":
+            lines.append("no accuracy on ImageNet is published for these networks: nothing to compare the choice with")
     elif plain is choice.best:
         lines.append("the highest accuracy on ImageNet, read at its last layer, is the same choice")
     else:
@@ -192,7 +227,7 @@ def _cuts_table(tuned: list[Tuned]) -> Table:
     return shown
 
 
-def where_to_unfreeze(tuned: list[Tuned]) -> str:
+def where_to_unfreeze(tuned: list[Tuned], kind: str) -> str:
     """The best cut, how sure that is, and the one that is cheapest to train among those as good."""
     from graft.probing.judging import against, interval
 
@@ -200,7 +235,7 @@ def where_to_unfreeze(tuned: list[Tuned]) -> str:
     near = [one for one in tuned if against(tuned[0], one) >= 0.05]
     cheapest = min(near, key=lambda one: one.seconds)
     return (
-        f"unfreeze from {tuned[0].cut}: {tuned[0].accuracy:.4f} of {len(tuned[0].hits)} validation images, 95 % "
+        f"unfreeze from {tuned[0].cut}: {tuned[0].accuracy:.4f} of {len(tuned[0].hits)} validation {kind}s, 95 % "
         f"interval {low:.4f} to {high:.4f}; {len(near)} of {len(tuned)} cuts cannot be told apart (bold), "
-        f"{cheapest.cut} the cheapest to train among them. One seed, short runs, images as they are"
+        f"{cheapest.cut} the cheapest to train among them. One seed, short runs, {kind}s as they are"
     )

@@ -71,7 +71,7 @@ def repeat(
             log.one(one.plan.name, one.plan.params, one.metrics)
             trained.append(one)
         document = result.document(what, trained, params.evaluate.confidence, folds)
-        _show(document)
+        _show(document, params.data.kind)
         if file is not None:
             file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         log.all(document, result.figures(document))
@@ -108,12 +108,12 @@ def _what(plans: Sequence[Plan], folds: bool, finetune: bool) -> str:
     return f"{parts}, seeds {', '.join(str(plan.params.seed) for plan in plans)}"
 
 
-def _show(document: dict[str, Any]) -> None:
+def _show(document: dict[str, Any], kind: str) -> None:
     console = Console(width=max(WIDTH, Console().width), highlight=False)
     for model, spread in document["spread"].items():
         console.print()
         console.print(_table(document, model, spread))
-        for line in _sentences(document, model, spread):
+        for line in _sentences(document, model, spread, kind):
             console.print(line, soft_wrap=True, markup=False)
 
 
@@ -135,9 +135,9 @@ def _table(document: dict[str, Any], model: str, spread: dict[str, Any]) -> Tabl
     return table
 
 
-def _sentences(document: dict[str, Any], model: str, spread: dict[str, Any]) -> list[str]:
+def _sentences(document: dict[str, Any], model: str, spread: dict[str, Any], kind: str) -> list[str]:
     if "together" in document:
-        return [_of_all(document["together"][model])] if model in document["together"] else []
+        return [_of_all(document["together"][model], kind)] if model in document["together"] else []
     name = "test_accuracy" if "test_accuracy" in spread else "val_accuracy"
     images = document["runs"][0]["judged"][model]["test" if name == "test_accuracy" else "validation"]["images"]
     noise = spread[name]["noise"]
@@ -145,15 +145,15 @@ def _sentences(document: dict[str, Any], model: str, spread: dict[str, Any]) -> 
         return [f"All {len(document['runs'])} seeds give the same {COLUMNS[name]}."]
     return [
         f"Two runs of this recipe that differ by less than {noise:.4f} in {COLUMNS[name]} ({noise * images:.1f} of "
-        f"{images} images) are within seed noise ({document['confidence']:.0%}, by {len(document['runs'])} seeds)."
+        f"{images} {kind}s) are within seed noise ({document['confidence']:.0%}, by {len(document['runs'])} seeds)."
     ]
 
 
-def _of_all(whole: dict[str, Any]) -> str:
+def _of_all(whole: dict[str, Any], kind: str) -> str:
     """Of all folds together."""
     interval = whole["accuracy_interval"]
     return (
-        f"{whole['images']} images, each tested once, by the model of its fold: accuracy {whole['accuracy']:.4f} "
+        f"{whole['images']} {kind}s, each tested once, by the model of its fold: accuracy {whole['accuracy']:.4f} "
         f"({interval['low']:.3f} to {interval['high']:.3f}, {interval['confidence']:.0%}), log loss "
         f"{whole['log_loss']:.4f}."
     )

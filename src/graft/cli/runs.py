@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from graft.config.schema import Params
     from graft.pipeline.layout import Paths
 
-COLUMNS = ("model", "split", "images", "accuracy", "interval", "macro F1", "log loss", "ECE")
+COLUMNS = ("model", "split", "{}s", "accuracy", "interval", "macro F1", "log loss", "ECE")
 WIDTH = 90
 
 LOOK = """
@@ -66,14 +66,16 @@ def show(params: Params, paths: Paths, run_name: str | None = None) -> None:
     console = Console(width=max(WIDTH, Console().width), highlight=False)
     console.print()
     if any(judged.values()):
-        console.print(_table(judged))
+        console.print(_table(judged, params.data.kind))
         for sentence in _temperatures(judged):
             console.print(sentence, markup=False, soft_wrap=True)
         console.print(_changes(paths), soft_wrap=True)
         for line in _looks(params, paths, judged):
             console.print(line, soft_wrap=True)
     else:
-        console.print("No image was held out for validation or test (data.split): nothing to judge the models by.")
+        console.print(
+            f"No {params.data.kind} was held out for validation or test (data.split): nothing to judge the models by."
+        )
     if run_name is not None:
         console.print(f"MLflow run: {run_name}", markup=False, soft_wrap=True)
     warnings = summary.warnings(judged, history.read(paths.finetune_history))
@@ -90,10 +92,10 @@ def read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _table(judged: summary.Judged) -> Table:
+def _table(judged: summary.Judged, kind: str) -> Table:
     table = Table(box=None, header_style="bold")
     for column in COLUMNS:
-        table.add_column(column, no_wrap=True, justify="left" if column in ("model", "split") else "right")
+        table.add_column(column.format(kind), no_wrap=True, justify="left" if column in ("model", "split") else "right")
     for model, splits in judged.items():
         for split, m in splits.items():
             interval = m["accuracy_interval"]
@@ -123,8 +125,8 @@ def _looks(params: Params, paths: Paths, judged: summary.Judged) -> list[str]:
     right, confidence = round(test["accuracy"] * test["images"]), test["accuracy_interval"]["confidence"]
     low, high, each = looks.corrected_interval(right, test["images"], confidence, known)
     return [
-        f"Judged on these test images so far: {known} models (git, MLflow). Corrected for as many looks: {low:.3f}-"
-        f"{high:.3f} ({shipped}, test; {each:.2%} for each, {confidence:.0%} for all)."
+        f"Judged on these test {params.data.kind}s so far: {known} models (git, MLflow). Corrected for as many looks: "
+        f"{low:.3f}-{high:.3f} ({shipped}, test; {each:.2%} for each, {confidence:.0%} for all)."
     ]
 
 

@@ -48,9 +48,9 @@ def few_shot(
         int, typer.Option(metavar="N", help="Steps of every training at least, however few the labels.", min=1)
     ] = 200,
 ) -> None:
-    """Accuracy on validation images by labels of each class: from scratch, frozen with a new head, and fine-tuned.
+    """Accuracy on validation examples by labels of each class: from scratch, frozen with a new head, and fine-tuned.
 
-    Run `dvc repro` first. Nothing of the pipeline is changed, and test images are not read.
+    Run `dvc repro` first. Nothing of the pipeline is changed, and test examples are not read.
     """
     numbers = _numbers(shots)
     params, paths = ready_to_repeat(load(), layout.read())
@@ -65,7 +65,7 @@ def few_shot(
     trials = study.trials(params, paths, numbers, range(params.seed, params.seed + seeds), recipe)
     if not trials:
         raise TrainingError(
-            f"--shots: must hold `all`, or a number below that of the largest class's training images. Got {shots!r}."
+            f"--shots: must hold `all`, or a number below that of the largest class's training examples. Got {shots!r}."
         )
     for line in _left_out(params, numbers, {one.shots for one in trials}):
         say(f"note: {line}")
@@ -76,7 +76,7 @@ def few_shot(
     plots.save(picture.draw(points), files[1])
     means = study.means(points)
     console = Console(width=max(WIDTH, Console().width), highlight=False)
-    console.print(_table(means))
+    console.print(_table(means, params.data.kind))
     run_id = findings.log(
         "study",
         params.tracking.experiment,
@@ -102,11 +102,16 @@ def _numbers(text: str) -> list[int | None]:
 
 def _left_out(params: Params, numbers: list[int | None], kept: set[str]) -> list[str]:
     """What the study does not have, and why, a sentence each."""
-    from graft.study.few_shot import has_layers
+    from graft.study.few_shot import has_layers, has_scratch
 
     beyond = [str(number) for number in numbers if number is not None and str(number) not in kept]
     reasons = {
-        f"no class has more training images than that, so that {', '.join(beyond)} would be all of them": bool(beyond),
+        f"no class has more training examples than that, so that {', '.join(beyond)} would be all of them": bool(
+            beyond
+        ),
+        "a network for texts is what its files are: none is trained from scratch": (
+            has_layers(params) and not has_scratch(params)
+        ),
         "train.enabled is false: there is no frozen network with a head": not params.train.enabled,
         "finetune.enabled is false: nothing is fine-tuned": not params.finetune.enabled and has_layers(params),
         f"{params.backbone.name} has no layers: its head on pixels is the network from scratch": not has_layers(params),
@@ -114,9 +119,9 @@ def _left_out(params: Params, numbers: list[int | None], kept: set[str]) -> list
     return [reason for reason, holds in reasons.items() if holds]
 
 
-def _table(means: pd.DataFrame) -> Table:
+def _table(means: pd.DataFrame, kind: str) -> Table:
     shown = Table(box=None, header_style="bold", pad_edge=False)
-    for column, justify in (("labels", "right"), ("images", "right"), ("way", "left")):
+    for column, justify in (("labels", "right"), (f"{kind}s", "right"), ("way", "left")):
         shown.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for column in ("accuracy", "lowest", "highest", "log loss", "steps", "an epoch", "1e12 madd", "cpu s"):
         shown.add_column(column, justify="right", no_wrap=True)
@@ -135,7 +140,7 @@ def _table(means: pd.DataFrame) -> Table:
             f"{one['cpu_seconds']:.1f}",
         )
     shown.caption = (
-        "Means over the seeds, on validation images. labels: of each class. madd: multiply-adds of extraction and "
+        "Means over the seeds, on validation examples. labels: of each class. madd: multiply-adds of extraction and "
         "training. cpu s: of the training stages, with all they load and write."
     )
     return shown

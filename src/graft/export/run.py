@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from graft.errors import GateError, GraftError
 from graft.export import parity, speed
 from graft.export.formats import FORMATS
+from graft.export.kind import Kind
 from graft.export.parity import HeldOut
 from graft.export.quiet import quietly
 from graft.export.subject import Subject
@@ -26,14 +27,14 @@ MEGABYTE = 1e6
 class Judge:
     """What every exported file is held against.
 
-    before: (n, n_classes) probabilities of the Keras model on `images`. most_lost: accuracy that a file may lose.
-    measure: (name, folder, side, photo) -> what it costs.
+    before: (n, n_classes) probabilities of the Keras model on `examples`. most_lost: accuracy that a file may lose.
+    measure: (name, folder, examples by the names of their figures) -> what it costs.
     """
 
-    images: HeldOut
+    examples: HeldOut
     before: np.ndarray
     most_lost: float
-    measure: Callable[[str, Path, int, np.ndarray], dict[str, Any]] = speed.measured
+    measure: Callable[[str, Path, Mapping[str, np.ndarray]], dict[str, Any]] = speed.measured
 
 
 def refuse(names: Sequence[str], precisions: Sequence[str]) -> None:
@@ -76,29 +77,31 @@ def _one(subject: Subject, name: str, precision: str, folder: Path, judge: Judge
     """Raises GateError."""
     with quietly():
         FORMATS[name].write(subject, precision, folder)
+    for file, text in subject.kind.beside.items():
+        (folder / file).write_text(text, encoding="utf-8")
     megabytes = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file()) / MEGABYTE
     card = dict(subject.card) | {"export": {"format": name, "precision": precision}}
     (folder / CARD).write_text(json.dumps(card, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    found = parity.of(FORMATS[name].load(folder, None), judge.before, judge.images, f"{name} {precision}")
-    _gate(name, precision, found, judge.most_lost)
-    costs = judge.measure(name, folder, subject.resizing.side, _usual(judge.images))
-    return found.figures() | {"megabytes": round(megabytes, 3)} | costs
+    found = parity.of(FORMATS[name].load(folder, None), judge.before, judge.examples, f"{name} {precision}")
+    _gate(name, precision, found, judge.most_lost, subject.kind)
+    costs = judge.measure(name, folder, subject.kind.timed(_few(judge.examples)))
+    return found.figures(subject.kind) | {"megabytes": round(megabytes, 3)} | costs
 
 
-def _gate(name: str, precision: str, found: parity.Parity, most_lost: float) -> None:
+def _gate(name: str, precision: str, found: parity.Parity, most_lost: float, kind: Kind) -> None:
     """Not within rounding: losing exactly what is allowed is allowed."""
     if found.drop <= most_lost + 1e-9:
         return
-    said = found.figures()
-    hint = " More export.calibration_images may help, or float16." if precision == "int8" else ""
+    said = found.figures(kind)
+    hint = " More export.calibration_images may help, or float16." if precision == "int8" and kind.calibrates else ""
     raise GateError(
         f"{name} {precision}: must lose at most export.max_accuracy_drop, {most_lost:g}, of validation accuracy. Got "
-        f"{said['accuracy']:.4f} where the Keras model has {said['keras_accuracy']:.4f} of {said['images']} images "
-        f"(labels agree on {found.agreement:.4f}, McNemar's p {said['mcnemar_p']:.3g}); no file was kept.{hint}"
+        f"{said['accuracy']:.4f} where the Keras model has {said['keras_accuracy']:.4f} of {said[kind.nouns]} "
+        f"{kind.nouns} (labels agree on {found.agreement:.4f}, McNemar's p {said['mcnemar_p']:.3g}); no file was "
+        f"kept.{hint}"
     )
 
 
-def _usual(images: HeldOut) -> np.ndarray:
-    """(h, w, 3) uint8: of the first images, the one of the median number of pixels."""
-    few = [parity.upright(images.read(i)) for i in range(min(9, len(images.targets)))]
-    return sorted(few, key=lambda one: one.size)[len(few) // 2]
+def _few(examples: HeldOut) -> list[np.ndarray]:
+    """The first ones, as callers give them."""
+    return [examples.kind.given(examples.read(i)) for i in range(min(9, len(examples.targets)))]

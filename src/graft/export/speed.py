@@ -28,32 +28,29 @@ WARM_UP, LEAST, MOST, SECONDS = 3, 10, 200, 2.0
 TENSORFLOW_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
-def measured(name: str, folder: Path, side: int, photo: np.ndarray) -> dict[str, Any]:
-    """Of an exported file, run on one image at a time.
+def measured(name: str, folder: Path, examples: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Of an exported file, run on one example at a time.
 
-    side: of a square image, whose size the network has. photo: (h, w, 3) uint8, of a usual size. One thread and all
-    threads, median and 95th percentile, in milliseconds; processor: the median of the processor's time, of all threads
-    together, which other work on the machine hardly changes. peak_megabytes: of the process with one thread on the
-    photo.
+    examples: name of a figure -> (1, ...) what the file reads. Under that name: one thread and all threads, median and
+    95th percentile, in milliseconds; processor: the median of the processor's time, of all threads together, which
+    other work on the machine hardly changes. peak_megabytes: of the process with one thread on the first example.
     """
-    one, several = (_in_a_process(name, folder, side, photo, threads) for threads in (1, 0))
-    return {
-        "milliseconds": {"one_thread": one["square"], "all_threads": several["square"]},
-        "photo_milliseconds": {"one_thread": one["photo"], "all_threads": several["photo"]},
-        "peak_megabytes": one["peak_megabytes"],
+    one, several = (_in_a_process(name, folder, examples, threads) for threads in (1, 0))
+    return {figure: {"one_thread": one[figure], "all_threads": several[figure]} for figure in examples} | {
+        "peak_megabytes": one["peak_megabytes"]
     }
 
 
-def _in_a_process(name: str, folder: Path, side: int, photo: np.ndarray, threads: int) -> dict[str, Any]:
+def _in_a_process(name: str, folder: Path, examples: Mapping[str, np.ndarray], threads: int) -> dict[str, Any]:
     # Not the cap of `numerics: portable`, which stands for how graft computes.
     inherited = (key for key in os.environ if key not in (*TENSORFLOW_THREADS, numerics.ISA))
     environment = {key: os.environ[key] for key in inherited}
     if threads:
         environment |= dict.fromkeys((*TENSORFLOW_THREADS, "OMP_NUM_THREADS"), str(threads))
     with tempfile.TemporaryDirectory() as temporary:
-        file = Path(temporary) / "photo.npy"
-        np.save(file, photo)
-        arguments = [name, str(folder), str(side), str(file), str(threads)]
+        file = Path(temporary) / "examples.npz"
+        np.savez(file, allow_pickle=False, **examples)
+        arguments = [name, str(folder), str(file), str(threads)]
         done = subprocess.run(
             [sys.executable, "-m", "graft.export.speed", *arguments],
             env=environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
@@ -68,27 +65,26 @@ def _in_a_process(name: str, folder: Path, side: int, photo: np.ndarray, threads
     return found
 
 
-def _main(name: str, folder: Path, side: int, photo: np.ndarray, threads: int | None) -> Mapping[str, Any]:
+def _main(name: str, folder: Path, file: Path, threads: int | None) -> Mapping[str, Any]:
     from graft.export.formats import FORMATS
 
     run = FORMATS[name].load(folder, threads)
-    on_photo = _latency(run, photo[None])
-    peak = _peak_megabytes()
-    return {
-        "square": _latency(run, np.full((1, side, side, 3), 128, np.uint8)),
-        "photo": on_photo,
-        "peak_megabytes": peak,
-    }
+    found: dict[str, Any] = {}
+    with np.load(file) as examples:
+        for figure in examples.files:
+            found[figure] = _latency(run, examples[figure])
+            found.setdefault("peak_megabytes", _peak_megabytes())
+    return found
 
 
-def _latency(run: Any, images: np.ndarray) -> dict[str, float]:
+def _latency(run: Any, examples: np.ndarray) -> dict[str, float]:
     for _ in range(WARM_UP):
-        run(images)
+        run(examples)
     taken: list[float] = []
     processor: list[float] = []
     while len(taken) < LEAST or (len(taken) < MOST and sum(taken) < SECONDS):
         began, busy = time.perf_counter(), time.process_time()
-        run(images)
+        run(examples)
         taken.append(time.perf_counter() - began)
         processor.append(time.process_time() - busy)
     found = {"median": np.median(taken), "p95": np.quantile(taken, 0.95), "processor": np.median(processor)}
@@ -106,5 +102,5 @@ def _peak_megabytes() -> float:
 
 
 if __name__ == "__main__":
-    _name, _folder, _side, _photo, _threads = sys.argv[1:]
-    sys.stdout.write(json.dumps(_main(_name, Path(_folder), int(_side), np.load(_photo), int(_threads) or None)) + "\n")
+    _name, _folder, _file, _threads = sys.argv[1:]
+    sys.stdout.write(json.dumps(_main(_name, Path(_folder), Path(_file), int(_threads) or None)) + "\n")

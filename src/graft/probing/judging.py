@@ -62,11 +62,11 @@ def judged(network: str, imagenet: float | None, passed: Passed, data: Dataset) 
 
     network, imagenet: as a candidate has them. passed: of all of `data.used`.
 
-    Raises TrainingError where the split has no training image with a weight.
+    Raises TrainingError where the split has no training example with a weight.
     """
     train, validation = data.of("train"), data.of("validation")
     if not train.weights.any():
-        raise TrainingError("the split has no training images with a weight: there is nothing to judge a layer by.")
+        raise TrainingError("the split has no training examples with a weight: there is nothing to judge a layer by.")
     every = Tap(f"all {len(passed.taps)} layers", None, passed.features.shape[1], 1.0, passed.features[:1].nbytes)
     scale = ridge.by_group([tap.channels for tap in passed.taps])
     subjects: list[tuple[Tap, np.ndarray, np.ndarray | None]] = [
@@ -91,7 +91,7 @@ def judged(network: str, imagenet: float | None, passed: Passed, data: Dataset) 
                 float(right[1].mean()) if len(right[1]) else float("nan"),
                 solved.log_loss,
                 np.concatenate(right),
-                1e3 * passed.seconds_per_image * tap.below,
+                1e3 * passed.seconds_per_example * tap.below,
                 time.perf_counter() - began,
                 tap.stored_bytes,
                 imagenet,
@@ -161,8 +161,8 @@ def cuts_table(tuned: Sequence[Tuned]) -> pd.DataFrame:
     )
 
 
-def table(choice: Choice) -> pd.DataFrame:
-    """A row per candidate, the best first, as it is logged."""
+def table(choice: Choice, kind: str) -> pd.DataFrame:
+    """A row per candidate, the best first, as it is logged. kind: of the examples."""
     return pd.DataFrame(
         {
             "network": one.network,
@@ -174,7 +174,7 @@ def table(choice: Choice) -> pd.DataFrame:
             "validation_accuracy": one.validation,
             "left_out_log_loss": one.log_loss,
             "p_against_best": against(choice.best, one),
-            "milliseconds_per_image": one.milliseconds,
+            f"milliseconds_per_{kind}": one.milliseconds,
             "stored_mb_per_1000": one.stored_bytes / 1e3,
             "seconds_to_judge": one.seconds,
             "imagenet_top1": one.imagenet,

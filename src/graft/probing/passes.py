@@ -1,4 +1,4 @@
-"""One pass of the images gives the pooled outputs of all taps of a network; graft's cache keeps them by content."""
+"""One pass of the examples gives the pooled outputs of all taps of a network; graft's cache keeps them by content."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from graft import inputs
 from graft.backbones import build, taps
 from graft.features import compute, plan
 from graft.features.cache import FeatureCache, Part
@@ -32,12 +33,12 @@ TIMED_CALLS = 5
 class Passed:
     """taps: of the network. features: (n, sum of their channels) float32, tap after tap.
 
-    seconds_per_image: through the whole network, on one thread. computed: images that were not in the cache.
+    seconds_per_example: through the whole network, on one thread. computed: examples that were not in the cache.
     """
 
     taps: list[taps.Tap]
     features: np.ndarray
-    seconds_per_image: float
+    seconds_per_example: float
     computed: int
 
     def of(self, number: int) -> np.ndarray:
@@ -47,12 +48,13 @@ class Passed:
 
 
 def run(params: Params, tasks: Sequence[Task], read: Read) -> Passed:
-    """Each task's image as it is, through the network of `params.backbone`. Raises what `read` and the engine raise.
+    """Each task's example as it is, through the network of `params.backbone`. Raises what `read` and the engine raise.
 
     The values are those of `extract.taps: all` with `pooling: avg` and `dtype: float32`, and so is their cache.
     """
     network = build.of(params.backbone)
-    found = taps.of(network.model)
+    longest = inputs.of(params).longest or 1  # a tap of a text network says what a token takes
+    found = [replace(tap, stored_bytes=tap.stored_bytes * longest) for tap in taps.of(network.model)]
     loaded = replace(network, model=taps.joined(network.model, POOLING))
     return plan.on_engine(params, lambda engine: _passed(params, loaded, found, engine, tasks, read))
 
@@ -69,7 +71,9 @@ def _passed(
     known = dict(zip(keys, cache.get(keys), strict=True))
     missing = {task.sha256: task for task in tasks if known[task.sha256, 0] is None}
     results = compute.computed(spec, (FEATURES,), list(missing.values()), read, loaded)
-    for some, outputs in track(results, len(missing), f"probing {params.backbone.name}", lambda batch: len(batch[0])):
+    for some, outputs in track(
+        results, len(missing), f"probing {params.backbone.name}", lambda batch: len(batch[0]), f"{params.data.kind}s"
+    ):
         cache.put(list(zip(some, outputs[FEATURES], strict=True)))
         known |= dict(zip(some, outputs[FEATURES], strict=True))
     features = np.stack([np.asarray(known[key]) for key in keys])
@@ -85,7 +89,7 @@ def _blank(n: int, spec: InputSpec) -> dict[str, np.ndarray]:
 
 
 def _seconds(forward: Forward, spec: InputSpec) -> float:
-    """Of one image on one thread: the shortest of a few calls, so that what else the machine does counts little."""
+    """Of one example on one thread: the shortest of a few calls, so that what else the machine does counts little."""
     blank = _blank(forward.batch_size, spec)
     found = []
     for _ in range(TIMED_CALLS):

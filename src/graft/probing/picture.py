@@ -8,8 +8,11 @@ from graft.evaluation import plots
 from graft.probing.judging import Choice, interval
 
 
-def draw(choice: Choice, path: Path) -> None:
-    """Every candidate, the best and the cheapest that is as good by name, and the best one's interval as a band."""
+def draw(choice: Choice, kind: str, path: Path) -> None:
+    """Every candidate, the best and the cheapest that is as good by name, and the best one's interval as a band.
+
+    kind: of the examples.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -25,7 +28,7 @@ def draw(choice: Choice, path: Path) -> None:
         axis.annotate(
             one.layer, (one.milliseconds, one.accuracy), xytext=(0, -14), textcoords="offset points", ha="right"
         )
-    axis.set(xlabel="milliseconds per image up to the layer, one thread", ylabel="accuracy on images not seen")
+    axis.set(xlabel=f"milliseconds per {kind} up to the layer, one thread", ylabel=f"accuracy on {kind}s not seen")
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right")
     plots.save(figure, path)

@@ -39,7 +39,7 @@ def run(every: Sequence[Params], paths: Paths, epochs: int = 0) -> tuple[judging
         read = catalogue.reader(SOURCES[params.data.source], Path(params.data.path))
         passed = passes.run(params, tasks, read)
         say(
-            f"{name_of(params)}: {passed.computed} of {len(tasks)} images computed, the others known; "
+            f"{name_of(params)}: {passed.computed} of {len(tasks)} {params.data.kind}s computed, the others known; "
             f"{len(passed.taps)} layers to judge"
         )
         found += judging.judged(name_of(params), _on_imagenet(params), passed, data)
@@ -68,6 +68,8 @@ def without_test(data: Dataset) -> Dataset:
 
 
 def name_of(params: Params) -> str:
-    """MobileNetV2 0.35 at 96 px"""
+    """MobileNetV2 0.35 at 96 px; Bert of minilm, the name of a folder or preset"""
+    if params.data.kind == "text":
+        return f"{params.backbone.name} of {Path(params.backbone.weights).name}"
     width = "" if params.backbone.width is None else f" {params.backbone.width:g}"
     return f"{params.backbone.name}{width} at {params.backbone.input_size} px"

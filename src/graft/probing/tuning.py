@@ -70,7 +70,7 @@ def run(
     """
     validation = data.of("validation")
     if not validation.weights.any():
-        raise TrainingError("graft probe --finetune judges cuts on validation images, and the split has none.")
+        raise TrainingError("graft probe --finetune judges cuts on validation examples, and the split has none.")
     train = data.of("train")
     read_features = features[train.rows, None].__getitem__
     solved = ridge.solve(read_features, train.targets, train.weights, len(data.classes))
@@ -114,13 +114,15 @@ def _activations(
 ) -> store.Stored:
     """Each task's image as it is, on disk; no views. Raises CannotRunError where the engine cannot run the network."""
     spec = plan.spec(params, engine, cut)
-    shape = (len(tasks), 1, *compute.shapes(loaded, "avg", cut)[compute.ACTIVATIONS])
+    shape = (len(tasks), 1, *compute.shapes(loaded, "avg", cut, spec.inputs.longest)[compute.ACTIVATIONS])
     array: np.ndarray = np.memmap(file, plan.ACTIVATIONS_DTYPE, "w+", shape=shape)
     rows: dict[str, list[int]] = {}  # equal images stand in several
     for number, task in enumerate(tasks):
         rows.setdefault(task.sha256, []).append(number)
     results = compute.computed(spec, (compute.ACTIVATIONS,), tasks, read, loaded)
-    for keys, outputs in track(results, len(tasks), f"activations at {cut}", lambda batch: len(batch[0])):
+    for keys, outputs in track(
+        results, len(tasks), f"activations at {cut}", lambda batch: len(batch[0]), f"{params.data.kind}s"
+    ):
         for (sha256, _), value in zip(keys, outputs[compute.ACTIVATIONS], strict=True):
             array[rows[sha256], 0] = value
     made_with = plan.declared(params, compute.ACTIVATIONS) | {"engine": engine, "views": 0, "augment": None}

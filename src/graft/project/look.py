@@ -39,6 +39,9 @@ GREY = 4.0
 IMAGENET_SIDES = (96, 128, 160, 192, 224)
 """Input sizes that MobileNetV2 has ImageNet weights of its own for, in pixels."""
 
+OR_TEXTS = "; or, for texts, one called text and one called label"
+"""Where a table has no column of paths."""
+
 SOUGHT = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 """Names of tables that are looked for beside images; others, a notes.txt say, must be pointed at."""
 
@@ -224,7 +227,8 @@ def _manifest(tree: Tree, file: str) -> dict[str, Any]:
     for field in ("path", "label"):
         if columns[field] is None:
             raise DataError(
-                f"--data: {first} must have a column for the {field}, called {listing(COLUMNS[field], 20)}. It has "
+                f"--data: {first} must have a column for the {field}, called {listing(COLUMNS[field], 20)}"
+                f"{OR_TEXTS if field == 'path' else ''}. It has "
                 f"{listing(table.header or [], 20)}. Rename one, or run `graft init` without --data and fill in "
                 "data.source, data.path and data.manifest.columns in params.yaml."
             )

@@ -16,7 +16,7 @@ from graft.config import yaml_file
 from graft.errors import GraftError, listing
 from graft.examples.sources import tables
 from graft.pipeline.layout import OPTIONAL, STAGES
-from graft.project import lock, look, template
+from graft.project import lock, look, template, texts
 
 PLACES = {path: f"{path}/README.md" for path in ("data/digits", "data/keras")}
 """Values of data.path of sources that bring their images -> what makes the folder, and says what is read."""
@@ -34,11 +34,11 @@ README = "README.md"
 
 
 def write(folder: Path, data: Path | None = None, recipe: str | None = None) -> Iterator[str]:
-    """Write a project, with values that suit the images at `data`, and tell what was done, in sentences.
+    """Write a project, with values that suit the images or texts at `data`, and tell what was done, in sentences.
 
     recipe: a whole params.yaml to start from instead.
 
-    Raises GraftError before anything is written where a file of another content is there, or the images cannot be used.
+    Raises GraftError before anything is written where a file of another content is there, or the data cannot be used.
     """
     folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
@@ -46,22 +46,26 @@ def write(folder: Path, data: Path | None = None, recipe: str | None = None) -> 
     values: dict[str, Any] = {"tracking.experiment": folder.name or "graft"}
     if data is not None:
         recorded = _recorded(data, folder)
-        found = look.look(data, recorded)
-        values |= look.suited(found)
-        yield from look.sentences(found)
+        if (some := texts.found(data, recorded)) is not None:
+            values |= texts.suited(some, folder)
+            yield from texts.sentences(some, folder)
+        else:
+            found = look.look(data, recorded)
+            values |= look.suited(found)
+            yield from look.sentences(found)
     parameters = template.replaced(recipe or template.original(PARAMETERS), values)
     path = yaml_file.parse(parameters, PARAMETERS)["data"]["path"]
-    texts = {
+    files = {
         PIPELINE: template.pipeline(),
         PARAMETERS: parameters,
         str(lock.FILE): lock.text(),
         README: template.readme(folder.name),
         DECISIONS: template.original(DECISIONS),
     } | ({PLACES[path]: template.original(PLACES[path])} if path in PLACES else {})
-    _require_equal(folder, texts)
+    _require_equal(folder, files)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        yield from _write(folder, texts)
+        yield from _write(folder, files)
         aside = _not_for_git(values, data)
         yield from _ignore(folder, aside)
         for line in aside:
@@ -113,7 +117,7 @@ def _recorded(data: Path, folder: Path) -> str:
     if around is not None:
         inside = f" (such as {folder / 'images'})" if tree.name != "images" else ""
         raise GraftError(
-            f"--data: must lie apart from what the stages write, such as {around}. Got {data}. Move the images to a "
+            f"--data: must lie apart from what the stages write, such as {around}. Got {data}. Move the data to a "
             f"directory of their own{inside}, or make the project elsewhere: `graft init PROJECT --data {data}`."
         )
     return place.relative_to(folder).as_posix() if place.is_relative_to(folder) else place.as_posix()
@@ -158,7 +162,7 @@ def _ignore(folder: Path, own: list[str]) -> Iterator[str]:
         file, text = folder / name, template.ignored(name)
         before = file.read_text(encoding="utf-8") if file.exists() else ""
         if name == ".gitignore" and own:
-            text += "\n# the images; `dvc add` keeps them\n" + "".join(f"{line}\n" for line in own)
+            text += "\n# the data; `dvc add` keeps it\n" + "".join(f"{line}\n" for line in own)
         there = set(before.splitlines())
         lines = [line for line in text.splitlines() if line not in there]
         if any(line and not line.startswith("#") for line in lines):

@@ -1,4 +1,4 @@
-"""The model for other runtimes: written, judged on the validation images, measured. Off unless `export.to` names some.
+"""The model for other runtimes: written, judged on validation examples, measured. Off unless `export.to` names some.
 
 A stage for each format, so that another one costs the others nothing (`foreach` in dvc.yaml).
 """
@@ -56,7 +56,7 @@ def run(
     rows, training = data.sides.rows["validation"], data.sides.rows["train"]
     if not len(rows):
         raise DataError(
-            "data.split: must leave validation images, on which an exported file is compared with the model. Got none."
+            "data.split: must leave validation examples, to compare an exported file with the model on. Got none."
         )
     read = catalogue.reader(SOURCES[params.data.source], Path(params.data.path))
     files, sha256s = list(data.used["path"]), data.sha256s
@@ -70,9 +70,9 @@ def run(
         spec = ImageInput.from_dict(classifier.card["input"], params.extract.augment.model_dump() if views else None)
         return calibration.squares(spec, read, files, sha256s, training, params.export.calibration_images, views)
 
-    images = parity.HeldOut(read_row, data.targets[rows], ImageInput.from_dict(classifier.card["input"]))
-    judge = Judge(images, parity.as_graft_does(classifier, images), params.export.max_accuracy_drop)
     subject = Subject(classifier.network, classifier.card, squares)
+    examples = parity.HeldOut(read_row, data.targets[rows], subject.kind)
+    judge = Judge(examples, parity.as_graft_does(classifier.network, examples), params.export.max_accuracy_drop)
     found: Figures = {}
     failed: list[str] = []
     for name in formats:

@@ -1,6 +1,7 @@
 """What a way to train costs, in multiply-adds: a measure of compute that no machine and no other user changes.
 
-Of one image, forward: the sizes of all kernels times the positions they are used at (`cuts.multiply_adds`). Backward
+Of one image, forward: the sizes of all kernels times the positions they are used at (`cuts.multiply_adds`), of a text
+as many as `backbone.max_tokens` allows it. Backward
 costs twice as much, once for the gradient of what a layer reads and once for that of its kernel, so that training
 costs 3 times the forward pass of what is trained. With n training images, v views of each, and s examples seen in all:
 
@@ -72,7 +73,8 @@ def of(params: Params, paths: Paths, n_classes: int) -> Network:
     values = getattr(params.train.heads, params.train.head).model_dump()
     head = heads.build(params.train.head, values, features.shape[2:], n_classes, params.seed)
     share = 1.0 if has_features else below if has_activations else 0.0
-    whole = points.multiply_adds
+    tokens = params.backbone.max_tokens if params.data.kind == "text" else 1
+    whole = points.multiply_adds * tokens
     return Network(whole, share * whole, (1 - below) * whole, of_layers(head), params.extract.views)
 
 

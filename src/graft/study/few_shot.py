@@ -1,6 +1,6 @@
 """How many labels does each way need? Accuracy on validation images with so many training images of each class.
 
-scratch      the same network with random weights, all of it trained on pixels
+scratch      the same network with random weights, all of it trained on pixels; none for texts
 frozen head  the head of params.yaml on cached features
 fine-tuned   from that head, as `finetune` in params.yaml says, on cached activations
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 
+from graft.backbones import encoders
 from graft.backbones.table import BACKBONES
 from graft.errors import TrainingError
 from graft.examples import dataset, split
@@ -117,14 +118,19 @@ def trials(
 def _require_validation(sides: pd.Series) -> None:
     if not (sides == "validation").any():
         raise TrainingError(
-            "data.split: must hold validation images out, for the study to judge by: test images are for the end. Got "
+            "data.split: must hold validation examples out, for the study to judge by: test ones are for the end. Got "
             "none. Give data.split.fractions.validation a share, and run `dvc repro`."
         )
 
 
 def has_layers(params: Params) -> bool:
     """Whether there is a network to train: a head on pixels is itself the network from scratch."""
-    return BACKBONES[params.backbone.name].is_network
+    return encoders.is_text(params.backbone.name) or BACKBONES[params.backbone.name].is_network
+
+
+def has_scratch(params: Params) -> bool:
+    """Whether the network can begin with random weights: a text network is what its files are."""
+    return has_layers(params) and not encoders.is_text(params.backbone.name)
 
 
 def _ways(
@@ -135,7 +141,7 @@ def _ways(
     train = lengthened(params.train, images, all_images, recipe.min_steps)
     finetune = lengthened(params.finetune, images, all_images, recipe.min_steps)
     yield ways, params.model_copy(update={"seed": seed, "train": train, "finetune": finetune})
-    if has_layers(params):
+    if has_scratch(params):
         yield (SCRATCH,), from_scratch(params, recipe, seed, images, all_images)
 
 

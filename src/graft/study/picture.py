@@ -26,7 +26,7 @@ def draw(points: pd.DataFrame) -> Figure:
         )
         by_compute.plot(line["multiply_adds"], line["accuracy"], marker="o", label=way, color=drawn.get_color())
     ticks = summed.drop_duplicates("shots")
-    by_labels.set(xscale="log", xlabel="labels of each class", ylabel="accuracy on validation images")
+    by_labels.set(xscale="log", xlabel="labels of each class", ylabel="accuracy on validation examples")
     by_labels.set_xticks(ticks["images_per_class"], ticks["shots"], minor=False)
     by_labels.set_xticks([], minor=True)
     by_compute.set(xscale="log", xlabel="multiply-adds, in 1e12")

@@ -1,12 +1,12 @@
-"""ONNX: resizing and network, converted by tf2onnx from TensorFlow's graphs, as one graph.
+"""ONNX: resizing, if any, and network, converted by tf2onnx from TensorFlow's graphs, as one graph.
 
 float16 is how weights are stored; they are computed with in float32, as LiteRT and OpenVINO do with theirs.
-int8 is by ONNX Runtime's static quantisation of the network, as QuantizeLinear and DequantizeLinear around operations.
+int8 is by ONNX Runtime's static quantisation of the network, as QuantizeLinear and DequantizeLinear around operations;
+of texts by its dynamic one, as ONNX Runtime advises for transformers: ranges of activations are those of each call.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,31 +34,43 @@ def write(subject: Subject, precision: str, folder: Path) -> None:
 
 
 def graph(subject: Subject, precision: str, activations: str = "QInt8") -> Any:
-    """onnx.ModelProto: image (n, h, w, 3) uint8 -> probabilities (n, n_classes).
+    """onnx.ModelProto: the kind's input (n, ...) -> probabilities (n, n_classes).
 
     activations: of int8, QInt8 or QUInt8, as ONNX Runtime calls them.
     """
     import onnx
 
-    from graft.export.subject import IMAGE, PIXELS, PROBABILITIES
+    from graft.export.subject import PROBABILITIES
 
-    network = _converted(subject.frozen_network, PIXELS, PROBABILITIES)
+    kind = subject.kind
+    network = _converted(subject.frozen_network, kind.entry if kind.front is None else INSIDE, PROBABILITIES)
     if precision == "int8":
-        network = _quantised(network, subject.squares(), activations)
+        network = _quantised(network, subject.calibrating() if kind.calibrates else None, activations)
     elif precision == "float16":
         _store_halves(network.graph)
-    resizing = _converted(subject.frozen_resizer, IMAGE, "square")
-    # Each part was named for itself.
-    resizing = onnx.compose.add_prefix(resizing, "resizing/", rename_inputs=False, rename_outputs=False)
-    resizing.ir_version = network.ir_version
-    known = {one.domain: one.version for one in network.opset_import}
-    for one in resizing.opset_import:
-        one.version = known.get(one.domain, one.version)
-    whole = onnx.compose.merge_models(resizing, network, io_map=[("square", PIXELS)])
-    card = json.dumps(subject.card, sort_keys=True, ensure_ascii=False)
-    onnx.helper.set_model_props(whole, {"classes": json.dumps(subject.classes, ensure_ascii=False), "card": card})
+    whole = network if kind.front is None else _behind(subject.frozen_front, kind.entry, network)
+    onnx.helper.set_model_props(whole, subject.described)
     onnx.checker.check_model(whole)
     return whole
+
+
+INSIDE = "pixels"
+"""What is between the part before the network and the network."""
+
+
+def _behind(front: Any, entry: str, network: Any) -> Any:
+    """The network behind a graph of TensorFlow's."""
+    import onnx
+
+    # Each part was named for itself.
+    first = onnx.compose.add_prefix(
+        _converted(front, entry, "square"), "resizing/", rename_inputs=False, rename_outputs=False
+    )
+    first.ir_version = network.ir_version
+    known = {one.domain: one.version for one in network.opset_import}
+    for one in first.opset_import:
+        one.version = known.get(one.domain, one.version)
+    return onnx.compose.merge_models(first, network, io_map=[("square", INSIDE)])
 
 
 def load(folder: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
@@ -70,8 +82,8 @@ def load(folder: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray
     session = onnxruntime.InferenceSession(str(folder / FILE), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
-    def run(images: np.ndarray) -> np.ndarray:
-        return np.asarray(session.run(None, {name: images})[0])
+    def run(examples: np.ndarray) -> np.ndarray:
+        return np.asarray(session.run(None, {name: examples})[0])
 
     return run
 
@@ -82,8 +94,9 @@ def _converted(function: Any, its_input: str, its_output: str) -> Any:
 
     (entry,), (exit_,) = function.inputs, function.outputs
     model, _ = tf2onnx.convert.from_graph_def(
-        function.graph.as_graph_def(), input_names=[entry.name], output_names=[exit_.name], opset=OPSET
-    )
+        function.graph.as_graph_def(), input_names=[entry.name], output_names=[exit_.name], opset=OPSET,
+        custom_op_handlers={"Erfc": (_by_erf, [])},
+    )  # fmt: skip
     renamed = {entry.name: its_input, exit_.name: its_output}
     for node in model.graph.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]
@@ -91,6 +104,14 @@ def _converted(function: Any, its_input: str, its_output: str) -> Any:
     for value in (*model.graph.input, *model.graph.output):
         value.name = renamed.get(value.name, value.name)
     return model
+
+
+def _by_erf(context: Any, node: Any, name: str, args: Any) -> None:
+    """Keras's GELU has the complement of the error function, for which ONNX has no operation: 1 - Erf(x)."""
+    node.type = "Erf"
+    one = context.make_const(f"{name}/one", np.array(1, np.float32))
+    inputs = [one.output[0], node.output[0]]
+    context.insert_new_node_on_output("Sub", node.output[0], name=f"{name}/complement", inputs=inputs)
 
 
 def _store_halves(part: Any) -> None:
@@ -107,26 +128,30 @@ def _store_halves(part: Any) -> None:
             )
 
 
-def _quantised(network: Any, squares: np.ndarray, activations: str) -> Any:
-    """Weights int8, for each channel apart; activations by their ranges over `squares`; the softmax in float."""
+def _quantised(network: Any, examples: np.ndarray | None, activations: str) -> Any:
+    """Weights int8, for each channel apart; activations by their ranges over `examples`, or, of None, over each call;
+    the softmax in float."""
     import onnx
     from onnxruntime import quantization
 
-    from graft.export.subject import PIXELS
-
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self._left: Iterator[np.ndarray] = iter(squares)
+            self._left: Iterator[np.ndarray] = iter([] if examples is None else examples)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             one = next(self._left, None)
-            return None if one is None else {PIXELS: one[None].astype(np.float32)}
+            return None if one is None else {INSIDE: one[None].astype(np.float32)}
 
     softmax = [node.name for node in network.graph.node if node.op_type == "Softmax"]
     with tempfile.TemporaryDirectory() as folder:
         source, cleaned, target = (Path(folder) / name for name in ("float.onnx", "cleaned.onnx", "int8.onnx"))
         onnx.save(network, str(source))
         quantization.shape_inference.quant_pre_process(str(source), str(cleaned), skip_symbolic_shape=True)
+        if examples is None:
+            quantization.quantize_dynamic(
+                str(cleaned), str(target), per_channel=True, weight_type=quantization.QuantType.QInt8
+            )
+            return onnx.load(str(target))
         quantization.quantize_static(
             str(cleaned),
             str(target),

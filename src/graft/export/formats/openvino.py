@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -39,8 +38,8 @@ def write(subject: Subject, precision: str, folder: Path) -> None:
 
 def _describe(model: Any, subject: Subject) -> None:
     """Under `graft` as JSON; under `model_info` as OpenVINO's Model API reads it, blanks between labels."""
-    model.set_rt_info(json.dumps(subject.classes, ensure_ascii=False), ["graft", "classes"])
-    model.set_rt_info(json.dumps(subject.card, sort_keys=True, ensure_ascii=False), ["graft", "card"])
+    for name, said in subject.described.items():
+        model.set_rt_info(said, ["graft", name])
     model.set_rt_info(" ".join(name.replace(" ", "_") for name in subject.classes), ["model_info", "labels"])
 
 
@@ -58,7 +57,7 @@ def load(folder: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray
         compiled = openvino.Core().compile_model(str(folder / FILE), "CPU", config)
         request = compiled.create_infer_request()
 
-    def run(images: np.ndarray) -> np.ndarray:
-        return np.array(request.infer([images])[compiled.output(0)], np.float32)
+    def run(examples: np.ndarray) -> np.ndarray:
+        return np.array(request.infer([examples])[compiled.output(0)], np.float32)
 
     return run

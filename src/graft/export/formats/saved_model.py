@@ -1,4 +1,4 @@
-"""TensorFlow's SavedModel: a folder, with one signature from images to probabilities."""
+"""TensorFlow's SavedModel: a folder, with one signature from examples to probabilities."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SIGNATURE = "serving_default"
 def write(subject: Subject, precision: str, folder: Path) -> None:
     import tensorflow as tf
 
-    from graft.export.subject import IMAGE, PROBABILITIES
+    from graft.export.subject import PROBABILITIES
 
-    whole = subject.whole
+    whole, kind = subject.whole, subject.kind
 
     @tf.function(  # type: ignore[untyped-decorator]
-        input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, IMAGE)]
+        input_signature=[tf.TensorSpec((None, *kind.shape), kind.dtype, kind.entry)]
     )
-    def classify(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {PROBABILITIES: whole(image, training=False)}
+    def classify(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {PROBABILITIES: whole(examples, training=False)}
 
     module = tf.Module()
     module.variables_ = [variable.value for variable in whole.variables]
@@ -42,8 +42,8 @@ def load(folder: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray
     module = tf.saved_model.load(str(folder / FILE))
     signature = module.signatures[SIGNATURE]
 
-    def run(images: np.ndarray) -> np.ndarray:
-        (found,) = signature(tf.constant(images)).values()
+    def run(examples: np.ndarray) -> np.ndarray:
+        (found,) = signature(tf.constant(examples)).values()
         return np.asarray(found.numpy())
 
     return run

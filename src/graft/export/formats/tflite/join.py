@@ -11,25 +11,33 @@ from typing import Any
 
 import numpy as np
 
-from graft.export.subject import IMAGE, PROBABILITIES
+from graft.export.subject import PROBABILITIES
 
 IDENTIFIER = b"TFL3"
 
 
-def joined(first: bytes, second: bytes) -> Any:
-    """schema.ModelT of one graph from IMAGE to PROBABILITIES. first, second: one graph each, one input, one output."""
+def alone(only: bytes, entry: str) -> Any:
+    """schema.ModelT of a graph from `entry` to PROBABILITIES. only: one graph, one input, one output."""
+    model = _read(only)
+    (graph,) = model.subgraphs
+    _name(model, graph, entry)
+    return model
+
+
+def joined(first: bytes, second: bytes, entry: str) -> Any:
+    """The same of two. first, second: one graph each, one input, one output."""
     one, two = _read(first), _read(second)
     (a,), (b,) = one.subgraphs, two.subgraphs
     crossing = int(a.outputs[0])
     tensors, buffers, codes = len(a.tensors), len(one.buffers), len(one.operatorCodes)
-    entry = int(b.inputs[0])
+    replaced = int(b.inputs[0])
 
     def moved(places: Any) -> Any:
         """Numbers of tensors of the second graph in the joined one; -1 stands for none."""
         if places is None:
             return None
         return np.array(
-            [crossing if place == entry else place + tensors if place >= 0 else place for place in places], np.int32
+            [crossing if place == replaced else place + tensors if place >= 0 else place for place in places], np.int32
         )
 
     for tensor in b.tensors:
@@ -44,7 +52,7 @@ def joined(first: bytes, second: bytes) -> Any:
     one.buffers += two.buffers
     one.operatorCodes += two.operatorCodes
     _keep_softmax_in_float(one, a)
-    _name(one, a)
+    _name(one, a, entry)
     return one
 
 
@@ -87,17 +95,17 @@ def _keep_softmax_in_float(model: Any, graph: Any) -> None:
     graph.operators[-2:] = [dequantise, softmax]
 
 
-def _name(model: Any, graph: Any) -> None:
+def _name(model: Any, graph: Any, entry: str) -> None:
     """The input and output, in the graph and in its one signature, which LiteRT's newer interface goes by."""
     from ai_edge_litert import schema_py_generated as schema
 
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
     ends = {}
-    for name, (place,) in ((IMAGE, graph.inputs), (PROBABILITIES, graph.outputs)):
+    for name, (place,) in ((entry, graph.inputs), (PROBABILITIES, graph.outputs)):
         graph.tensors[place].name = name.encode()
         ends[name] = schema.TensorMapT()
         ends[name].name, ends[name].tensorIndex = name.encode(), int(place)
-    signature.inputs, signature.outputs = [ends[IMAGE]], [ends[PROBABILITIES]]
+    signature.inputs, signature.outputs = [ends[entry]], [ends[PROBABILITIES]]
     model.signatureDefs = [signature]
     model.description = b"Exported by graft"

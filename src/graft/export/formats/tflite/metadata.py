@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from graft.export.formats.tflite import join
-from graft.export.subject import IMAGE, PROBABILITIES
+from graft.export.kind import Kind
+from graft.export.subject import PROBABILITIES
 
 BUFFER = b"TFLITE_METADATA"
 IDENTIFIER = b"M001"
@@ -32,14 +33,14 @@ IMAGE_PROPERTIES, RGB = 2, 1
 """ContentProperties, ColorSpaceType"""
 
 
-def write(model: Any, classes: Sequence[str], card: Mapping[str, Any], path: Path) -> None:
+def write(model: Any, classes: Sequence[str], card: Mapping[str, Any], kind: Kind, path: Path) -> None:
     """model: schema.ModelT without metadata. The labels are one a line, in the order of the outputs."""
     from ai_edge_litert import schema_py_generated as schema
 
     entry = schema.MetadataT()
     entry.name, entry.buffer = BUFFER, len(model.buffers)
     holder = schema.BufferT()
-    holder.data = np.frombuffer(table(card), np.uint8)
+    holder.data = np.frombuffer(table(card, kind), np.uint8)
     model.buffers.append(holder)
     model.metadata = [entry]
     path.write_bytes(join.packed(model))
@@ -47,11 +48,13 @@ def write(model: Any, classes: Sequence[str], card: Mapping[str, Any], path: Pat
     with zipfile.ZipFile(path, "a", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(LABELS, EPOCH), lines)
         text = json.dumps(card, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        archive.writestr(zipfile.ZipInfo(CARD, EPOCH), text)
+        for name, content in ({CARD: text} | dict(kind.beside)).items():
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), content)
 
 
-def table(card: Mapping[str, Any]) -> bytes:
-    """ModelMetadata: the image's colours, the files with labels and card, and in words what the graph does."""
+def table(card: Mapping[str, Any], kind: Kind) -> bytes:
+    """ModelMetadata: an image's colours, the files with labels, card and what belongs to the kind, and in words what
+    the graph reads."""
     import flatbuffers
 
     b = flatbuffers.Builder(1024)
@@ -76,30 +79,22 @@ def table(card: Mapping[str, Any]) -> bytes:
     def file(name: str, description: str, kind: int) -> int:
         return made({0: b.CreateString(name), 1: b.CreateString(description), 2: (kind, "Int8")}, 5)
 
-    how = card["input"]
-    colours = made({0: (RGB, "Int8")}, 2)
-    content = made({0: (IMAGE_PROPERTIES, "Uint8"), 1: colours}, 3)
-    image = made(
-        {
-            0: b.CreateString(IMAGE),
-            1: b.CreateString(
-                f"RGB pixels of an upright image of any size; the graph resizes it ({how['resize']}, "
-                f"{how['interpolation']}, antialiased) to {how['side']} x {how['side']} and preprocesses it."
-            ),
-            3: content,
-        },
-        7,
-    )
+    said: dict[int, Any] = {0: b.CreateString(kind.entry), 1: b.CreateString(kind.words)}
+    if kind.entry == "image":
+        colours = made({0: (RGB, "Int8")}, 2)
+        said[3] = made({0: (IMAGE_PROPERTIES, "Uint8"), 1: colours}, 3)
+    example = made(said, 7)
     labels = file(LABELS, "The classes, in the order of the probabilities.", AXIS_LABELS)
-    said = b.CreateString("The probability of each class.")
-    probabilities = made({0: b.CreateString(PROBABILITIES), 1: said, 6: listed([labels])}, 7)
-    graph = made({2: listed([image]), 3: listed([probabilities])}, 10)
+    of_classes = b.CreateString("The probability of each class.")
+    probabilities = made({0: b.CreateString(PROBABILITIES), 1: of_classes, 6: listed([labels])}, 7)
+    graph = made({2: listed([example]), 3: listed([probabilities])}, 10)
+    beside = [file(name, "What callers make the input with.", DESCRIPTIONS) for name in kind.beside]
     model = made(
         {
             0: b.CreateString("graft classifier"),
             1: b.CreateString(f"{card['backbone']['name']}; {len(card['classes'])} classes. card.json says more."),
             3: listed([graph]),
-            6: listed([file(CARD, "The model's card.", DESCRIPTIONS)]),
+            6: listed([file(CARD, "The model's card.", DESCRIPTIONS), *beside]),
             7: b.CreateString(PARSER),
         },
         8,
