@@ -61,7 +61,8 @@ def epochs(files: list[Path], folder: Path, how: str) -> dict[str, float]:
     from graft.inputs.image.decode import Resizing, decode
     from graft.inputs.image.spec import PIXELS, ImageInput
     from graft.models import assemble, heads
-    from graft.training.fit import Examples, fit
+    from graft.training.batches import Examples
+    from graft.training.fit import fit
 
     write_params(folder, {"numerics": how, "finetune.epochs": 3, "finetune.monitor": "loss"})
     p = load(folder / "params.yaml")

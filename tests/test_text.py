@@ -294,7 +294,7 @@ def test_lengths_end_with_the_last_token() -> None:
 
 
 def test_batches_hold_texts_of_like_length_and_each_text_once_a_pass() -> None:
-    from graft.training.fit import Examples
+    from graft.training.batches import Examples
 
     rng = np.random.default_rng(0)
     n_tokens = rng.integers(1, 60, 100)

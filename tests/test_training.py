@@ -11,7 +11,8 @@ from graft.config.schema import Optimization
 from graft.errors import TrainingError
 from graft.models import heads
 from graft.training import optimizers
-from graft.training.fit import Examples, fit
+from graft.training.batches import Examples
+from graft.training.fit import fit
 from graft.training.history import COLUMNS
 
 DEFAULT: dict[str, Any] = {

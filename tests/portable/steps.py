@@ -100,7 +100,8 @@ def steps(model: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Weights and history after ten steps, and predictions: of activations that are random but always the same."""
     from graft.config.schema import Optimization
     from graft.training import shards
-    from graft.training.fit import Examples, fit
+    from graft.training.batches import Examples
+    from graft.training.fit import fit
 
     rng = np.random.default_rng(0)
     inputs = np.maximum(rng.standard_normal((N + N_VALIDATED, *model.input_shape[1:]), np.float32), 0)

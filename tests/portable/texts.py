@@ -77,7 +77,8 @@ def compute(folder: str) -> None:
 
 def step(model: Any, inputs: np.ndarray) -> None:
     from conftest import params_of
-    from graft.training.fit import Examples, fit
+    from graft.training.batches import Examples
+    from graft.training.fit import fit
 
     n = len(inputs)
     train = Examples(np.arange(n), np.arange(n) % 2, np.ones(n, np.float32))

@@ -12,7 +12,8 @@ import pandas as pd
 from graft.examples import catalogue, split
 from graft.runtime.progress import say
 from graft.training import shards
-from graft.training.fit import Examples, OnEpoch, fit
+from graft.training.batches import Examples
+from graft.training.fit import OnEpoch, fit
 
 if TYPE_CHECKING:
     import keras

@@ -13,6 +13,7 @@ from graft.models import heads
 from graft.runtime.progress import say
 from graft.training import fit as training
 from graft.training import history, shards
+from graft.training.batches import Examples
 
 if TYPE_CHECKING:
     import keras
@@ -38,7 +39,7 @@ def fit(head: keras.Model, p: TrainParams, data: Dataset, features: Stored, on_e
     training.require_examples(examples)
     layer, read = head.get_layer(heads.LAST), _reader(head, features)
 
-    def solve(examples: training.Examples) -> None:
+    def solve(examples: Examples) -> None:
         of_class = training.class_weights(p.class_weights, examples.targets, n_classes)
         weights = examples.weights * of_class[examples.targets]
         layer.set_weights(SOLVERS[p.head](read, examples, weights, n_classes, features.meta))
@@ -70,18 +71,18 @@ def _reader(head: keras.Model, features: Stored) -> Read:
     return read
 
 
-def _ridge(read: Read, examples: training.Examples, weights: np.ndarray, n_classes: int, meta: Meta) -> Solution:
+def _ridge(read: Read, examples: Examples, weights: np.ndarray, n_classes: int, meta: Meta) -> Solution:
     return _least_squares("ridge", read, examples, weights, n_classes, None)
 
 
-def _taps(read: Read, examples: training.Examples, weights: np.ndarray, n_classes: int, meta: Meta) -> Solution:
+def _taps(read: Read, examples: Examples, weights: np.ndarray, n_classes: int, meta: Meta) -> Solution:
     """Ridge over the layers of `extract.taps: all`, each of which weighs alike."""
     scale = ridge.by_group(meta.output["widths"])
     return _least_squares("taps", read, examples, weights, n_classes, scale)
 
 
 def _least_squares(
-    name: str, read: Read, examples: training.Examples, weights: np.ndarray, n_classes: int, scale: np.ndarray | None
+    name: str, read: Read, examples: Examples, weights: np.ndarray, n_classes: int, scale: np.ndarray | None
 ) -> Solution:
     found = ridge.solve(lambda part: read(examples.rows[part]), examples.targets, weights, n_classes, scale)
     right = (found.left_out == examples.targets).mean()
@@ -92,7 +93,7 @@ def _least_squares(
     return found.kernel, found.bias
 
 
-def _logistic(read: Read, examples: training.Examples, weights: np.ndarray, n_classes: int, meta: Meta) -> Solution:
+def _logistic(read: Read, examples: Examples, weights: np.ndarray, n_classes: int, meta: Meta) -> Solution:
     """On examples as they are: with five views besides, it took six times as long and was no better (digits)."""
     found = logistic.solve(read(examples.rows)[:, 0], examples.targets, weights, n_classes)
     say(
@@ -102,7 +103,7 @@ def _logistic(read: Read, examples: training.Examples, weights: np.ndarray, n_cl
     return found.kernel, found.bias
 
 
-SOLVERS: dict[str, Callable[[Read, training.Examples, np.ndarray, int, Meta], Solution]] = {
+SOLVERS: dict[str, Callable[[Read, Examples, np.ndarray, int, Meta], Solution]] = {
     "ridge": _ridge,
     "logistic": _logistic,
     "taps": _taps,

@@ -25,7 +25,7 @@ from graft.runtime.progress import say, track
 if TYPE_CHECKING:
     from graft.config.schema import Params
     from graft.examples.dataset import Dataset
-    from graft.training.fit import Examples
+    from graft.training.batches import Examples
 
 MOST_CUTS = 6
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from graft.errors import TrainingError
 from graft.runtime.progress import hushed
-from graft.training.fit import Examples, fit
+from graft.training.batches import Examples
+from graft.training.fit import fit
 
 if TYPE_CHECKING:
     import keras

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,21 @@ from graft.training import lengths
 if TYPE_CHECKING:
     import keras
 
-    from graft.training.fit import Examples, Fetch
+Fetch = Callable[[np.ndarray, int], np.ndarray]
+"""(row numbers (b,), epoch from 0) -> inputs (b, ...) float32. Called on a thread of its own."""
+
 
 MOST_BATCHES, MOST_BYTES = 16, 2**24
 """That are fetched at a time: handing over one batch from a thread costs as much as a step of a small head."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """rows: row numbers (n,) for `fetch`. Parallel to them: targets, (n,) int64; weights, (n,) float32, of the loss."""
+
+    rows: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
 
 
 @dataclass(frozen=True)

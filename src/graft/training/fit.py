@@ -23,27 +23,15 @@ from tqdm import tqdm
 from graft.errors import TrainingError
 from graft.runtime.progress import say
 from graft.training import batches, history, lengths, optimizers, shards
-from graft.training.batches import Batch
+from graft.training.batches import Batch, Examples, Fetch
 
 if TYPE_CHECKING:
     import keras
 
     from graft.config.schema import Optimization
 
-Fetch = Callable[[np.ndarray, int], np.ndarray]
-"""(row numbers (b,), epoch from 0) -> inputs (b, ...) float32. Called on a thread of its own."""
-
 OnEpoch = Callable[[int, dict[str, float]], None]
 """(epoch from 1, its metrics) -> nothing; called as each epoch ends."""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """rows: row numbers (n,) for `fetch`. Parallel to them: targets, (n,) int64; weights, (n,) float32, of the loss."""
-
-    rows: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
 
 
 @dataclass(frozen=True)
