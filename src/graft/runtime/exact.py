@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 EXACT = {"arithmetic_optimization": False, "constant_folding": False}
 """The first makes x / sqrt(y) a product with an approximate reciprocal square root, the second 1 / y an approximate
-reciprocal, and x / constant a product with one. All differ between processors. Seen with the first in TensorFlow 2.21,
-why was not looked into: BERT's features were 0.0003 off, and a graph failed where a norm's scale had several dimensions.
+reciprocal, and x / constant a product with one. All differ between processors. Where the first was left on, BERT's
+features were 0.0003 off, and a graph failed where a norm's scale had several dimensions: so TensorFlow 2.21 was seen to
+do, and why was not looked into.
 """
 
 
