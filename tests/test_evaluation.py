@@ -14,6 +14,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from conftest import REPOSITORY, changed, params_of
+from graft import inputs
 from graft.cli import runs
 from graft.config import doubts, yaml_file
 from graft.config.load import of_tree
@@ -176,7 +177,7 @@ def test_what_a_user_should_know_is_said() -> None:
     judged = {"head": {}, "finetuned": {"test": table_of(cat=0.5, dog=0.0)}}
     start, never = summary.warnings(judged, kept_start)
     assert start.startswith("no epoch of fine-tuning was better than the trained head it started from")
-    assert never == "never found among the test images: dog (0 of 9)."
+    assert never == "never found among the test examples: dog (0 of 9)."
     fine = {"finetuned": {"test": table_of(cat=0.5)}}
     assert summary.warnings(fine, pd.DataFrame({"epoch": [0, 1], "best": [0, 1]})) == []
     assert summary.warnings({"head": {}}, history.empty()) == []
@@ -242,6 +243,15 @@ def test_a_result_without_held_out_images_says_so(result: layout.Paths, capsys: 
     said = capsys.readouterr().out
     assert "No image was held out for validation or test (data.split)" in said
     assert "macro F1" not in said
+    assert "with pictures, as a page" in said
+    assert "the model, on pixels in [0, 255]" in said
+
+
+def test_where_to_look_is_said_of_every_kind_of_example() -> None:
+    said = {kind: runs.LOOK.format(**words) for kind, words in runs.OF_KIND.items()}
+    assert set(said) == set(inputs.KINDS)
+    assert "pictures" not in said["text"]
+    assert "pixels" not in said["text"]
 
 
 def test_a_result_is_compared_with_the_last_commit(

@@ -20,8 +20,9 @@ sys.path[:0] = {paths!r}
 for name in {names!r}:
     sys.modules[name] = None  # as if it were not installed
 from pathlib import Path
-from conftest import whole_pass
-made = whole_pass(Path({folder!r}), {{"train.epochs": 1, "finetune.epochs": 1}}, 8)
+from conftest import few_layers, whole_pass
+folder = Path({folder!r})
+made = whole_pass(folder, few_layers(folder) | {{"train.epochs": 1, "finetune.epochs": 1, "extract.views": 0}}, 6)
 assert made.paths.metrics.is_file()
 loaded = [name for name in {names!r} if sys.modules.get(name) is not None]
 assert not loaded, loaded

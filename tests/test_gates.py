@@ -31,8 +31,8 @@ def pixels(n: int = 4) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3)).astype(np.uint8)
 
 
-def head(n_classes: int = 4) -> Any:
-    return heads.build("linear", {"pooling": "avg", "dropout": 0.2}, (1280,), n_classes, 1)
+def head(n_classes: int = 4, width: int = 1280) -> Any:
+    return heads.build("linear", {"pooling": "avg", "dropout": 0.2}, (width,), n_classes, 1)
 
 
 def test_batch_norm_in_training_mode_is_caught(backbone: build.Loaded) -> None:
@@ -66,13 +66,16 @@ def test_no_gate_passes_on_nan() -> None:
 def test_bfloat16_passes_its_gate_and_skew_does_not(backbone: build.Loaded) -> None:
     """Of real bfloat16 features against float32 ones of the same pixels, in the wrong order, and in another range."""
     model = build.feature_model(backbone, "avg")
+    engines = {
+        precision: ENGINES["openvino"](model, SIGNATURE, precision, False) for precision in ("float32", "bfloat16")
+    }
 
     def relative(of: np.ndarray, precision: str = "float32") -> float:
-        found = ENGINES["openvino"](model, SIGNATURE, precision, False).run({"pixels": of})[0]
+        found = engines[precision].run({"pixels": of})[0]
         return float((np.linalg.norm(found - exact, axis=1) / np.linalg.norm(exact, axis=1)).max())
 
     def passes(of: np.ndarray, precision: str = "float32") -> bool:
-        found = ENGINES["openvino"](model, SIGNATURE, precision, False).run({"pixels": of})[0]
+        found = engines[precision].run({"pixels": of})[0]
         try:
             gates.same_features("a", found, "b", exact, gates.FEATURES["bfloat16"])
         except GateError:
@@ -112,7 +115,7 @@ def test_finetune_writes_a_model_and_its_card(trained: tuple[Any, Any]) -> None:
     assert found["classes"] == ["circle", "cross", "stripes"]
     assert found["input"] == {"kind": "image", "side": 32, "resize": "stretch", "interpolation": "bilinear"}
     assert found["preprocessing"]["in_model"] == "x / 127.5 - 1"
-    assert found["finetuned_from"] == "block_16_project"
+    assert found["finetuned_from"] == "conv_pw_13"
     kept = history.read(paths.finetune_history).query("best == 1").iloc[0]
     assert found["validation"]["accuracy"] == pytest.approx(kept["val_accuracy"])
 
@@ -163,9 +166,9 @@ def test_layers_that_were_trained_otherwise_are_caught(
     above = assemble.above
 
     def another(*_: Any) -> Any:
-        other = assemble.classifier(build.of(params.backbone), "avg", head(3))
+        other = assemble.classifier(build.of(params.backbone), "avg", head(3, 256))
         other.layers[-1].layers[-1].bias.assign([3.0, 0.0, -3.0])
-        return above(other, "block_16_project")
+        return above(other, "conv_pw_13")
 
     monkeypatch.setattr(finetune.assemble, "above", another)
     with pytest.raises(GateError, match="the trained layers on cached activations and the fine-tuned model on pixels"):

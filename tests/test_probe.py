@@ -173,7 +173,7 @@ def test_mcnemars_test_and_the_choice() -> None:
     said = "\n".join(command.advice(choice, "image"))
     assert "read features at best of A: 0.9000" in said
     assert "cheapest of these: near of A, 3.00 ms instead of 9.00" in said
-    assert "would take poor of A: 0.7000, worse by these images" in said
+    assert "would take poor of A: 0.7000, worse by these examples" in said
 
 
 def test_what_candidates_may_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_what_cannot_be_repeated_is_refused(changes: dict[str, Any], seeds: list
 def test_nothing_held_out_is_refused(passed: Pass) -> None:
     params, paths = passed.params, passed.paths
     sides = pd.read_csv(paths.split).assign(split="train")
-    with pytest.raises(TrainingError, match=r"data\.split: must hold images out"):
+    with pytest.raises(TrainingError, match=r"data\.split: must hold examples out"):
         again.once(plans.Plan("all train", params, sides), paths)
 
 

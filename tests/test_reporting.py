@@ -248,7 +248,7 @@ def test_no_mistake_and_one_model_on_one_split(own: Pass) -> None:
     assert "There is one model here, head: nothing to compare it with." in text
     assert "head, " not in text
     assert "validation images of" in text
-    with pytest.raises(DataError, match=r"--split: must be one that has images, validation\. Got test"):
+    with pytest.raises(DataError, match=r"--split: must be one that has examples, validation\. Got test"):
         written(own, "test")
 
 
@@ -342,7 +342,7 @@ def test_what_is_missing_or_damaged_is_one_sentence(
 def test_nothing_held_out(own: Pass) -> None:
     own.paths.metrics.write_text('{"finetuned": {}}')
     predictions.write(predictions.nothing(["a", "b"]), own.paths.predictions)
-    with pytest.raises(DataError, match=r"data\.split: must hold images out"):
+    with pytest.raises(DataError, match=r"data\.split: must hold examples out"):
         written(own)
 
 

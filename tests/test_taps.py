@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,15 @@ from graft.models import saving
 from graft.stages import evaluate, finetune
 
 
+@pytest.fixture(scope="module")
+def loaded() -> build.Loaded:
+    return build.build("MobileNetV2", 0.35, 32, "random", 0)
+
+
 @pytest.mark.parametrize("pooling", ["avg", "max"])
-def test_pooled_outputs_side_by_side(pooling: str) -> None:
+def test_pooled_outputs_side_by_side(pooling: str, loaded: build.Loaded) -> None:
     import keras
 
-    loaded = build.build("MobileNetV2", 0.35, 32, "random", 0)
     found = taps.of(loaded.model)
     joined = taps.joined(loaded.model, pooling)
     assert taps.widths(joined) == [tap.channels for tap in found]
@@ -32,11 +37,30 @@ def test_pooled_outputs_side_by_side(pooling: str) -> None:
     np.testing.assert_allclose(np.asarray(joined(x)), np.concatenate(expected, axis=1), rtol=1e-5, atol=1e-6)
 
 
+def test_where_nothing_crosses_alone_the_output_is_the_only_tap() -> None:
+    """As in NASNet, each of whose cells reads the two before it."""
+    import keras
+
+    def cell(*read: Any) -> Any:
+        return keras.layers.add([keras.layers.Conv2D(4, 1)(one) for one in read])
+
+    inputs = keras.Input((8, 8, 3))
+    cells = [cell(inputs)]
+    cells.append(cell(inputs, cells[0]))
+    for _ in range(2):
+        cells.append(cell(*cells[-2:]))
+    network = keras.Model(inputs, cells[-1])
+    assert [tap.layer for tap in taps.of(network)] == [network.layers[-1].name]
+    alone = keras.Model(inputs, cell(cell(cell(inputs))))
+    assert len(taps.of(alone)) > 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "n_taps"),
     [
-        ("NASNetMobile", 1),  # each cell reads the two before it: nothing crosses alone
-        pytest.param("ConvNeXtTiny", 11, marks=pytest.mark.slow),  # its sums are operations, no layers; 22 are too wide
+        ("NASNetMobile", 1),
+        ("ConvNeXtTiny", 11),  # its sums are operations, no layers; 22 are too wide
     ],
 )
 def test_other_networks(name: str, n_taps: int) -> None:
@@ -76,5 +100,4 @@ def test_from_images_to_a_model(tmp_path: Path, prepare: Callable[..., PreparedD
     probabilities = np.asarray(saving.load(paths.model)(images))
     by_head = np.asarray(saving.load(paths.head)(stored.plain(rows)))
     np.testing.assert_allclose(probabilities, by_head, atol=1e-4)
-    if head == "taps":
-        assert (by_head.argmax(axis=1) == data.targets[rows]).mean() > 0.5
+    assert np.ptp(by_head, axis=0).max() > 0.1, "or they would agree whatever they read"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,11 +171,11 @@ def test_only_what_differs_by_processor_is_computed_otherwise(loaded: build.Load
 
 def test_one_tensor_crosses_between_blocks(loaded: build.Loaded) -> None:
     points = cuts.derive(loaded.model)
-    assert list(points.points) == [encoders.FIRST, "block_0", "block_1", "block_2"]
-    assert [point.below for point in points.points.values()] == pytest.approx([0, 0, 1 / 3, 2 / 3], abs=1e-3)
+    assert list(points.points) == [encoders.FIRST, "block_0", "block_1"]
+    assert [point.below for point in points.points.values()] == pytest.approx([0, 0, 1 / 2], abs=1e-3)
     assert points.points["block_1"].shape == (1, text_network.HIDDEN)
     assert cuts.is_input(loaded.model, encoders.FIRST)
-    assert cuts.default(points) == "block_2"
+    assert cuts.default(points) == "block_1"
 
 
 def test_padding_changes_nothing(loaded: build.Loaded, folder: Path) -> None:
@@ -231,7 +232,7 @@ def computed(folder: Path, engine: str, texts: list[str], cut: str | None = None
     """text -> output -> its values."""
     params = params_of(
         {"data.kind": "text", "backbone.name": "Bert", "backbone.weights": str(folder), "backbone.max_tokens": 24,
-         "backbone.weights_sha256": encoders.digest(folder), "extract.views": 0, "finetune.cut": "block_2"}
+         "backbone.weights_sha256": encoders.digest(folder), "extract.views": 0, "finetune.cut": "block_1"}
     )  # fmt: skip
     spec = compute.Spec(
         params.backbone, spec_of(folder), "avg", "none", cut, {"features": "float32", "activations": "float16"},
@@ -344,18 +345,25 @@ def changes_of(folder: Path, data: Path) -> dict[str, Any]:
         "data.kind": "text", "data.source": "manifest", "data.path": str(data), "data.manifest.file": "all.csv",
         "data.manifest.columns.text": "question", "data.manifest.columns.label": "topic",
         "backbone.name": "Bert", "backbone.weights": str(folder), "backbone.weights_sha256": encoders.digest(folder),
-        "backbone.max_tokens": 24, "extract.views": 0, "train.head": "logistic", "finetune.cut": "block_2",
+        "backbone.max_tokens": 24, "extract.views": 0, "train.head": "logistic", "finetune.cut": "block_1",
         "finetune.epochs": 2, "finetune.batch_size": 8, "evaluate.top_k": 2,
     }  # fmt: skip
 
 
-def passed(folder: Path, here: Path, changes: dict[str, Any]) -> tuple[Any, Any]:
-    from graft.stages import evaluate, extract, finetune, prepare, train
+def extracted(folder: Path, here: Path, changes: dict[str, Any]) -> tuple[Any, Any]:
+    from graft.stages import extract, prepare
 
     table(here / "data/all.csv")
     params, paths = params_of(changes_of(folder, here / "data") | changes), paths_in(here)
     prepare.run(params, paths)
     extract.run(params, paths)
+    return params, paths
+
+
+def passed(folder: Path, here: Path, changes: dict[str, Any]) -> tuple[Any, Any]:
+    from graft.stages import evaluate, finetune, train
+
+    params, paths = extracted(folder, here, changes)
     train.run(params, paths, lambda epoch, metrics: None)
     finetune.run(params, paths, lambda epoch, metrics: None)
     evaluate.run(params, paths)
@@ -367,11 +375,11 @@ def test_a_pass_on_texts(folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
     from graft.models import saving
 
     params, paths = passed(folder, tmp_path, {})
-    assert "training from block_2 on" in capsys.readouterr().err
+    assert "training from block_1 on" in capsys.readouterr().err
     summary = json.loads(paths.summary.read_text())
     assert summary["val_accuracy"] == summary["test_accuracy"] == 1.0, "a word tells the class"
     card = json.loads(paths.card.read_text())
-    assert (card["input"]["kind"], card["finetuned_from"], card["classes"]) == ("text", "block_2", ["card", "transfer"])
+    assert (card["input"]["kind"], card["finetuned_from"], card["classes"]) == ("text", "block_1", ["card", "transfer"])
     spec = TextInput.from_dict(card["input"])
     model = saving.load(paths.model)
     judged = pd.read_parquet(paths.predictions)
@@ -406,8 +414,8 @@ def test_the_whole_network_is_trained_on_tokens(
 
 def test_views_and_auto_cut(folder: Path, tmp_path: Path) -> None:
     views = {"extract.views": 2, "extract.augment_text.dropout": 0.2, "finetune.cut": "auto", "train.head": "linear"}
-    _, paths = passed(folder, tmp_path, views)
-    assert store.read_meta(paths.activations)[0].output == {"asked": "auto", "cut": "block_2"}
+    _, paths = extracted(folder, tmp_path, views)
+    assert store.read_meta(paths.activations)[0].output == {"asked": "auto", "cut": "block_1"}
     features = np.load(paths.features / store.ARRAY)
     assert features.shape == (40, 3, text_network.HIDDEN)
     assert sum(len({one.tobytes() for one in row}) > 1 for row in features) > 30, (
@@ -458,11 +466,16 @@ def test_what_chooses_has_not_seen(changes: dict[str, Any], fault: str) -> None:
 def test_refit_learns_from_validation_too(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The history is that of the choice; the head is another one, and knows what only validation examples say."""
     from graft.models import saving
+    from graft.stages import finetune, train
     from graft.training import history
 
-    frozen = {"finetune.enabled": False}
-    _, plain = passed(folder, tmp_path / "plain", frozen)
-    _, again = passed(folder, tmp_path / "again", frozen | {"train.refit": True})
+    params, plain = extracted(folder, tmp_path / "plain", {"finetune.enabled": False})
+    shutil.copytree(tmp_path / "plain", tmp_path / "again")
+    again = paths_in(tmp_path / "again")
+    for paths, refit in ((plain, False), (again, True)):
+        one = params.model_copy(update={"train": params.train.model_copy(update={"refit": refit})})
+        train.run(one, paths, lambda epoch, metrics: None)
+        finetune.run(one, paths, lambda epoch, metrics: None)
     assert "refit: once more for training and validation examples" in capsys.readouterr().err
     assert history.read(plain.train_history).equals(history.read(again.train_history))
     kernels = [saving.load(paths.head).layers[-1].get_weights()[0] for paths in (plain, again)]

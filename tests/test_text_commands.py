@@ -39,17 +39,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Path]:
 def test_taps_are_where_blocks_begin_and_the_output(tmp_path: Path) -> None:
     from graft.backbones import build, taps, text
 
-    folder = text_network.write(tmp_path / "network", layers=3)
+    folder = text_network.write(tmp_path / "network")
     network = build.build("Bert", None, 0, str(folder), 0).model
     found = taps.of(network)
-    assert [tap.layer for tap in found] == ["block_0", "block_1", "block_2", taps.LAST]
-    assert [tap.cut for tap in found] == ["block_0", "block_1", "block_2", None]
-    assert [tap.below for tap in found] == pytest.approx([0, 1 / 3, 2 / 3, 1], abs=1e-3)
+    assert [tap.layer for tap in found] == ["block_0", "block_1", taps.LAST]
+    assert [tap.cut for tap in found] == ["block_0", "block_1", None]
+    assert [tap.below for tap in found] == pytest.approx([0, 1 / 2, 1], abs=1e-3)
     tokens = np.zeros((2, 8, 2), np.float32)
     tokens[0, :3, 0], tokens[1, :7, 0] = [3, 40, 4], [3, 41, 42, 43, 44, 45, 4]
     for pooling in ("avg", "max", "cls"):
         pooled = np.asarray(taps.joined(network, pooling)(tokens))
-        assert pooled.shape == (2, 4 * text_network.HIDDEN)
+        assert pooled.shape == (2, 3 * text_network.HIDDEN)
         own = np.asarray(text.pooled(network(tokens), pooling))
         np.testing.assert_allclose(pooled[:, -text_network.HIDDEN :], own, atol=1e-6)
     alone = np.asarray(taps.joined(network, "avg")(tokens[:1, :3]))
@@ -151,14 +151,12 @@ def test_a_study_has_no_network_from_scratch(trained: tuple[Any, Any, Path]) -> 
     from graft.study import compute, few_shot
 
     params, paths, _ = trained
-    trials = few_shot.trials(params, paths, [2, None], [1], few_shot.Recipe(2, 1, 0.001, 1))
-    assert [one.ways for one in trials] == [(few_shot.HEAD, few_shot.FINETUNED)] * 2
-    left_out = study_command._left_out(params, [2, None], {"2", "all"})
+    trials = few_shot.trials(params, paths, [2], [1], few_shot.Recipe(2, 1, 0.001, 1))
+    assert [one.ways for one in trials] == [(few_shot.HEAD, few_shot.FINETUNED)]
+    left_out = study_command._left_out(params, [2], {"2"})
     assert left_out == ["a network for texts is what its files are: none is trained from scratch"]
     points = list(few_shot.run(params, paths, trials))
-    assert [(one.shots, one.way) for one in points] == [
-        (shots, way) for shots in ("2", "all") for way in (few_shot.HEAD, few_shot.FINETUNED)
-    ]
+    assert [(one.shots, one.way) for one in points] == [("2", way) for way in (few_shot.HEAD, few_shot.FINETUNED)]
     network = compute.of(params, paths, 3)
     h, inner, tokens = text_network.HIDDEN, text_network.INTERMEDIATE, text_examples.MAX_TOKENS
     assert network.all == pytest.approx(tokens * 2 * (4 * h * h + 2 * h * inner), rel=0.03)
@@ -182,7 +180,7 @@ def test_backbones_lists_text_networks_and_their_cuts(
     assert all(name in said for name in encoders.ENCODERS)
     backbones_command.show("Bert", None, None, None)
     assert "--weights FOLDER" in capsys.readouterr().out
-    folder = text_network.write(tmp_path / "tiny", layers=2)
+    folder = text_network.write(tmp_path / "tiny")
     monkeypatch.setattr(text_backbones, "start_tensorflow", lambda: None)  # which has computed before, in this process
     backbones_command.show("Bert", None, None, str(folder))
     said = capsys.readouterr().out

@@ -56,29 +56,55 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "Judge", partial(run.Judge, measure=lambda *_: costs))
 
 
-def test_every_format_says_of_texts_what_keras_says(made: Any) -> None:
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_says_of_texts_what_keras_says(name: str, made: Any) -> None:
+    says_what_keras_says(name, ("float32",), made)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("openvino", "int8"),
+        *(
+            pytest.param(name, precision, marks=pytest.mark.slow)
+            for name, row in FORMATS.items()
+            for precision in row.precisions
+            if precision != "float32" and (name, precision) != ("openvino", "int8")
+        ),
+    ],
+)
+def test_so_does_every_precision(name: str, precision: str, made: Any) -> None:
+    says_what_keras_says(name, (precision,), made)
+
+
+def says_what_keras_says(name: str, precisions: tuple[str, ...], made: Any) -> None:
     export, exports, card, model = made
-    found = export(*FORMATS)
-    for name, one in export("tflite", "onnx", "openvino", precisions=("float16", "int8")).items():
-        found[name] |= one
+    found = export(name, precisions=precisions)
     kind = Texts(card)
     texts = [kind.given(one.encode()) for one in SAID]
     wanted = [np.asarray(model(one[None].astype(np.float32))) for one in texts]
     assert np.abs(wanted[0] - wanted[1]).max() > 0.01, "or any file would do"
-    for name, row in FORMATS.items():
-        assert set(found[name]) == set(row.precisions)
-        for precision, one in found[name].items():
-            limit = {"float32": 2e-5, "float16": 5e-3, "int8": 0.1}[precision]
-            assert one["largest_probability_difference"] < limit, (name, precision, one)
-            assert one["same_tokens_largest_probability_difference"] < limit, (name, precision, one)
-            assert one["texts"] >= 3
-            folder = exports.models / name / precision
-            classify = row.load(folder, 1)
-            for tokens, right in zip(texts, wanted, strict=True):
-                np.testing.assert_allclose(classify(tokens[None]), right, atol=limit)
-            padded = np.pad(texts[0], ((0, 5), (0, 0)))
-            np.testing.assert_allclose(classify(padded[None]), classify(texts[0][None]), atol=max(limit, 1e-4))
-            assert json.loads((folder / "tokenizer.json").read_text())["truncation"]["max_length"] == 12
+    assert set(found[name]) == set(precisions)
+    for precision, one in found[name].items():
+        limit = {"float32": 2e-5, "float16": 5e-3, "int8": 0.1}[precision]
+        assert one["largest_probability_difference"] < limit, one
+        assert one["same_tokens_largest_probability_difference"] < limit, one
+        assert one["texts"] >= 3
+        folder = exports.models / name / precision
+        classify = FORMATS[name].load(folder, 1)
+        for tokens, right in zip(texts, wanted, strict=True):
+            np.testing.assert_allclose(classify(tokens[None]), right, atol=limit)
+        padded = np.pad(texts[0], ((0, 5), (0, 0)))
+        np.testing.assert_allclose(classify(padded[None]), classify(texts[0][None]), atol=max(limit, 1e-4))
+        assert json.loads((folder / "tokenizer.json").read_text())["truncation"]["max_length"] == 12
+
+
+def there(name: str, export: Any, exports: Exports) -> Path:
+    """The folder of a format, exported unless a test before has."""
+    folder = exports.models / name / "float32"
+    if not folder.exists():
+        export(name)
+    return folder
 
 
 def test_files_say_what_they_read(made: Any) -> None:
@@ -88,7 +114,8 @@ def test_files_say_what_they_read(made: Any) -> None:
     import openvino
 
     export, exports, card, _ = made
-    export("tflite", "onnx", "openvino")
+    for name in ("tflite", "onnx", "openvino"):
+        there(name, export, exports)
     said = {one.key: one.value for one in onnx.load(exports.models / "onnx/float32/model.onnx").metadata_props}
     assert json.loads(said["card"])["input"]["tokenizer"] == card["input"]["tokenizer"]
     model = openvino.Core().read_model(exports.models / "openvino/float32/model.xml")
@@ -103,13 +130,17 @@ def test_files_say_what_they_read(made: Any) -> None:
     assert file.read("tokenizer.json").decode() == (exports.models / "tflite/float32/tokenizer.json").read_text()
 
 
-@pytest.mark.parametrize("name", FORMATS)
+OF_TENSORFLOW = ("keras", "saved_model")
+"""Formats whose lines start TensorFlow, which takes longer than all else that they do."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in OF_TENSORFLOW else []) for name in FORMATS]
+)
 def test_the_documented_lines_work_in_a_fresh_process(name: str, made: Any) -> None:
     """Those of docs/export.md, where the file lies, without graft."""
     export, exports, card, model = made
-    folder = exports.models / name / "float32"
-    if not folder.exists():
-        export(name)
+    folder = there(name, export, exports)
     page = (REPOSITORY / "docs" / "export.md").read_text()
     lines = page.split(f"\n### {name}, texts\n\n```python\n")[1].split("```")[0]
     assert "graft" not in lines.replace('["graft", "classes"]', "")

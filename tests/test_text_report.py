@@ -28,8 +28,8 @@ TEXTS = [text(kind, number) for number, kind in enumerate(CLASSES)]
 
 @pytest.fixture(scope="module")
 def passed(tmp_path_factory: pytest.TempPathFactory) -> Pass:
-    """A pass that fine-tunes."""
-    return whole_text_pass(tmp_path_factory.mktemp("pass"), {"train.epochs": 1, "finetune.epochs": 1}, 10)
+    """A pass that fine-tunes, on texts that hold markup."""
+    return whole_text_pass(tmp_path_factory.mktemp("pass"), {"train.epochs": 1, "finetune.epochs": 1}, 10, hostile=True)
 
 
 def written(one: Pass, out: Path) -> str:
@@ -70,9 +70,8 @@ def test_texts_that_changed_leave_their_places_empty(passed: Pass, tmp_path: Pat
     assert re.search(r"\d+ of the texts that this page\s+shows cannot be read", shown)
 
 
-def test_a_text_is_no_markup(tmp_path: Path) -> None:
-    one = whole_text_pass(tmp_path, {"finetune.enabled": False, "train.epochs": 1}, 8, hostile=True)
-    shown = written(one, tmp_path / "page.html")
+def test_a_text_is_no_markup(passed: Pass, tmp_path: Path) -> None:
+    shown = written(passed, tmp_path / "page.html")
     assert "alert" in shown
     assert "<script>" not in shown
     assert "<img" not in shown

@@ -34,7 +34,7 @@ JSON = "application/json"
 
 def classifier(folder: Path, pair: bool) -> Classifier:
     """A model that says something, as if read from its file."""
-    network = text_network.write(folder, layers=2)
+    network = text_network.write(folder)
     loaded = build.Loaded(ENCODERS["Bert"], text.encoder(ENCODERS["Bert"], str(network)), "0" * 64)
     head = heads.build("linear", {"pooling": "avg", "dropout": 0.0}, (text_network.HIDDEN,), len(CLASSES), 3)
     spec = {"kind": "text", "max_tokens": 16, "pair": pair, "tokenizer": tokenizer.read(str(network))}

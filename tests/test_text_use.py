@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from graft.features import store
 from graft.models import heads as heads_of_models
 from graft.prediction import engine, files, heads, kinds, stream
 from graft.reporting import kinds as reporting_kinds
+from graft.runtime.exact import EXACT
 from graft.server import kinds as server_kinds
 from graft.serving import kinds as serving_kinds
 from graft.serving import pyfunc
@@ -133,14 +132,17 @@ def test_what_is_no_pair_is_one_error(given: Any, message: str, of_pairs: Classi
 
 def test_more_than_make_a_graph(passed: Pass) -> None:
     """Where TensorFlow may rewrite the graph as it likes, as in a process of a user's own."""
-    code = (
-        "import sys, numpy as np; from pathlib import Path; from graft.serving.classifier import Classifier\n"
-        "model = Classifier.read(Path(sys.argv[1])); few = model.probabilities(['my card', 'top up i'])\n"
-        "np.testing.assert_allclose(model.probabilities(['my card', 'top up i'] * 260)[:2], few, atol=1e-5)"
-    )
-    command = [sys.executable, "-c", code, str(passed.paths.model.parent)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    import tensorflow as tf
+
+    before = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options(dict.fromkeys(EXACT, True))
+    try:
+        model = Classifier.read(passed.paths.model.parent)
+        few = model.probabilities(["my card", "top up i"])
+        np.testing.assert_allclose(model.probabilities(["my card", "top up i"] * 260)[:2], few, atol=1e-5)
+        assert all(tf.config.optimizer.get_experimental_options()[name] for name in EXACT)
+    finally:
+        tf.config.optimizer.set_experimental_options(dict.fromkeys(EXACT, True) | before)
 
 
 def predicted(

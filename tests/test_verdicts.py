@@ -117,9 +117,9 @@ def test_only_what_both_were_judged_on_counts() -> None:
     assert matched.differences == [
         "classes that only A knows: 1: b",
         "classes that only B knows: 1: c",
-        "test images that only A was judged on: 1: only",
-        "test images that only B was judged on: 5: new0, new1, new2, ...",
-        "images with another label: 1: 2 (a in A, b in B)",
+        "test examples that only A was judged on: 1: only",
+        "test examples that only B was judged on: 5: new0, new1, new2, ...",
+        "examples with another label: 1: 2 (a in A, b in B)",
     ]
 
 

@@ -62,7 +62,7 @@ class FakeDvc:
         self.cli.write_text(CLI)
         (folder / "dvc").write_text(DVC)
         self.out, self.err = folder / "out", folder / "err"
-        with self.err.open("w") as err:
+        with self.err.open("a") as err:
             self.process = subprocess.Popen(
                 [sys.executable, str(folder / "dvc")],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, text=True, cwd=folder,
@@ -131,33 +131,48 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @pytest.fixture
-def dvc(tmp_path: Path) -> Iterator[FakeDvc]:
+def own(tmp_path: Path) -> Iterator[FakeDvc]:
+    """One that no other test has: its server is not started, and may end."""
     fake = FakeDvc(tmp_path)
     yield fake
     fake.close()
 
 
-def test_a_stage_has_what_it_would_have_had(dvc: FakeDvc) -> None:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeDvc]:
+    fake = FakeDvc(tmp_path_factory.mktemp("shared"))
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def dvc(shared: FakeDvc) -> FakeDvc:
+    """One whose server goes on after each test: its start takes longer than all else here."""
+    os.truncate(shared.err, 0)
+    return shared
+
+
+def test_a_stage_has_what_it_would_have_had(own: FakeDvc) -> None:
     """Arguments, environment, folder, files, exit code; and code that was edited meanwhile."""
-    told, code, seen = dvc.ran("prepare", word="first")
-    assert told == ["first", str(dvc.folder), str(dvc.process.pid), str(seen), "False", "1"], (
+    told, code, seen = own.ran("prepare", word="first")
+    assert told == ["first", str(own.folder), str(own.process.pid), str(seen), "False", "1"], (
         "prepare needs no libraries"
     )
     assert code == 0
-    dvc.cli.write_text(CLI.replace("VERSION = 1", "VERSION = 2"))
-    told, code, seen = dvc.ran("train", code=7, word="other", where="sub")
-    assert told[:3] == ["other", str(dvc.folder / "sub"), str(dvc.process.pid)]
+    own.cli.write_text(CLI.replace("VERSION = 1", "VERSION = 2"))
+    told, code, seen = own.ran("train", code=7, word="other", where="sub")
+    assert told[:3] == ["other", str(own.folder / "sub"), str(own.process.pid)]
     assert told[3] != str(seen), "another process than the one that DVC started"
     assert told[4:] == ["True", "2"]
     assert code == 7
-    assert dvc.err.read_text() == "to standard error\n" * 2
+    assert own.err.read_text() == "to standard error\n" * 2
 
 
-def test_the_server_ends_with_dvc(dvc: FakeDvc) -> None:
-    assert dvc.ran("train")[1] == 0
-    server = dvc.server()
-    assert dvc.process.stdin
-    dvc.process.stdin.close()
+def test_the_server_ends_with_dvc(own: FakeDvc) -> None:
+    assert own.ran("train")[1] == 0
+    server = own.server()
+    assert own.process.stdin
+    own.process.stdin.close()
     server.wait(timeout=30)
 
 
@@ -217,12 +232,12 @@ def test_an_interrupt_reaches_the_stage_and_dvc_learns_how_it_ended(dvc: FakeDvc
     assert dvc.ran("finetune")[0][4] == "True", "and the server goes on"
 
 
-def test_a_server_that_dies_costs_only_time(dvc: FakeDvc) -> None:
-    dvc.ran("prepare")
-    server = dvc.server()
+def test_a_server_that_dies_costs_only_time(own: FakeDvc) -> None:
+    own.ran("prepare")
+    server = own.server()
     server.kill()
     server.wait()
-    told, code, seen = dvc.ran("evaluate")
+    told, code, seen = own.ran("evaluate")
     assert (told[3], told[4], code) == (str(seen), "False", 0)
 
 

@@ -36,7 +36,7 @@ def write(folder: Path, per_class: int = 12, **beside: str) -> Path:
 
 def tree(folder: Path, changes: dict[str, Any] | None = None) -> dict[str, Any]:
     """params.yaml for them, shrunk; the network is in folder/network."""
-    network = text_network.write(folder / "network", layers=2)
+    network = text_network.write(folder / "network")
     small = {
         "data.kind": "text", "data.source": "manifest", "data.path": str(folder / "texts"),
         "data.manifest.file": "texts.csv", "data.manifest.columns.text": "text", "data.duplicates.near_similarity": 1.0,

@@ -36,7 +36,7 @@ MERGES = [("c", "a"), ("Ġ", "m")]
 
 
 def write(
-    folder: Path, architecture: Architecture = "bert", *, seed: int = 0, layers: int = 3, tokenizer: bool = True
+    folder: Path, architecture: Architecture = "bert", *, seed: int = 0, layers: int = 2, tokenizer: bool = True
 ) -> Path:
     """The folder, made and filled. tokenizer: whether tokenizer.json is there; the plain vocabulary always is."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def write(
     return folder
 
 
-def weights(architecture: Architecture = "bert", seed: int = 0, layers: int = 3) -> dict[str, np.ndarray]:
+def weights(architecture: Architecture = "bert", seed: int = 0, layers: int = 2) -> dict[str, np.ndarray]:
     """name -> float32 values, drawn from the seed: kernels are (out, in), as PyTorch has them, and keep their input's
     scale, so that every token of a text tells in what comes out."""
     rng = np.random.default_rng(seed)

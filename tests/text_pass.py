@@ -50,7 +50,7 @@ def whole_text_pass(
     from graft.stages import evaluate, extract, finetune, prepare, train
 
     import_tensorflow()  # as every command does: what the stages compute is exact
-    network = text_network.write(folder / "bert", layers=2)
+    network = text_network.write(folder / "bert")
     write_table(folder / "texts" / "all.csv", per_class, pair, hostile)
     of_text = {
         "data.kind": "text", "data.source": "manifest", "data.path": str(folder / "texts"),

@@ -16,7 +16,7 @@ compare     whether a model is better than another one
 repeat      how far the results of one recipe lie apart
 verify      whether presets give what is claimed of them
 export      the model for other runtimes, behind a parity gate: `graft export`
-study       the claims of transfer learning on one's own images: `graft study few-shot`
+study       the claims of transfer learning on one's own examples: `graft study few-shot`
 data params preset backbones cache  groups of commands, each with the tables that it prints
 """
 
@@ -59,7 +59,7 @@ With its own it takes a quarter of their start, and half of a process's end unle
 """
 
 app = typer.Typer(
-    help="Give a pretrained network a new head, fit it to your own images, and get the same numbers twice.\n\n"
+    help="Give a pretrained network a new head, fit it to your own images or texts, and get the same numbers twice.\n\n"
     "`dvc repro` runs the five stages; params.yaml steers them; `mlflow ui` compares the runs.",
     no_args_is_help=True,
     add_completion=False,

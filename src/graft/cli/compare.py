@@ -1,4 +1,4 @@
-"""`graft compare`: whether a model is better than another one, or whether these images cannot tell."""
+"""`graft compare`: whether a model is better than another one, or whether these examples cannot tell."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LAST_COMMIT = "HEAD"
 WIDTH = 90
 SHOWN = 20
-"""Images that changed sides, where not all are asked for."""
+"""Examples that changed sides, where not all are asked for."""
 
 
 class Split(StrEnum):

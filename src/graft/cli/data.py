@@ -1,4 +1,4 @@
-"""`graft data`: look at the images."""
+"""`graft data`: look at the examples."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from graft.config.load import load
 from graft.errors import DataError
 from graft.pipeline import hashable, layout
 
-app = typer.Typer(help="Look at the images.", no_args_is_help=True)
+app = typer.Typer(help="Look at the examples.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Look at the images."""
+    """Look at the examples."""
 
 
 MOST_SHOWN = 20

@@ -202,7 +202,7 @@ def advice(choice: Choice, kind: str) -> list[str]:
         lines.append("the highest accuracy on ImageNet, read at its last layer, is the same choice")
     else:
         p = against(choice.best, plain)
-        told = "as good by these images" if p >= 0.05 else "worse by these images"
+        told = "as good by these examples" if p >= 0.05 else "worse by these examples"
         lines.append(
             f"the highest accuracy on ImageNet ({plain.imagenet:.3f}) would take {_called(plain)}: "
             f"{plain.accuracy:.4f}, {told} (p {p:.2g})"

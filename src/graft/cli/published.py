@@ -43,7 +43,7 @@ def show(confidence: float) -> None:
     Console(width=max(WIDTH, Console().width), highlight=False).print(table)
     typer.echo(
         f"Fisher's exact test at {confidence:.0%}, since theirs is known as a number alone. It is cautious: both were "
-        "judged on the same images."
+        "judged on the same examples."
     )
 
 

@@ -62,7 +62,7 @@ def repeat(
     if folds:
         say(
             f"note: cross-validation sets the split that data.split.method: {params.data.split.method} made aside, an "
-            "official one too: every image tests in one fold"
+            "official one too: every example tests in one fold"
         )
     with repeats.live(params, paths, what) as log:
         start_tensorflow()

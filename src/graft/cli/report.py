@@ -25,7 +25,7 @@ OUTPUT = Path("data/report/model.html")
 
 def report(
     split: Annotated[
-        Split | None, typer.Option(help="Whose images to show; without it test, or validation where nothing tests.")
+        Split | None, typer.Option(help="Whose examples to show; without it test, or validation where nothing tests.")
     ] = None,
     images: Annotated[int, typer.Option(help="Pictures of each kind, at most.", min=0)] = 12,
     out: Annotated[Path, typer.Option(help="The page to write.")] = OUTPUT,

@@ -22,15 +22,19 @@ if TYPE_CHECKING:
 
 COLUMNS = ("model", "split", "{}s", "accuracy", "interval", "macro F1", "log loss", "ECE")
 WIDTH = 90
-
 LOOK = """
 Where to look (first: . .venv/bin/activate)
   mlflow ui           every run: params, curves, metrics, plots, model
-  graft report        what the model got wrong, with pictures, as a page
+  graft report        what the model got wrong, {seen}, as a page
   dvc plots show      training curves and confusion matrix as a page
   dvc metrics diff    what changed since the last commit
-  models/model.keras  the model, on pixels in [0, 255]
+  models/model.keras  the model, on {read}
 To go on: change params.yaml, run `dvc repro`, compare."""
+OF_KIND = {
+    "image": {"seen": "with pictures", "read": "pixels in [0, 255]"},
+    "text": {"seen": "with the texts", "read": "a text's tokens"},
+}
+"""What LOOK says of models on examples of a kind."""
 
 
 def log(
@@ -54,8 +58,9 @@ def log(
 
 def result() -> None:
     """Print how good the last pass's models are, what changed since the last commit, and where to look further."""
-    show(load(), layout.read())
-    Console(highlight=False).print(LOOK)
+    params = load()
+    show(params, layout.read())
+    Console(highlight=False).print(LOOK.format(**OF_KIND[params.data.kind]))
 
 
 def show(params: Params, paths: Paths, run_name: str | None = None) -> None:

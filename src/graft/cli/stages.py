@@ -68,7 +68,7 @@ def ready_to_look(params: Params, paths: Paths) -> tuple[Params, Paths]:
 
 
 def prepare() -> None:
-    """Account for every file of the source, and split the images into train, validation and test."""
+    """Account for every file of the source, and split the examples into train, validation and test."""
     params, paths = _ready("prepare", tensorflow=False)
     from graft.stages import prepare as stage
 
@@ -77,7 +77,7 @@ def prepare() -> None:
 
 
 def extract() -> None:
-    """Compute each image's features with the frozen backbone."""
+    """Compute each example's features with the frozen backbone."""
     params, paths = _ready("extract")
     from graft.stages import extract as stage
 

@@ -1,4 +1,4 @@
-"""`graft study`: the claims of transfer learning, measured on the images at hand."""
+"""`graft study`: the claims of transfer learning, measured on the examples at hand."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ FOLDER = Path("data/study")
 WIDTH = 100
 SHOTS = "1,2,5,10,25,50,all"
 
-app = typer.Typer(help="The claims of transfer learning, measured on your images.", no_args_is_help=True)
+app = typer.Typer(help="The claims of transfer learning, measured on your images or texts.", no_args_is_help=True)
 
 
 @app.callback()
 def study() -> None:
-    """The claims of transfer learning, measured on your images."""
+    """The claims of transfer learning, measured on your images or texts."""
 
 
 @app.command("few-shot")

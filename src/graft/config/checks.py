@@ -184,13 +184,13 @@ def _check_refit(train: TrainParams | None, finetune: FinetuneParams) -> list[st
     faults = []
     if train is not None and train.refit and finetune.enabled:
         faults.append(
-            "train.refit: must be false where finetune.enabled is true, whose epochs validation images choose; set "
+            "train.refit: must be false where finetune.enabled is true, whose epochs validation examples choose; set "
             "finetune.refit. Got true."
         )
     refitted = finetune.refit if finetune.enabled else train is not None and train.refit
     if refitted and finetune.temperature == "validation":
         faults.append(
-            "finetune.temperature: must be none where the model is refitted to the validation images too. "
+            "finetune.temperature: must be none where the model is refitted to the validation examples too. "
             "Got 'validation'."
         )
     return faults

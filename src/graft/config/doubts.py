@@ -22,14 +22,14 @@ def of(params: Params, given: Mapping[str, Any]) -> list[str]:
     if params.backbone.weights == "random" and has_batch_norm(params.backbone.name) and not learns:
         told.append(
             f"backbone.weights: random, and the BatchNorm of {params.backbone.name} stays frozen as it was "
-            "initialised: its features hardly tell one image from another. Set backbone.weights to imagenet, bundled "
+            "initialised: its features hardly tell one example from another. Set backbone.weights to imagenet, bundled "
             "or a file; or, to train it from scratch, train.enabled: false, finetune.cut: input and "
             "finetune.batch_norm: learning."
         )
     if params.finetune.refit if params.finetune.enabled else params.train.refit:
         section = "finetune" if params.finetune.enabled else "train"
         told.append(
-            f"{section}.refit: true, so that the model has seen the validation images: what is said of it there says "
+            f"{section}.refit: true, so that the model has seen the validation examples: what is said of it there says "
             "nothing of others. Its test numbers do."
         )
     return told

@@ -75,5 +75,5 @@ def warnings(judged: Judged, finetuning: pd.DataFrame) -> list[str]:
         classes = judged[model].get(split, {}).get("per_class", {}) if model else {}
         never = [f"{name} (0 of {m['images']})" for name, m in classes.items() if m["images"] and not m["recall"]]
         if never:
-            told.append(f"never found among the {split} images: {listing(never)}.")
+            told.append(f"never found among the {split} examples: {listing(never)}.")
     return told

@@ -86,7 +86,7 @@ def once(plan: Plan, paths: Paths) -> Trained:
         data = dataset.read(own.catalogue, own.split)
         if not any(len(data.sides.rows[name]) for name in evaluate.JUDGED):
             raise TrainingError(
-                "data.split: must hold images out, for validation or test, to judge models by. Got none."
+                "data.split: must hold examples out, for validation or test, to judge models by. Got none."
             )
         if plan.extracts:
             extract.run(params, own)

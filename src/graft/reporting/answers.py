@@ -94,8 +94,8 @@ def read(metrics: Path, predicted: Path) -> Evaluated:
     found = Evaluated(figures, table, classes)
     if not found.splits:
         raise DataError(
-            "data.split: must hold images out for validation or test, and held out none: there is nothing to report of "
-            "a model that nothing has judged. Change it in params.yaml and run `dvc repro`."
+            "data.split: must hold examples out for validation or test, and held out none: there is nothing to report "
+            "of a model that nothing has judged. Change it in params.yaml and run `dvc repro`."
         )
     for model, splits in figures.items():
         for split, one in splits.items():

@@ -60,7 +60,7 @@ def write(source: str, root: Path, paths: Paths, output: Path, split: str | None
     split = split or evaluated.splits[0]
     if split not in evaluated.splits:
         raise DataError(
-            f"--split: must be one that has images, {' or '.join(evaluated.splits)}. Got {split}: hold some out "
+            f"--split: must be one that has examples, {' or '.join(evaluated.splits)}. Got {split}: hold some out "
             "(data.split in params.yaml) and run `dvc repro`, or leave it out."
         )
     context = _numbers(evaluated, split, bins)

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 EXACT = {"arithmetic_optimization": False, "constant_folding": False}
 """The first makes x / sqrt(y) a product with an approximate reciprocal square root, the second 1 / y an approximate
-reciprocal, and x / constant a product with one. All differ between processors. Of the first's result TensorFlow also
-makes one operation that normalises a layer, with an epsilon of its own: BERT's features are 0.0003 off, or, where a
-scale has several dimensions, it fails (2.21).
+reciprocal, and x / constant a product with one. All differ between processors. Where the first was left on, BERT's
+features were 0.0003 off, and a graph failed where a norm's scale had several dimensions: so TensorFlow 2.21 was seen to
+do, and why was not looked into.
 """
 
 

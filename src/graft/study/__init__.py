@@ -1,4 +1,4 @@
-"""The claims made for transfer learning, measured on the images at hand.
+"""The claims made for transfer learning, measured on the examples at hand.
 
 few_shot.py  how many labels each of three ways needs: what is trained, and what came of it
 compute.py   what each way costs in multiply-adds, on whatever machine

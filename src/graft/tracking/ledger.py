@@ -92,7 +92,7 @@ def _logged(digest: str, experiment: str) -> set[str]:
         return _in_server(digest, experiment) if file is None else _in_file(file, digest)
     except (TrackingError, sqlite3.Error):
         if file is None or file.exists():
-            say("note: MLflow's store could not be asked which models were judged on these test images")
+            say("note: MLflow's store could not be asked which models were judged on these test examples")
         return set()
 
 

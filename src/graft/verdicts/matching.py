@@ -1,4 +1,4 @@
-"""Which images two tables of predictions have in common, and what they do not share.
+"""Which examples two tables of predictions have in common, and what they do not share.
 
 A table is that of `graft.evaluation.predictions`: model, split, path, label, prediction, one p:<class> per class; the
 model that ships is the last.
@@ -21,7 +21,7 @@ SCORE = "p:"
 class Matched:
     """split: what was compared. models: the name of A's and of B's that ships, None where there is none.
 
-    table: a row per image that both judged under the same label: path, label, a, b (what each predicts), sorted by
+    table: a row per example that both judged under the same label: path, label, a, b (what each predicts), sorted by
     path. differences: a sentence for each thing that the two do not share.
     """
 
@@ -40,7 +40,7 @@ class Matched:
 
     @property
     def changed(self) -> pd.DataFrame:
-        """The images that changed sides: those that B lost first, then those it gained."""
+        """The examples that changed sides: those that B lost first, then those it gained."""
         lost, gained = self.a_right & ~self.b_right, self.b_right & ~self.a_right
         return pd.concat([self.table[lost], self.table[gained]])
 
@@ -72,7 +72,7 @@ def _shipped(table: pd.DataFrame) -> str | None:
 
 
 def _classes(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
-    """Both models may be right on the same images and have had another choice."""
+    """Both models may be right on the same examples and have had another choice."""
     of_a, of_b = ({name.removeprefix(SCORE) for name in t.columns if name.startswith(SCORE)} for t in (a, b))
     told = {"A": sorted(of_a - of_b), "B": sorted(of_b - of_a)}
     return [f"classes that only {side} knows: {_few(names)}" for side, names in told.items() if names]
@@ -80,12 +80,12 @@ def _classes(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
 
 def _alone(split: str, side: str, own: pd.DataFrame, other: pd.DataFrame) -> list[str]:
     alone = own[~own["path"].isin(other["path"])]
-    return [f"{split} images that only {side} was judged on: {_few(list(alone['path']))}"] if len(alone) else []
+    return [f"{split} examples that only {side} was judged on: {_few(list(alone['path']))}"] if len(alone) else []
 
 
 def _relabelled(rows: pd.DataFrame) -> list[str]:
     told = [f"{row.path} ({row.label} in A, {row.label_b} in B)" for row in rows.itertuples()]
-    return [f"images with another label: {_few(told)}"] if told else []
+    return [f"examples with another label: {_few(told)}"] if told else []
 
 
 def _few(names: Sequence[str], most: int = 3) -> str:
