@@ -3,9 +3,9 @@
     python benchmarks/text.py --texts data/banking77 --network data/minilm
     python benchmarks/text.py ... --torch some/python   # a Python with torch and sentence-transformers, to compare with
 
-Each ratio compares ways in one run: `rounds` times in turn, the best of each. Each way is in a process that is ready when
-it is asked: starting Python, building a network and compiling it are counted for no way. All read the same texts and
-cut off what is beyond 64 tokens.
+Each ratio compares ways in one run: `rounds` times in turn, the best of each. Each way is in a process that is ready
+when it is asked: starting Python, building a network and compiling it are counted for no way. All read the same texts
+and cut off what is beyond 64 tokens.
 """
 
 from __future__ import annotations
@@ -101,8 +101,9 @@ def training(worker: Worker, how: str, rate: float, n_texts: int, tuned: int, ro
 
 def write_texts(folder: Path, number: int, file: Path) -> int:
     """`number` training texts or as many as there are, each once, in an order that knows no class; returns how many."""
-    table = pd.read_csv(folder / "train.csv", dtype=str, keep_default_na=False).drop_duplicates("text")
-    chosen = table.sample(frac=1, random_state=0)[:number]
+    table = pd.read_csv(folder / "train.csv", dtype=str, keep_default_na=False)
+    table["text"] = table["text"].str.strip()  # as graft reads it
+    chosen = table.drop_duplicates("text").sample(frac=1, random_state=0)[:number]
     chosen.to_csv(file, index=False)
     return len(chosen)
 
