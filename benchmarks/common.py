@@ -42,9 +42,12 @@ def make_small(folder: Path, n: int) -> None:
         (folder / f"class{i % 2}" / f"{i:06d}.png").write_bytes(out.getvalue())
 
 
-def write_params(folder: Path, changes: Mapping[str, Any]) -> None:
-    """The repository's params.yaml with changes, {"train.epochs": 3}, and its dvc.yaml, which has the paths."""
-    tree = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+def write_params(folder: Path, changes: Mapping[str, Any], recipe: str = "params.yaml") -> None:
+    """The repository's params.yaml with changes, {"train.epochs": 3}, and its dvc.yaml, which has the paths.
+
+    recipe: another such file of the repository, as a preset is.
+    """
+    tree = yaml.safe_load((REPOSITORY / recipe).read_text())
     for key, value in changes.items():
         *sections, last = key.split(".")
         node = tree
