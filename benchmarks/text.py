@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--torch", help="a Python that has torch and sentence-transformers")
     parser.add_argument("--all", type=int, default=9_003, help="texts to train on, as the preset has them")
     parser.add_argument("--number", type=int, default=2_000, help="texts in one round of extraction")
-    parser.add_argument("--tuned", type=int, default=1_024, help="texts in a timed epoch")
+    parser.add_argument("--tuned", type=int, default=512, help="texts in a timed epoch")
     parser.add_argument("--rounds", type=int, default=3, help="of extraction; of epochs, one less")
     options = parser.parse_args()
     for file in (options.texts / "train.csv", options.network / "tokenizer.json"):
