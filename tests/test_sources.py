@@ -81,6 +81,7 @@ def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KERAS_HOME", str(home))
     monkeypatch.setattr(config, "_KERAS_DIR", str(home))
     monkeypatch.setattr(file_utils, "validate_file", lambda *args, **kwargs: True)
+    monkeypatch.setattr(keras_datasets, "start_tensorflow", lambda: None)  # which may have computed in this process
     keras_datasets._parts.cache_clear()
     return home
 
