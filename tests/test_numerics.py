@@ -111,7 +111,7 @@ print(json.dumps([keras.backend.backend(), keras.config.floatx(), keras.config.i
     [
         '{"floatx": "float64", "epsilon": 0.1, "backend": "jax", "image_data_format": "channels_first"}',
         pytest.param('{"floatx": "float16"}', marks=pytest.mark.slow),
-        "not json",
+        pytest.param("not json", marks=pytest.mark.slow),
     ],
 )
 def test_keras_json_changes_nothing(tmp_path: Path, text: str) -> None:
