@@ -418,9 +418,14 @@ def test_the_whole_network_is_trained_on_tokens(
     assert json.loads(paths.summary.read_text())["test_accuracy"] == 1.0
 
 
-def test_views_and_auto_cut(folder: Path, tmp_path: Path) -> None:
+def test_views_and_auto_cut(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     views = {"extract.views": 2, "extract.augment_text.dropout": 0.2, "finetune.cut": "auto", "train.head": "linear"}
-    _, paths = extracted(folder, tmp_path, views)
+    _, paths = extracted(folder, tmp_path, views | {"backbone.max_tokens": 16})
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    questions = pd.read_csv(tmp_path / "data/all.csv")["question"]
+    long = sum(len(own.encode(question).ids) > 16 for question in questions)
+    assert 0 < long < 40
+    assert f"note: {long} of 40 texts have more than 16 tokens, backbone.max_tokens, and are" in capsys.readouterr().err
     assert store.read_meta(paths.activations)[0].output == {"asked": "auto", "cut": "block_1"}
     features = np.load(paths.features / store.ARRAY)
     assert features.shape == (40, 3, text_network.HIDDEN)

@@ -62,5 +62,8 @@ class InputSpec(Protocol):
         data: of its file. sha256: of `data`, 64 hex digits; views are drawn from it.
         """
 
+    def is_cut(self, data: bytes) -> bool:
+        """Whether the network reads less than all of an example. Raises UndecodableError."""
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; `kind` is among them. Views are left out: they matter to training alone."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from graft import inputs
 from graft.backbones import automatic, build, cuts, taps
 from graft.errors import DataError, listing
 from graft.examples import catalogue
@@ -31,6 +32,8 @@ def run(params: Params, paths: Paths) -> None:
     say(f"{params.backbone.name}, weights {params.backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
     cut = _cut(params, loaded)
     sha256s = list(images["sha256"])
+    if params.data.kind == "text":
+        _note_cut_off(params, images)
     plan.on_engine(
         params, lambda engine: _compute(plan.make(params, paths, loaded, cut, engine, sha256s), images, params, loaded)
     )
@@ -48,6 +51,18 @@ def _require_visible(images: pd.DataFrame, params: Params) -> None:
         raise DataError(
             f"backbone.resize: pad to {side} pixels leaves nothing of {len(gone)} images that are too narrow: "
             f"{listing(shown, 5)}. Set backbone.resize to stretch or crop, raise backbone.input_size, or remove them."
+        )
+
+
+def _note_cut_off(params: Params, texts: pd.DataFrame) -> None:
+    """A word where texts are longer than `backbone.max_tokens`, with the first of them."""
+    spec = inputs.of(params)
+    read = catalogue.reader(SOURCES[params.data.source], Path(params.data.path))
+    cut = [path for path, sha256 in zip(texts["path"], texts["sha256"], strict=True) if spec.is_cut(read(path, sha256))]
+    if cut:
+        say(
+            f"note: {len(cut)} of {len(texts)} texts have more than {params.backbone.max_tokens} tokens, "
+            f"backbone.max_tokens, and are cut off there: {listing(cut, 3)}"
         )
 
 

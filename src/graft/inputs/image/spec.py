@@ -51,6 +51,9 @@ class ImageInput:
         side = self.resizing.side
         return {PIXELS: ((side, side, 3), "uint8")}
 
+    def is_cut(self, data: bytes) -> bool:
+        return False  # an image is made smaller
+
     def arrays(self, data: bytes, sha256: str, views: Sequence[int]) -> list[Arrays]:
         """{"pixels": (side, side, 3) uint8 RGB} of each view. Raises UndecodableError."""
         plain = decode(data, self.resizing)

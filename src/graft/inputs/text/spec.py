@@ -79,6 +79,9 @@ class TextInput:
         tokens = np.stack([np.array(found.ids, np.int32) + 1, np.array(found.type_ids, np.int32)], axis=1)
         return [{TOKENS: _padded(self._view(tokens, special, sha256, view) if view else tokens)} for view in views]
 
+    def is_cut(self, data: bytes) -> bool:
+        return bool(self.encoded(data).overflowing)
+
     def encoded(self, data: bytes) -> Encoding:
         """What the tokenizer makes of a text; its `overflowing` is not empty where something was cut off."""
         try:
