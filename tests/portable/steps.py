@@ -38,6 +38,7 @@ VALUES = {
     "monitor": "val_loss",
     "early_stopping_patience": None,
     "early_stopping_min_delta": 0.0,
+    "refit": False,
 }
 N, N_VALIDATED, N_CLASSES = 70, 45, 4
 """Examples to train on, whose last batch of an epoch has 6, and others to validate on, more than one chunk of them."""
