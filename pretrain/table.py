@@ -49,6 +49,7 @@ BASE: dict[str, Any] = {
     "monitor": "loss",
     "early_stopping_patience": None,
     "early_stopping_min_delta": 0.0,
+    "refit": False,
 }
 HEAD = Optimization(**BASE, optimizer="adam", learning_rate=0.01, schedule="cosine", steps=600)
 FINETUNE = Optimization(**BASE, optimizer="adam", learning_rate=0.0005, schedule="cosine", steps=400)
