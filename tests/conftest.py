@@ -210,16 +210,21 @@ def whole_pass(folder: Path, changes: dict[str, Any], n_images: int) -> Pass:
     return passed
 
 
+def written(folder: Path, tree: dict[str, Any]) -> tuple[Any, Any]:
+    """params.yaml and dvc.yaml of a pass in `folder`; what graft reads of them."""
+    (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    params, paths = params_of(tree=tree), paths_in(folder)
+    named = {name: str(path.relative_to(folder)) for name, path in asdict(paths).items()}
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"vars": [{"paths": named}]}))
+    return params, paths
+
+
 def extracted_pass(folder: Path, changes: dict[str, Any], n_images: int) -> Pass:
     """The first two of these stages: nothing is trained."""
     from graft.stages import extract, prepare
 
     write_drawings(folder / "images", n_images)
-    tree = changed(tiny_params(), changes | {"data.path": str(folder / "images")})
-    (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
-    params, paths = params_of(tree=tree), paths_in(folder)
-    named = {name: str(path.relative_to(folder)) for name, path in asdict(paths).items()}
-    (folder / "dvc.yaml").write_text(yaml.safe_dump({"vars": [{"paths": named}]}))
+    params, paths = written(folder, changed(tiny_params(), changes | {"data.path": str(folder / "images")}))
     prepare.run(params, paths)
     extract.run(params, paths)
     return Pass(params, paths, folder)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 import text_network
-from conftest import Pass, changed, params_of, paths_in, tiny_params
+from conftest import Pass, changed, tiny_params, written
 from graft.backbones import encoders
 
 CLASSES = ("lost", "top_up", "transfer")
@@ -61,11 +59,7 @@ def whole_text_pass(
         "backbone.weights": str(network), "backbone.weights_sha256": encoders.digest(network),
         "backbone.max_tokens": 32, "extract.pooling": "avg", "extract.views": 0, "finetune.cut": "block_1",
     }  # fmt: skip
-    tree = changed(tiny_params(), of_text | changes)
-    (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
-    params, paths = params_of(tree=tree), paths_in(folder)
-    named = {name: str(path.relative_to(folder)) for name, path in asdict(paths).items()}
-    (folder / "dvc.yaml").write_text(yaml.safe_dump({"vars": [{"paths": named}]}))
+    params, paths = written(folder, changed(tiny_params(), of_text | changes))
     prepare.run(params, paths)
     extract.run(params, paths)
     train.run(params, paths, lambda epoch, values: None)

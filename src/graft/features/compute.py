@@ -28,7 +28,7 @@ FEATURES, ACTIVATIONS = build.FEATURES, build.ACTIVATIONS
 WAITING = 2
 """Threads beyond one for each core: a thread reads, decodes and computes its examples, and some wait for a disk."""
 
-OF_ANY_LENGTH = 16
+CALLS_AT_A_TIME = 16
 """Calls whose examples a thread has at a time where they differ in length, and are sorted into calls by it."""
 
 Results = tuple[list[Key], dict[str, np.ndarray]]
@@ -108,8 +108,12 @@ def computed(
         }
 
     threads = available() + WAITING
-    at_a_time = size if spec.inputs.longest is None else OF_ANY_LENGTH * size
-    return prefetched(run, _groups(tasks, at_a_time), threads, 2 * threads)
+    return prefetched(run, _groups(tasks, at_a_time(spec.inputs, size)), threads, 2 * threads)
+
+
+def at_a_time(inputs: InputSpec, size: int) -> int:
+    """Examples that a thread takes together. size: of a call."""
+    return size if inputs.longest is None else CALLS_AT_A_TIME * size
 
 
 def _joined(parts: Sequence[np.ndarray], longest: int | None) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graft.errors import DataError
-from graft.features.compute import OF_ANY_LENGTH, WAITING
+from graft.features.compute import WAITING, at_a_time
 from graft.inputs.batches import Row, of_one_shape, stacked
 from graft.inputs.spec import UndecodableError
 from graft.runtime.cores import available
@@ -53,8 +53,7 @@ def seen(files: Iterable[Named], classifier: Classifier, forward: Forward) -> It
         ]
 
     threads = available() + WAITING
-    at_a_time = size if classifier.input.longest is None else OF_ANY_LENGTH * size
-    for group in prefetched(run, _groups(files, at_a_time), threads, 2 * threads):
+    for group in prefetched(run, _groups(files, at_a_time(classifier.input, size)), threads, 2 * threads):
         yield from group
 
 
