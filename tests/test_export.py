@@ -320,6 +320,20 @@ def test_an_exported_file_is_measured_in_a_process_without_tensorflow(made: Expo
         speed.measured("tflite", made.exports.models / "nowhere", squares)
 
 
+def test_figures_have_a_run_of_their_own_where_the_features_are_gone(
+    made: Exported, unmeasured: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import mlflow
+
+    from graft.tracking import exports
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    run_id = exports.log(made.params, made.paths, made.exports, made.export("keras"), own=True)
+    logged = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(run_id)
+    assert logged.data.metrics["export/keras/float32/accuracy"] == 1
+
+
 def test_params_and_the_table_name_the_same_formats() -> None:
     names = {key: ExportParams.model_fields[key].annotation.__args__[0].__args__ for key in ("to", "precision")}
     assert list(names["to"]) == list(FORMATS)
