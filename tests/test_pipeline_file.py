@@ -209,8 +209,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
+    "doctor": {"errors", "backbones", "config", "features", "pipeline", "runtime", "tracking"},
     "cli": {
-        "errors", "audit", "backbones", "config", "evaluation", "examples", "features", "inputs", "pipeline",
+        "errors", "audit", "backbones", "config", "doctor", "evaluation", "examples", "features", "inputs", "pipeline",
         "prediction", "presets", "probing", "project", "range_test", "repetition", "reporting", "runtime", "server",
         "serving", "stages", "study", "tracking", "training", "verdicts",
     },

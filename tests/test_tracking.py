@@ -113,7 +113,7 @@ def test_a_store_that_is_damaged_and_holds_runs_is_left_alone(monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     tables(tmp_path / "mlflow.db", "CREATE TABLE runs (x)", "INSERT INTO runs VALUES (1)")
-    with pytest.raises(TrackingError, match=r"holds 1 runs of another one. Copy it, then run `mlflow db upgrade"):
+    with pytest.raises(TrackingError, match=r"holds 1 runs of another one. Run `graft doctor --fix`"):
         server.connect("x")
     (tmp_path / "mlflow.db").write_bytes(b"no database at all, but some text" * 100)
     with pytest.raises(TrackingError, match=r"must be a SQLite store of MLflow's. Got: file is not a database"):

@@ -14,6 +14,7 @@ lr_find     a learning-rate range test
 report      a page about the model that ships: `graft report`
 compare     whether a model is better than another one
 repeat      how far the results of one recipe lie apart
+doctor      what stands between a project and the same numbers twice
 verify      whether presets give what is claimed of them
 export      the model for other runtimes, behind a parity gate: `graft export`
 study       the claims of transfer learning on one's own examples: `graft study few-shot`
@@ -35,6 +36,7 @@ from graft.cli import (
     cache,
     compare,
     data,
+    doctor,
     export,
     init,
     lr_find,
@@ -93,6 +95,7 @@ for action in (
     repeat.repeat,
     export.export,
     verify.verify,
+    doctor.doctor,
 ):
     app.command(rich_help_panel=ACTION)(action)
 

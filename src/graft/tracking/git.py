@@ -53,8 +53,29 @@ def state(folder: Path, written: Iterable[str]) -> CodeState:
     status = _git(folder, "status", "--porcelain", "--untracked-files=all", *paths)
     diff = _git(folder, "diff", "HEAD", *paths).decode("utf-8", "replace") if commit else ""
     listed = _git(folder, "ls-files", "--others", "--exclude-standard", "-z", *paths)
-    untracked = [path.decode("utf-8", "surrogateescape") for path in listed.split(b"\0") if path]
-    return CodeState(commit, bool(status.strip()), diff, _contents(folder, untracked))
+    return CodeState(commit, bool(status.strip()), diff, _contents(folder, _names(listed)))
+
+
+def changed(folder: Path, written: Iterable[str]) -> list[str]:
+    """Tracked files that differ from the commit, relative to the repository's root; `written` as in `state`."""
+    paths = ["--", ".", *(f":(exclude){path}" for path in written)]
+    return _names(_git(folder, "diff", "--name-only", "-z", "HEAD", *paths))
+
+
+def ignored(folder: Path, paths: Iterable[str]) -> list[str]:
+    """Those that git is told to ignore and does not hold already."""
+    listed = "".join(f"{path}\0" for path in paths).encode("utf-8", "surrogateescape")
+    return _names(_git(folder, "check-ignore", "-z", "--stdin", text=listed))
+
+
+def tracked(folder: Path, paths: Iterable[str]) -> list[str]:
+    """Those that git holds, or holds something of."""
+    held = _names(_git(folder, "ls-files", "-z", "--", *paths))
+    return [path for path in paths if any(one == path or one.startswith(f"{path}/") for one in held)]
+
+
+def _names(listed: bytes) -> list[str]:
+    return [path.decode("utf-8", "surrogateescape") for path in listed.split(b"\0") if path]
 
 
 def committed(folder: Path, path: Path, commit: str = "HEAD") -> bytes | None:

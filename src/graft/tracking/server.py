@@ -110,7 +110,7 @@ def connect(experiment: str) -> tuple[MlflowClient, str]:
     if where.startswith(("http://", "https://")):
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
-        _require_answer(where)
+        require_answer(where)
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would print the password, too
     import mlflow
 
@@ -152,8 +152,8 @@ def _experiment(client: MlflowClient, name: str, artifacts: Path | None) -> str:
         return str(found.experiment_id)
 
 
-def _require_answer(where: str) -> None:
-    """MLflow's own client would retry for minutes."""
+def require_answer(where: str) -> None:
+    """Raises TrackingError where an HTTP address does not. MLflow's own client would retry for minutes."""
     try:
         with urllib.request.urlopen(f"{_without_password(where).rstrip('/')}/health", timeout=ANSWER_WITHIN_SECONDS):
             pass

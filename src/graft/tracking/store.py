@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from graft.errors import TrackingError
 from graft.runtime.progress import say
 
-NEW, ASIDE = ".new", ".half-made"
+NEW, ASIDE, BEFORE = ".new", ".half-made", ".before-"
 
 PLACE = "graft.artifacts"
 """A tag of the project's own experiments: where it was when they were made. Others lie where their makers wanted."""
@@ -45,28 +47,70 @@ def make_whole(file: Path) -> None:
     new.replace(file)
 
 
-def _is_whole(file: Path) -> bool:
-    """Whether it is as this MLflow makes it. Raises TrackingError where it has runs and is not, or is no database."""
+@dataclass(frozen=True)
+class Health:
+    """revision: of the tables, as Alembic names it; "" where there is none. is_whole: as this MLflow makes them."""
+
+    revision: str
+    is_whole: bool
+    runs: int
+
+
+def health(file: Path) -> Health:
+    """Of a store that is there; nothing is changed. Raises TrackingError where it is no database."""
     from mlflow.store.db.utils import _get_latest_schema_revision
 
     try:
-        with closing(sqlite3.connect(file, timeout=60)) as database:
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", timeout=60, uri=True)) as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             version = "alembic_version" in tables and database.execute("SELECT * FROM alembic_version").fetchone()
-            if version and version[0] == _get_latest_schema_revision():
-                return True
             runs = database.execute("SELECT count(*) FROM runs").fetchone()[0] if "runs" in tables else 0
     except sqlite3.DatabaseError as error:
         raise TrackingError(
             f"{file}: must be a SQLite store of MLflow's. Got: {error}. Move it away; `graft log` logs the last pass "
             "anew."
         ) from None
-    if runs:
+    revision = version[0] if version else ""
+    return Health(revision, revision == _get_latest_schema_revision(), runs)
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether it is as this MLflow makes it. Raises TrackingError where it has runs and is not, or is no database."""
+    found = health(file)
+    if found.runs and not found.is_whole:
         raise TrackingError(
-            f"{file}: must have the tables of this MLflow, and holds {runs} runs of another one. Copy it, then run "
-            f"`mlflow db upgrade sqlite:///{file.name}`; or move it away."
+            f"{file}: must have the tables of this MLflow, and holds {found.runs} runs of another one. "
+            "Run `graft doctor --fix`, which copies it before it changes the tables; or move it away."
         )
-    return False
+    return found.is_whole
+
+
+def migrate(file: Path) -> Path:
+    """Give a store of an earlier MLflow the tables of this one; returns where it is as it was.
+
+    Raises TrackingError where this MLflow cannot, as of a later one's.
+    """
+    from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine_with_retry
+
+    before = file.with_name(f"{file.name}{BEFORE}{health(file).revision or 'unknown'}")
+    new = file.with_name(f"{file.name}{NEW}")
+    new.unlink(missing_ok=True)
+    with closing(sqlite3.connect(file, timeout=60)) as here, closing(sqlite3.connect(new)) as there:
+        here.backup(there)  # a whole state, also while another process writes
+    engine = create_sqlalchemy_engine_with_retry(f"sqlite:///{escaped(new)}")
+    try:
+        _upgrade_db(engine)
+    except Exception as error:
+        new.unlink()
+        raise TrackingError(
+            f"{file}: must be a store that this MLflow can bring up to date. Got: {error}. It is as it was. "
+            "Install the MLflow that made it (`pip install --upgrade mlflow`)."
+        ) from None
+    finally:
+        engine.dispose()
+    file.replace(before)
+    new.replace(file)
+    return before
 
 
 def follow(file: Path, artifacts: str) -> None:
