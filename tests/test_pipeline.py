@@ -521,6 +521,22 @@ def test_graft_log_makes_the_run_anew_from_files(
     assert run.data.tags["graft.outputs"] == original.data.tags["graft.outputs"]
 
 
+def test_a_colleague_checks_out_what_was_pushed(project: Project, tmp_path: Path) -> None:
+    """And computes nothing; `graft log` then makes the run there."""
+    project.dvc(f"remote add --local team {tmp_path}/remote", "push -r team")
+    project.run("git", "clone", "-q", str(project.folder), str(tmp_path / "clone"))
+    colleague = Project(tmp_path / "clone")
+    shutil.copytree(project.folder / "data" / "drawings", colleague.folder / "data" / "drawings", dirs_exist_ok=True)
+    *_, repro = colleague.dvc(f"remote add -d team {tmp_path}/remote", "pull", "repro")
+    assert colleague.executed(repro) == []
+    assert repro.count("didn't change, skipping") == len(ALL)
+    assert (colleague.folder / "dvc.lock").read_text() == (project.folder / "dvc.lock").read_text()
+    run_id = colleague.run("graft", "log").stdout.strip()
+    (run,) = colleague.runs()
+    assert run.info.run_id == run_id
+    assert run.data.metrics == project.runs()[-1].data.metrics
+
+
 @pytest.mark.slow
 def test_graft_log_notices_deleted_artifacts(project: Project) -> None:
     run_id = project.run("graft", "log").stdout.strip()
