@@ -313,14 +313,17 @@ for command in sys.argv[1:]:
 
 
 class Project:
-    """A user's clone in a temporary folder."""
+    """A user's clone in a temporary folder.
+
+    Its code is compiled once, not by each command anew, whatever holds for the checkout whose tests these are.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environment = {
             key: value
             for key, value in os.environ.items()
-            if not key.startswith(("MLFLOW_", "DVC_", "GIT_")) and key != "PYTHONPATH"
+            if not key.startswith(("MLFLOW_", "DVC_", "GIT_")) and key not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
         } | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "GIT_AUTHOR_NAME": "a",
