@@ -22,7 +22,7 @@ from conftest import REPOSITORY, PreparedData, changed, default_params, encoded,
 from graft.config.schema import ExportParams
 from graft.errors import DataError, GateError, GraftError, StaleError, SurroundingsError
 from graft.export import resizing, run, speed
-from graft.export.formats import FORMATS
+from graft.export.formats import FORMATS, overflow
 from graft.export.images import Images, upright
 from graft.inputs.image.decode import RESAMPLING, Resizing, to_square
 from graft.pipeline.layout import Exports
@@ -184,6 +184,42 @@ def test_every_format_says_what_keras_says(made: Exported, unmeasured: None, mon
     assert json.loads(model.get_rt_info(["graft", "classes"]).astype(str)) == list(COLOURS)
 
 
+def test_no_sum_of_int8_weights_overflows(made: Exported) -> None:
+    """Whatever adds the products of two neighbours in 16 bits, as processors without VNNI do."""
+    import onnx
+
+    made.export("onnx", precisions=("int8",))
+    model = onnx.load(made.exports.models / "onnx" / "int8" / "model.onnx")
+    stored = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
+    first, depthwise, head = (one for one in stored.values() if one.dtype == np.int8 and one.ndim > 1)
+    assert first.shape == (8, 3, 3, 3)
+    assert depthwise.shape == (8, 1, 3, 3)
+    assert set(head.shape) == {8, 3}
+    for rows, neighbours in ((first.reshape(8, -1), False), (depthwise.reshape(8, -1), False)):
+        assert _largest_sum(rows, neighbours) in (127, 128)
+    channels = head if head.shape == (3, 8) else head.T
+    assert _largest_sum(channels, neighbours=True) in range(120, 129)
+    assert all(np.abs(channels.astype(int)).max(1) > 60)
+
+
+def _largest_sum(rows: np.ndarray, neighbours: bool) -> int:
+    """Of two weights of one sign: by trying all."""
+    step = 2 if neighbours else 1
+    found = 0
+    for row in rows.astype(int):
+        for i in range(0, len(row) - 1, step):
+            for j in [i + 1] if neighbours else range(i + 1, len(row)):
+                if row[i] * row[j] > 0:
+                    found = max(found, abs(row[i] + row[j]))
+    return found
+
+
+def test_the_range_of_weights_is_no_wider_than_it_must_be() -> None:
+    rows = np.array([[3, 4, -1, 6, 0.5], [1, -9, 2, 2, -3], [0, 0, 0, 0, 0]], np.float32)
+    np.testing.assert_array_equal(overflow.limits(rows, neighbours=True), [7, 9, 0])
+    np.testing.assert_array_equal(overflow.limits(rows, neighbours=False), [10, 12, 0])
+
+
 def _the_documented_lines_work(
     name: str, folder: Path, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,6 +318,20 @@ def test_an_exported_file_is_measured_in_a_process_without_tensorflow(made: Expo
     assert 10 < found["peak_megabytes"] < 200, "TensorFlow alone takes more"
     with pytest.raises(SurroundingsError, match="must run in a process of its own"):
         speed.measured("tflite", made.exports.models / "nowhere", squares)
+
+
+def test_figures_have_a_run_of_their_own_where_the_features_are_gone(
+    made: Exported, unmeasured: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import mlflow
+
+    from graft.tracking import exports
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    run_id = exports.log(made.params, made.paths, made.exports, made.export("keras"), own=True)
+    logged = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(run_id)
+    assert logged.data.metrics["export/keras/float32/accuracy"] == 1
 
 
 def test_params_and_the_table_name_the_same_formats() -> None:

@@ -57,7 +57,7 @@ def solve(features: np.ndarray, targets: np.ndarray, weights: np.ndarray, n_clas
                 "class for that. The split has one of each; set train.head: ridge."
             )
         best = int(losses.argmin())
-        *_, model = _solutions(x, targets, weights, PENALTIES[: best + 1], TOLERANCE)
+        (model,) = _solutions(x, targets, weights, [PENALTIES[best]], TOLERANCE)
         kernel, bias = standard.folded(*_of_all_classes(model, n_classes))
     return Solved(kernel, bias, PENALTIES[best], float(losses[best] / judged))
 

@@ -27,9 +27,9 @@ def log(
     """
     client, experiment_id = server.connect(params.tracking.experiment)
     run = None
-    if own:
+    if own and (this := _pass(params, paths)) is not None:
         with server.faults():
-            run = find(client, experiment_id, {PASS: pass_id(params, paths), COMPLETE: "true"})
+            run = find(client, experiment_id, {PASS: this, COMPLETE: "true"})
     files = [exports.metrics / f"{name}.json" for name in found]
     if run is None:
         run_id = findings.log(KIND, params.tracking.experiment, "export", {}, list(_metrics(found)), files)
@@ -50,6 +50,14 @@ def log(
                 client.log_artifacts(run_id, str(folder), f"{KIND}/{name}/{precision}")
     say(f"logged to MLflow run {run_id} in {server.shown()}")
     return str(run_id)
+
+
+def _pass(params: Params, paths: Paths) -> str | None:
+    """None where outputs of the pass are gone, which a model outlives."""
+    try:
+        return pass_id(params, paths)
+    except FileNotFoundError:
+        return None
 
 
 def _metrics(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[tuple[str, float, int]]:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graft.export.formats import overflow
+
 if TYPE_CHECKING:
     from graft.export.subject import Subject
 
@@ -33,11 +35,8 @@ def write(subject: Subject, precision: str, folder: Path) -> None:
     onnx.save(graph(subject, precision), str(folder / FILE))
 
 
-def graph(subject: Subject, precision: str, activations: str = "QInt8") -> Any:
-    """onnx.ModelProto: the kind's input (n, ...) -> probabilities (n, n_classes).
-
-    activations: of int8, QInt8 or QUInt8, as ONNX Runtime calls them.
-    """
+def graph(subject: Subject, precision: str) -> Any:
+    """onnx.ModelProto: the kind's input (n, ...) -> probabilities (n, n_classes)."""
     import onnx
 
     from graft.export.subject import PROBABILITIES
@@ -45,7 +44,7 @@ def graph(subject: Subject, precision: str, activations: str = "QInt8") -> Any:
     kind = subject.kind
     network = _converted(subject.frozen_network, kind.entry if kind.front is None else INSIDE, PROBABILITIES)
     if precision == "int8":
-        network = _quantised(network, subject.calibrating() if kind.calibrates else None, activations)
+        network = _quantised(network, subject.calibrating() if kind.calibrates else None)
     elif precision == "float16":
         _store_halves(network.graph)
     whole = network if kind.front is None else _behind(subject.frozen_front, kind.entry, network)
@@ -128,8 +127,8 @@ def _store_halves(part: Any) -> None:
             )
 
 
-def _quantised(network: Any, examples: np.ndarray | None, activations: str) -> Any:
-    """Weights int8, for each channel apart; activations by their ranges over `examples`, or, of None, over each call;
+def _quantised(network: Any, examples: np.ndarray | None) -> Any:
+    """Weights int8, for each channel apart; activations uint8 by their ranges over `examples`, of None over each call;
     the softmax in float."""
     import onnx
     from onnxruntime import quantization
@@ -147,22 +146,21 @@ def _quantised(network: Any, examples: np.ndarray | None, activations: str) -> A
         source, cleaned, target = (Path(folder) / name for name in ("float.onnx", "cleaned.onnx", "int8.onnx"))
         onnx.save(network, str(source))
         quantization.shape_inference.quant_pre_process(str(source), str(cleaned), skip_symbolic_shape=True)
+        weights = {
+            "per_channel": True,
+            "weight_type": quantization.QuantType.QInt8,
+            "extra_options": {"TensorQuantOverrides": overflow.ranges(onnx.load(str(cleaned)))},
+        }
         if examples is None:
-            quantization.quantize_dynamic(
-                str(cleaned), str(target), per_channel=True, weight_type=quantization.QuantType.QInt8
+            quantization.quantize_dynamic(str(cleaned), str(target), **weights)
+        else:
+            quantization.quantize_static(
+                str(cleaned),
+                str(target),
+                Reader(),
+                quant_format=quantization.QuantFormat.QDQ,
+                activation_type=quantization.QuantType.QUInt8,  # kernels are made for it
+                nodes_to_exclude=softmax,
+                **weights,
             )
-            return onnx.load(str(target))
-        quantization.quantize_static(
-            str(cleaned),
-            str(target),
-            Reader(),
-            quant_format=quantization.QuantFormat.QDQ,
-            per_channel=True,
-            # ONNX Runtime on a processor without VNNI adds two products of uint8 in 16 bits, which overflow
-            # (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html), unless weights have
-            # seven bits, which cost a MobileNetV2 three points (docs/export.md): hence QInt8 there.
-            activation_type=getattr(quantization.QuantType, activations),
-            weight_type=quantization.QuantType.QInt8,
-            nodes_to_exclude=softmax,
-        )
         return onnx.load(str(target))

@@ -20,16 +20,13 @@ PRECISIONS = ("float32", "float16", "int8")
 
 
 def write(subject: Subject, precision: str, folder: Path) -> None:
-    """`model.xml`, and `model.bin` beside it. Classes and card are in `rt_info`.
-
-    Activations are uint8, which OpenVINO's kernels are made for.
-    """
+    """`model.xml`, and `model.bin` beside it. Classes and card are in `rt_info`."""
     import onnx as library
     import openvino
 
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / onnx.FILE
-        library.save(onnx.graph(subject, "int8" if precision == "int8" else "float32", "QUInt8"), str(source))
+        library.save(onnx.graph(subject, "int8" if precision == "int8" else "float32"), str(source))
         model = openvino.Core().read_model(str(source))
         _describe(model, subject)
         # Not `openvino.convert_model`, which reports its use over the network.
@@ -44,10 +41,7 @@ def _describe(model: Any, subject: Subject) -> None:
 
 
 def load(folder: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
-    """With all instructions that the processor has, whatever `numerics` leaves to graft: so will it run elsewhere.
-
-    Of int8 that is a difference: without VNNI, OpenVINO's sums of two products overflow 16 bits.
-    """
+    """With all instructions that the processor has, whatever `numerics` leaves to graft: so will it run elsewhere."""
     import openvino
 
     config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
