@@ -32,7 +32,6 @@ class Checkout:
         tree["extract"] |= {"views": 1}
         (folder / "params.yaml").write_text(yaml.safe_dump(tree))
         self.environment = os.environ | {"PYTHONPATH": str(folder / "src"), "GRAFT_CACHE_DIR": str(folder / "cache")}
-        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)  # graft's code is compiled once, not by each stage
 
     def run(self, stage: str) -> str:
         """What a stage says."""
