@@ -145,7 +145,7 @@ def test_too_small_is_what_keras_calls_too_small() -> None:
 
 
 def test_random_weights_are_drawn_from_their_seed() -> None:
-    first, same, other = (build.build("MobileNetV2", 0.35, 32, "random", seed) for seed in (3, 3, 4))
+    first, same, other = (build.build("MobileNet", 0.25, 32, "random", seed) for seed in (3, 3, 4))
     assert first.weights_sha256 == same.weights_sha256 != other.weights_sha256
 
 
@@ -159,9 +159,9 @@ def test_the_bundled_weights_are_the_committed_ones() -> None:
 
 
 def test_a_weights_file_gives_back_what_was_saved(tmp_path: Path) -> None:
-    saved = build.build("MobileNetV2", 0.35, 32, "random", 5)
+    saved = build.build("MobileNet", 0.25, 32, "random", 5)
     saved.model.save_weights(tmp_path / "own.weights.h5")
-    loaded = build.build("MobileNetV2", 0.35, 48, str(tmp_path / "own.weights.h5"), 0)
+    loaded = build.build("MobileNet", 0.25, 48, str(tmp_path / "own.weights.h5"), 0)
     assert loaded.weights_sha256 == saved.weights_sha256
 
 
@@ -251,9 +251,10 @@ def test_one_tensor_crosses_every_cut() -> None:
     model = build.build("MobileNetV2", 0.35, 32, "random", 2).model
     pixels = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
     expected = np.asarray(model(pixels, training=False))
+    points = cuts.derive(model).points
     for name in ("block_3_expand", "block_13_expand", "block_14_expand", "Conv_1"):
         crossing = cuts.boundary(model, name)
-        assert cuts.derive(model).points[name].shape == crossing.shape[1:]
+        assert points[name].shape == crossing.shape[1:]
         below = keras.Model(model.input, crossing)
         above = keras.Model(crossing, model.output)
         got = np.asarray(above(below(pixels, training=False), training=False))
@@ -276,8 +277,9 @@ def test_the_compute_below_a_cut_is_what_tensorflow_counts() -> None:
     for name, alpha, cut in (("MobileNetV2", 1.0, "block_13_expand"), ("ResNet50V2", None, "conv5_block1_preact_bn")):
         model = build.build(name, alpha, 224, "random", 0).model
         share = counted(keras.Model(model.input, cuts.boundary(model, cut))) / counted(model)
-        assert cuts.derive(model).points[cut].below == pytest.approx(share, abs=0.02)
-        assert known_cuts.known(name).points[cut] == cuts.derive(model).points[cut]
+        point = cuts.derive(model).points[cut]
+        assert point.below == pytest.approx(share, abs=0.02)
+        assert known_cuts.known(name).points[cut] == point
 
 
 def _graph(model: Any) -> Any:

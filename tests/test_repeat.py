@@ -39,9 +39,10 @@ from graft.verdicts.spread import Spread
 CHANGES = {
     "backbone.name": "MobileNet", "backbone.alpha": 0.25, "backbone.weights": "random", "finetune.cut": "conv_pw_13",
     "extract.views": 1, "train.heads.linear.dropout": 0.5, "finetune.epochs": 1, "data.split.fold": "1 of 3",
-    "train.batch_size": 6, "finetune.batch_size": 6,
+    "train.batch_size": 2, "finetune.batch_size": 2,
 }  # fmt: skip
-"""A network of few layers; and of 36 images a third trains, in batches of one size: there is one graph to make."""
+"""A network of few layers; and of 36 images a third trains, in batches of one size, so that there is one graph to make,
+for two shards."""
 
 PARAMS = params_of()
 

@@ -22,7 +22,7 @@ from graft.repetition import plans
 from graft.study import compute, few_shot
 from graft.study.few_shot import FINETUNED, HEAD, SCRATCH
 
-CHANGES = {"extract.views": 1, "train.epochs": 2, "finetune.epochs": 1}
+CHANGES = {"extract.views": 1, "train.epochs": 2, "finetune.epochs": 1, "finetune.batch_size": 8}
 """Of 7 training images of each of 3 classes, in batches of 8: 3 steps a pass."""
 
 RECIPE = few_shot.Recipe(min_steps=3, scratch_seeds=1, scratch_rate=0.001, scratch_epochs=1)

@@ -15,7 +15,7 @@ import pytest
 from tokenizers import Tokenizer
 
 import text_network
-from conftest import changed, default_params, params_of, paths_in
+from conftest import QUICK_STEP, changed, default_params, params_of, paths_in
 from graft.backbones import build, cuts, encoders, known_cuts, portable, text
 from graft.config.load import of_tree
 from graft.errors import BackboneError, ParamsError
@@ -352,8 +352,8 @@ def changes_of(folder: Path, data: Path) -> dict[str, Any]:
         "data.manifest.columns.text": "question", "data.manifest.columns.label": "topic",
         "backbone.name": "Bert", "backbone.weights": str(folder), "backbone.weights_sha256": encoders.digest(folder),
         "backbone.max_tokens": 24, "extract.views": 0, "train.head": "logistic", "finetune.cut": "block_1",
-        "finetune.epochs": 2, "finetune.batch_size": 8, "evaluate.top_k": 2,
-    }  # fmt: skip
+        "finetune.epochs": 2, "evaluate.top_k": 2,
+    } | QUICK_STEP  # fmt: skip
 
 
 def extracted(folder: Path, here: Path, changes: dict[str, Any]) -> tuple[Any, Any]:

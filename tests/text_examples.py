@@ -35,7 +35,10 @@ def write(folder: Path, per_class: int = 12, **beside: str) -> Path:
 
 
 def tree(folder: Path, changes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """params.yaml for them, shrunk; the network is in folder/network."""
+    """params.yaml for them, shrunk; the network is in folder/network.
+
+    A batch is one text, and so one shard: making the graph of a step takes most of the time.
+    """
     network = text_network.write(folder / "network")
     small = {
         "data.kind": "text", "data.source": "manifest", "data.path": str(folder / "texts"),
@@ -44,7 +47,8 @@ def tree(folder: Path, changes: dict[str, Any] | None = None) -> dict[str, Any]:
         "backbone.name": "Bert", "backbone.alpha": None, "backbone.weights": str(network),
         "backbone.weights_sha256": encoders.digest(network), "backbone.max_tokens": MAX_TOKENS,
         "extract.views": 0, "extract.engine": "tensorflow", "train.head": "ridge", "train.epochs": 2,
-        "finetune.cut": "block_1", "finetune.epochs": 1, "finetune.batch_size": 8, "evaluate.top_k": 2,
+        "train.batch_size": 1, "finetune.cut": "block_1", "finetune.epochs": 1, "finetune.batch_size": 1,
+        "evaluate.top_k": 2,
     }  # fmt: skip
     return changed(default_params(), small | (changes or {}))
 

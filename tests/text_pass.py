@@ -58,6 +58,7 @@ def whole_text_pass(
         "data.split.method": "fractions", "data.duplicates.near_similarity": 1.0, "backbone.name": "Bert",
         "backbone.weights": str(network), "backbone.weights_sha256": encoders.digest(network),
         "backbone.max_tokens": 32, "extract.pooling": "avg", "extract.views": 0, "finetune.cut": "block_1",
+        "train.batch_size": 1, "finetune.batch_size": 1,  # one shard: most of the time is that of making a step's graph
     }  # fmt: skip
     params, paths = written(folder, changed(tiny_params(), of_text | changes))
     prepare.run(params, paths)

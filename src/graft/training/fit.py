@@ -210,7 +210,7 @@ def _step(model: keras.Model, optimizer: Any, n_classes: int, label_smoothing: f
 
     @cache
     def compiled(n_shards: int) -> Any:
-        return tf.function(partial(step, n_shards), input_signature=signature)
+        return tf.function(partial(step, n_shards), input_signature=signature, autograph=False)
 
     def run(batch: Batch) -> Judged:
         # Each example's share of the batch's loss. Without any weight the step learns nothing; no 0 / 0.
@@ -227,14 +227,15 @@ def _judge(model: keras.Model, n_classes: int, label_smoothing: float) -> Callab
     import keras
     import tensorflow as tf
 
-    @tf.function(input_signature=[_inputs_of(model), tf.TensorSpec((None,), tf.int64)])  # type: ignore[untyped-decorator]
     def judge(inputs: Any, targets: Any) -> Any:
         (output,) = shards.apply(model, [inputs], training=False)
         wanted = tf.one_hot(targets, n_classes)
         losses = keras.losses.categorical_crossentropy(wanted, output, label_smoothing=label_smoothing)
         return losses, tf.equal(tf.argmax(output, -1), targets)
 
-    return lambda inputs, targets: judge(lengths.shortened(model, inputs), targets)
+    signature = [_inputs_of(model), tf.TensorSpec((None,), tf.int64)]
+    compiled = tf.function(judge, input_signature=signature, autograph=False)
+    return lambda inputs, targets: compiled(lengths.shortened(model, inputs), targets)
 
 
 def _inputs_of(model: keras.Model) -> Any:

@@ -8,6 +8,9 @@ Networks are walked node by node, all shards of a node before the next one: Batc
 batch, and layers whose Keras code has a reciprocal square root are computed with a square root and a division. That
 root is approximated by an instruction that gives other late digits on other processors; these two are exact everywhere.
 GELU is the one other operation of Keras's networks that differs between processors (tests/portable/steps.py).
+
+What makes graphs of them does so without AutoGraph: they decide nothing by values, and to look for that in all code on
+the way takes a sixth of the time until the first step.
 """
 
 from __future__ import annotations
@@ -95,7 +98,8 @@ def predict_rows(model: keras.Model, rows: np.ndarray, fetch: Callable[[np.ndarr
         return apply(model, [inputs], training=False)[0]
 
     if len(rows) > WORTH_A_GRAPH * CHUNK:
-        run = tf.function(run, input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)])
+        signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
+        run = tf.function(run, input_signature=signature, autograph=False)
     with ONE_AT_A_TIME, exact():
         chunks = in_chunks(rows, lambda some: lengths.shortened(model, fetch(some)))
         parts = [run(tf.constant(inputs, tf.float32)).numpy() for inputs in chunks]

@@ -65,7 +65,7 @@ def frozen(
     expected = {tensor.name: tensor.dtype for tensor in network.inputs}
     specs = [tf.TensorSpec((None, *shape), dtype, name) for name, (shape, dtype) in signature.items()]
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def run(*arrays: tf.Tensor) -> tf.Tensor:
         named = {name: tf.cast(array, expected[name]) for name, array in zip(signature, arrays, strict=True)}
         return run_network(network, named)
