@@ -15,6 +15,9 @@ report      a page about the model that ships: `graft report`
 compare     whether a model is better than another one
 repeat      how far the results of one recipe lie apart
 doctor      what stands between a project and the same numbers twice
+lineage     from a model to what made it, from an example to the models that saw it
+card        what there is to know of a model, as Markdown
+promote     a model in the registry, as champion if it is better
 verify      whether presets give what is claimed of them
 export      the model for other runtimes, behind a parity gate: `graft export`
 study       the claims of transfer learning on one's own examples: `graft study few-shot`
@@ -34,16 +37,19 @@ from graft.cli import (
     audit,
     backbones,
     cache,
+    card,
     compare,
     data,
     doctor,
     export,
     init,
+    lineage,
     lr_find,
     params,
     predict,
     preset,
     probe,
+    promote,
     repeat,
     report,
     runs,
@@ -92,6 +98,9 @@ for action in (
     serve.serve,
     report.report,
     compare.compare,
+    lineage.lineage,
+    card.card,
+    promote.promote,
     repeat.repeat,
     export.export,
     verify.verify,

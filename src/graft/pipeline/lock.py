@@ -118,6 +118,14 @@ def md5_of(path: Path) -> str:
     return _md5(path)
 
 
+def md5_of_dependency(stage: str, path: Path) -> str | None:
+    """The md5 that `dvc.lock` holds for what a stage read; None where it has none."""
+    for dependency in _locked().get(stage, {}).get("deps", []):
+        if Path(str(dependency["path"])) == path:
+            return str(dependency.get("md5") or "") or None
+    return None
+
+
 def _locked() -> dict[str, Any]:
     try:
         stages: dict[str, Any] = yaml_file.read(LOCK).get("stages", {})

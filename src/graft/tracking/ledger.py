@@ -68,7 +68,15 @@ def models(paths: Paths, experiment: str) -> set[str]:
     own = tags(paths) if here else {}
     if not own:
         return set()
-    return {own[MODEL]} | _logged(own[TEST_SPLIT], experiment) | _committed(lock.md5_of(paths.split), paths)
+    return {own[MODEL]} | judged_on(own[TEST_SPLIT], lock.md5_of(paths.split), paths, experiment)
+
+
+def judged_on(digest: str, split: str, paths: Paths, experiment: str) -> set[str]:
+    """Likewise, on the test images of a run.
+
+    digest: as `test_split` gives it. split: the md5 of the file of the split, by which git is asked.
+    """
+    return _logged(digest, experiment) | _committed(split, paths)
 
 
 def _committed(split: str, paths: Paths) -> set[str]:

@@ -19,7 +19,7 @@ from graft.examples import catalogue, report
 from graft.examples.sources import SOURCES
 from graft.models import card
 from graft.pipeline import lock
-from graft.tracking import ledger, model
+from graft.tracking import examples, ledger, model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -61,6 +61,11 @@ CURVES = {"train": "while_training", "finetune": "while_finetuning"}
 WITHOUT_FINETUNING = "without_finetuning"
 """What the head's own figures stand under, where a fine-tuned model ships."""
 
+WEIGHTS, DATA = "graft.model_weights", "graft.data_md5"
+"""Tags of a finished run: the sha256 of the weights of the model that ships, as its card and every served answer say
+it, and the md5 that `dvc.lock` has of data.path.
+"""
+
 CURVE = ("loss", "accuracy", "val_loss", "val_accuracy")
 """What is logged of an epoch; the learning rate stands in the history."""
 
@@ -87,7 +92,8 @@ def log(tracked: Tracked, params: Params, paths: Paths, running: str | None) -> 
     _log_data(tracked, params, paths)
     digest = lock.md5_of(paths.catalogue)
     _log_dataset(tracked, paths, digest)
-    for key, value in ledger.tags(paths).items():
+    examples.log(tracked.client, tracked.run_id, paths)
+    for key, value in (ledger.tags(paths) | _origins(params, paths)).items():
         tracked.client.set_tag(tracked.run_id, key, value)
     _log_stages(tracked, paths, running)
     described = _card(params, paths)
@@ -168,6 +174,12 @@ def _log_data(tracked: Tracked, params: Params, paths: Paths) -> None:
         report.write(params.data.source, Path(params.data.path), paths, page)
         for path in (page, paths.split, paths.quarantine, paths.duplicates):
             tracked.client.log_artifact(tracked.run_id, str(path), "data")
+
+
+def _origins(params: Params, paths: Paths) -> dict[str, str]:
+    """What a model's file, a served answer and the data are found by."""
+    md5 = lock.md5_of_dependency("prepare", Path(params.data.path))
+    return {WEIGHTS: card.read(paths.card)["weights_sha256"]} | ({DATA: md5} if md5 else {})
 
 
 def _log_dataset(tracked: Tracked, paths: Paths, digest: str) -> None:

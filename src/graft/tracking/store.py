@@ -16,7 +16,10 @@ NEW, ASIDE, BEFORE = ".new", ".half-made", ".before-"
 PLACE = "graft.artifacts"
 """A tag of the project's own experiments: where it was when they were made. Others lie where their makers wanted."""
 
-PLACES = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
+PLACES = {
+    "experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location",
+    "model_versions": "storage_location",
+}  # fmt: skip
 """Table -> the column that says where artifacts lie."""
 
 

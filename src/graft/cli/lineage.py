@@ -1,0 +1,190 @@
+"""`graft lineage`: from a model to what made it, from an example to every model that saw it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from graft.config.load import load
+from graft.errors import DataError, StaleError
+from graft.runtime.progress import say
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from graft.config.data import DataParams
+    from graft.tracking.described import Described
+
+WIDTH = 110
+TRAIN = "train"
+
+
+def lineage(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|RUN|FILE",
+            help="A model's file, folder or address in MLflow (models:/NAME@champion), a run's id or name, the "
+            "`model` of a served answer; or an image or text.",
+        ),
+    ],
+    images: Annotated[
+        bool, typer.Option("--images", "--texts", help="List the training examples instead, as CSV: path, sha256, label.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Print where a model comes from: run, commit, parameters, data, split. Of an image or text, by its content: which
+    models have seen it, as what.
+    """
+    params = load()
+    from graft.tracking import origin
+
+    client = origin.connected(params.tracking.experiment)
+    from graft.tracking import server
+
+    with server.faults():
+        if Path(what).is_file() and not origin.is_model(what):
+            _of_example(client, Path(what), params.data, images, as_json)
+        else:
+            _of_model(client, what, images, as_json)
+
+
+def _of_model(client: MlflowClient, what: str, images: bool, as_json: bool) -> None:
+    from graft.tracking import described, origin
+
+    runs = origin.runs_of(client, what)
+    if images:
+        _list_training(client, runs[0].info.run_id, runs[0].info.run_name)
+        return
+    found = [described.run(client, run) for run in runs]
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
+        return
+    console = Console(width=max(WIDTH, Console().width), highlight=False)
+    if len(found) > 1:
+        console.print(f"{len(found)} runs have made this model, the newest first:")
+    for one in found:
+        console.print(_table(one))
+
+
+def _table(one: Described) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(one):
+        table.add_row(name, escape(value))
+    return table
+
+
+def _rows(one: Described) -> list[tuple[str, str]]:
+    split = ", ".join(f"{part} {count}" for part, count in one.split.items() if count)
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in one.figures.items() if name.endswith("_accuracy"))
+    return [
+        ("run", f"{one.name} ({one.run_id}), of {one.started} UTC"),
+        ("model", f"weights {one.weights_sha256 or 'not recorded by the graft that made it'}"),
+        ("registry", ", ".join(one.versions) or "not registered (`graft promote`)"),
+        ("commit", _commit(one)),
+        ("params", _params(one)),
+        ("data", f"{one.data_path}, md5 {one.data_md5 or 'not recorded'}"),
+        ("split", split or "not recorded"),
+        ("judged", figures or "on nothing that was held out"),
+        ("reproduce", f"graft reproduce {one.run_id}"),
+        *([("examples", "graft lineage RUN --images lists those it was trained on")] if one.examples_listed else []),
+    ]
+
+
+def _commit(one: Described) -> str:
+    if not one.commit:
+        return "none: it was made outside a git repository"
+    return f"{one.commit}, with changes that are in the run as code/uncommitted.diff" if one.dirty else one.commit
+
+
+def _params(one: Described) -> str:
+    if one.changed is None:
+        return "as code/params.yaml of the run has them; the commit's are not in this repository"
+    differing = [f"{key} {now!r} (committed: {before!r})" for key, (before, now) in one.changed.items()]
+    return ", ".join(differing) or "as committed"
+
+
+def _list_training(client: MlflowClient, run_id: str, name: str) -> None:
+    from graft.tracking import examples
+
+    table = examples.of_run(client, run_id)
+    if table is None:
+        raise StaleError(
+            f"MLflow run {name} ({run_id}): must hold {examples.ARTEFACT}, the list of its examples. It has none: it "
+            "was logged before runs had one, or its artefacts are gone. data/split.csv of the run has paths without "
+            "sha256; `dvc repro` in a checkout of its commit makes a run that has the list."
+        )
+    trained = table[table["split"] == TRAIN]
+    say(f"{len(trained)} training examples of MLflow run {name} ({run_id})")
+    trained.to_csv(sys.stdout, index=False, columns=["path", "sha256", "label"])
+
+
+def _of_example(client: MlflowClient, path: Path, data: DataParams, images: bool, as_json: bool) -> None:
+    if images:
+        raise DataError(f"--images: lists what a model was trained on. Got an example, {path}; leave --images out.")
+    from graft.lineage import near as copies
+    from graft.lineage import seen
+    from graft.tracking import examples, origin
+
+    runs = origin.complete(client)
+    tables, without = examples.shared(client, runs)
+    content = path.read_bytes()
+    # A text that was a row of a table has no line end, which an editor gives to a file.
+    identical = {hashlib.sha256(one).hexdigest() for one in (content, content.rstrip(b"\r\n"))}
+    known = {sha256 for one in tables for sha256 in one.table["sha256"]}
+    near = copies.copies(content, known, data)
+    rows = [
+        {"run_id": run.info.run_id, "run": run.info.run_name, "commit": run.data.tags.get("mlflow.source.git.commit", "")}
+        | asdict(found)
+        for one in tables
+        for found in seen.among(one.table, identical, near.sha256s)
+        for run in one.runs
+    ]
+    said = _looked(len(runs) - len(without), len(without), near.compared, len(known))
+    if as_json:
+        typer.echo(json.dumps({"seen": rows, "looked": said}, indent=2, ensure_ascii=False))
+        return
+    _print_seen(path, rows)
+    for line in said:
+        say(f"note: {line}")
+
+
+def _looked(asked: int, without: int, compared: int, known: int) -> list[str]:
+    """What the answer does not cover, a sentence each."""
+    lines = [] if asked else ["no run in MLflow holds a list of its examples"]
+    if without:
+        lines.append(f"{without} runs hold no list of their examples (logged by an earlier graft), and were not asked")
+    if compared < known:
+        lines.append(
+            f"near copies were looked for among {compared} of {known} examples: of the others only the bytes are known "
+            "here, or the file itself has nothing to compare"
+        )
+    return lines
+
+
+def _print_seen(path: Path, rows: list[dict[str, Any]]) -> None:
+    console = Console(width=max(WIDTH, Console().width), highlight=False)
+    if not rows:
+        console.print(f"{path}: no run in MLflow has seen it, nor a near copy.", markup=False, soft_wrap=True)
+        return
+    n_trained = len({row["run_id"] for row in rows if row["split"] == TRAIN})
+    n_runs = len({row["run_id"] for row in rows})
+    console.print(f"{path}: seen by {n_runs} runs, {n_trained} of which trained on it.", markup=False, soft_wrap=True)
+    table = Table(box=None, header_style="bold")
+    for column in ("part", "copy", "as", "label", "run", "commit"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        cells = (row["split"], row["copy"], row["path"], row["label"])
+        table.add_row(*map(escape, cells), escape(f"{row['run']} ({row['run_id'][:7]})"), row["commit"][:7])
+    console.print(table)

@@ -1,0 +1,32 @@
+"""As which part each run had an example, or a near copy of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+IDENTICAL, NEAR = "identical", "near"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An example that a run had. split: train, validation, test, or unused. copy: IDENTICAL or NEAR."""
+
+    path: str
+    label: str
+    split: str
+    copy: str
+
+
+def among(table: pd.DataFrame, identical: Collection[str], near: Collection[str]) -> Sequence[Seen]:
+    """The rows of a run's examples with one of these sha256s, identical ones first, in the table's order.
+
+    table: path, sha256, label, split. A sha256 of both is identical.
+    """
+    found = []
+    for copy, sha256s in ((IDENTICAL, set(identical)), (NEAR, set(near) - set(identical))):
+        rows = table[table["sha256"].isin(sha256s)]
+        found += [Seen(row.path, row.label, row.split, copy) for row in rows.itertuples()]
+    return found
