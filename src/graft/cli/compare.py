@@ -64,16 +64,16 @@ def compare(
 
     first, second = (outcomes.resolve(name, params.tracking.experiment) for name in (a, b))
     matched = matching.match(first.predictions, second.predictions, split)
-    found = _judged(matched, (first, second), params.evaluate.confidence)
+    found = judged(matched, (first, second), params.evaluate.confidence)
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        _print(found, SHOWN if not images else None, params.data.kind)
+        show(found, SHOWN if not images else None, params.data.kind)
     if found["verdict"] == Compared.NOT_COMPARABLE:
         raise typer.Exit(EXIT_CODE_NOT_COMPARABLE)
 
 
-def _judged(matched: Matched, pair: tuple[Outcome, Outcome], confidence: float) -> dict[str, Any]:
+def judged(matched: Matched, pair: tuple[Outcome, Outcome], confidence: float) -> dict[str, Any]:
     """All that is known, as `--json` has it."""
     from graft.verdicts import paired
 
@@ -98,7 +98,7 @@ def _judged(matched: Matched, pair: tuple[Outcome, Outcome], confidence: float) 
     }
 
 
-def _print(found: dict[str, Any], most: int | None, kind: str = "image") -> None:
+def show(found: dict[str, Any], most: int | None, kind: str = "image") -> None:
     """kind: of the examples here, which those of A and B are too."""
     import pandas as pd
 

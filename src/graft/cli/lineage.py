@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from graft.config.data import DataParams
+    from graft.lineage.near import Near
     from graft.tracking.described import Described
 
 WIDTH = 110
 TRAIN = "train"
+JUDGED = ("test_accuracy", "val_accuracy")
 
 
 def lineage(
@@ -87,7 +89,7 @@ def _table(one: Described) -> Table:
 
 def _rows(one: Described) -> list[tuple[str, str]]:
     split = ", ".join(f"{part} {count}" for part, count in one.split.items() if count)
-    figures = ", ".join(f"{name} {value:.4f}" for name, value in one.figures.items() if name.endswith("_accuracy"))
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in one.figures.items() if name in JUDGED)
     return [
         ("run", f"{one.name} ({one.run_id}), of {one.started} UTC"),
         ("model", f"weights {one.weights_sha256 or 'not recorded by the graft that made it'}"),
@@ -151,7 +153,7 @@ def _of_example(client: MlflowClient, path: Path, data: DataParams, images: bool
         for found in seen.among(one.table, identical, near.sha256s)
         for run in one.runs
     ]
-    said = _looked(len(runs) - len(without), len(without), near.compared, len(known))
+    said = _looked(len(runs) - len(without), len(without), near, len(known))
     if as_json:
         typer.echo(json.dumps({"seen": rows, "looked": said}, indent=2, ensure_ascii=False))
         return
@@ -160,15 +162,20 @@ def _of_example(client: MlflowClient, path: Path, data: DataParams, images: bool
         say(f"note: {line}")
 
 
-def _looked(asked: int, without: int, compared: int, known: int) -> list[str]:
+def _looked(asked: int, without: int, near: Near, known: int) -> list[str]:
     """What the answer does not cover, a sentence each."""
     lines = [] if asked else ["no run in MLflow holds a list of its examples"]
     if without:
-        lines.append(f"{without} runs hold no list of their examples (logged by an earlier graft), and were not asked")
-    if compared < known:
         lines.append(
-            f"near copies were looked for among {compared} of {known} examples: of the others only the bytes are known "
-            "here, or the file itself has nothing to compare"
+            f"{without} runs hold no list of their examples (logged by an earlier graft), and were not asked. `graft "
+            "log` in a checkout with their files adds it."
+        )
+    if near.unusable:
+        lines.append(f"no near copies were looked for, since the file is no usable example: {near.unusable}")
+    elif near.compared < known:
+        lines.append(
+            f"near copies were looked for among {near.compared} of {known} examples: what the others look like is "
+            "known neither to graft's cache here nor from data.path"
         )
     return lines
 

@@ -27,10 +27,11 @@ OURS = "the file that is asked about"
 
 @dataclass(frozen=True)
 class Near:
-    """sha256s: of the near copies, none that is identical. compared: how many examples it was compared with."""
+    """sha256s: of near and identical copies. compared: with how many examples. unusable: why with none, "" otherwise."""
 
     sha256s: Collection[str]
     compared: int
+    unusable: str = ""
 
 
 def copies(content: bytes, known: Collection[str], data: DataParams) -> Near:
@@ -41,7 +42,7 @@ def copies(content: bytes, known: Collection[str], data: DataParams) -> Near:
 def _images(content: bytes, known: list[str], data: DataParams) -> Near:
     verdict = images.examine(content, data.max_pixels)
     if not verdict.perceptual_hash:
-        return Near((), 0)
+        return Near((), 0, verdict.reason or "a picture without structure")
     cached = VerdictCache().by_content(known, data.max_pixels)
     looks = {sha256: found for sha256, found in zip(known, cached, strict=True) if found is not None}
     if len(looks) < len(known):
@@ -61,7 +62,7 @@ def _texts(content: bytes, known: list[str], data: DataParams) -> Near:
     pair = b"\0" in content
     (verdict,) = texts.examine([content], pair, data.max_characters)
     if not verdict.signature:
-        return Near((), 0)
+        return Near((), 0, verdict.reason)
     wanted = set(known)
     looks = {
         sha256: found

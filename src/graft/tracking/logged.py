@@ -31,11 +31,17 @@ def of_run(name: str) -> str:
         if len(runs) > 1:
             ids = listing((run.info.run_id for run in runs), 5)
             raise TrackingError(f"{unknown}, and {len(runs)} are called so. Give an id: {ids}.")
-        outputs = client.get_run(runs[0].info.run_id).outputs  # a search leaves them out
-        models = outputs.model_outputs if outputs else []
-        if not models:
+        model = model_id(client, runs[0].info.run_id)
+        if model is None:
             raise TrackingError(f"{unknown}, which holds no model: only a run that was finished has one.")
-        return f"models:/{models[-1].model_id}"
+        return f"models:/{model}"
+
+
+def model_id(client: MlflowClient, run_id: str) -> str | None:
+    """Of the model that a run has logged; None where it has none."""
+    outputs = client.get_run(run_id).outputs  # a search leaves them out
+    models = outputs.model_outputs if outputs else []
+    return str(models[-1].model_id) if models else None
 
 
 def called(client: MlflowClient, name: str, experiment_ids: Sequence[str]) -> list[Run]:

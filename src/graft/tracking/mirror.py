@@ -92,8 +92,8 @@ def log(tracked: Tracked, params: Params, paths: Paths, running: str | None) -> 
     _log_data(tracked, params, paths)
     digest = lock.md5_of(paths.catalogue)
     _log_dataset(tracked, paths, digest)
-    examples.log(tracked.client, tracked.run_id, paths)
-    for key, value in (ledger.tags(paths) | _origins(params, paths)).items():
+    log_origins(tracked, params, paths)
+    for key, value in ledger.tags(paths).items():
         tracked.client.set_tag(tracked.run_id, key, value)
     _log_stages(tracked, paths, running)
     described = _card(params, paths)
@@ -176,10 +176,12 @@ def _log_data(tracked: Tracked, params: Params, paths: Paths) -> None:
             tracked.client.log_artifact(tracked.run_id, str(path), "data")
 
 
-def _origins(params: Params, paths: Paths) -> dict[str, str]:
-    """What a model's file, a served answer and the data are found by."""
-    md5 = lock.md5_of_dependency("prepare", Path(params.data.path))
-    return {WEIGHTS: card.read(paths.card)["weights_sha256"]} | ({DATA: md5} if md5 else {})
+def log_origins(tracked: Tracked, params: Params, paths: Paths) -> None:
+    """What `graft lineage` finds a model by: its weights, the data, and each example that it has seen."""
+    tracked.client.set_tag(tracked.run_id, WEIGHTS, card.read(paths.card)["weights_sha256"])
+    if md5 := lock.md5_of_dependency("prepare", Path(params.data.path)):
+        tracked.client.set_tag(tracked.run_id, DATA, md5)
+    examples.log(tracked.client, tracked.run_id, paths)
 
 
 def _log_dataset(tracked: Tracked, paths: Paths, digest: str) -> None:

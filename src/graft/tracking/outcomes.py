@@ -109,8 +109,12 @@ def _logged(name: str, experiment: str) -> Outcome:
         if len(runs) > 1:
             ids = listing((run.info.run_id for run in runs), 5)
             raise TrackingError(f"{name!r}: must be one run in MLflow. {len(runs)} are called so; give an id: {ids}.")
-        (run,) = runs
-        return Outcome(f"{run.info.run_name} ({run.info.run_id[:7]})", _artifact(client, run))
+        return of_run(client, runs[0])
+
+
+def of_run(client: MlflowClient, run: Run) -> Outcome:
+    """Raises StaleError where the run's predictions are not there any more."""
+    return Outcome(f"{run.info.run_name} ({run.info.run_id[:7]})", _artifact(client, run))
 
 
 def _artifact(client: MlflowClient, run: Run) -> pd.DataFrame:

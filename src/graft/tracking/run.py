@@ -24,7 +24,7 @@ from graft.errors import TrackingError
 from graft.pipeline import lock, session
 from graft.runtime import cores
 from graft.runtime.progress import say
-from graft.tracking import git, mirror, names, server
+from graft.tracking import examples, git, mirror, names, server
 from graft.tracking.mirror import Tracked
 
 if TYPE_CHECKING:
@@ -152,6 +152,9 @@ def complete(params: Params, paths: Paths, running: str | None) -> Logged:
             else:
                 say(f"note: the artefacts of MLflow run {run_id} are gone; logged anew")
                 mirror.log(Tracked(client, run_id, name), params, paths, running)
+            if examples.DIGEST not in same.data.tags:
+                say("note: it was logged by an earlier graft; what `graft lineage` reads is added")
+                mirror.log_origins(Tracked(client, run_id, name), params, paths)
             return Logged(run_id, name)
         other = find(client, experiment_id, this)
         if other is not None:
