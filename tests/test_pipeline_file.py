@@ -204,16 +204,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reporting": {
         "errors", "evaluation", "examples", "explaining", "inputs", "models", "runtime", "training", "verdicts"
     },
+    "lineage": {"errors", "examples", "inputs"},
     "project": {"errors", "backbones", "config", "examples", "inputs", "pipeline"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
+    "registry": {"errors", "evaluation", "reporting", "tracking", "verdicts"},
     "doctor": {"errors", "backbones", "config", "features", "pipeline", "runtime", "tracking"},
     "cli": {
-        "errors", "audit", "backbones", "config", "doctor", "evaluation", "examples", "features", "inputs", "pipeline",
-        "prediction", "presets", "probing", "project", "range_test", "repetition", "reporting", "runtime", "server",
-        "serving", "stages", "study", "tracking", "training", "verdicts",
+        "errors", "audit", "backbones", "config", "doctor", "evaluation", "examples", "features", "inputs", "lineage",
+        "pipeline", "prediction", "presets", "probing", "project", "range_test", "registry", "repetition", "reporting",
+        "runtime", "server", "serving", "stages", "study", "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

@@ -15,8 +15,7 @@ from graft.pipeline import layout
 from graft.runtime.progress import say
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from graft.tracking.origin import Finished
 
 
 def card(
@@ -39,12 +38,11 @@ def card(
     params = load()
     from graft.tracking import origin, server
 
-    client = origin.connected(params.tracking.experiment)
     with server.faults():
-        found = origin.runs_of(client, run or model or LAST)
+        found = origin.runs_of(origin.connected(params.tracking.experiment), run or model or LAST)
         if len(found) > 1:
-            say(f"note: {len(found)} runs have made this model; the card is of the newest, {found[0].info.run_id}")
-        text = written(client, found[0])
+            say(f"note: {len(found)} runs have made this model; the card is of the newest, {found[0].shown}")
+        text = written(found[0])
     if out is None:
         typer.echo(text, nl=False)
         return
@@ -53,10 +51,10 @@ def card(
     typer.echo(str(out))
 
 
-def written(client: MlflowClient, run: Run) -> str:
+def written(run: Finished) -> str:
     """The card of a finished run. Raises GraftError where the run lacks what it takes."""
     from graft.registry import card as cards
     from graft.tracking import evidence
 
     with tempfile.TemporaryDirectory() as folder:
-        return cards.write(evidence.fetch(client, run, layout.read(), Path(folder)))
+        return cards.write(evidence.fetch(run, layout.read(), Path(folder)))

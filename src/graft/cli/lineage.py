@@ -19,14 +19,14 @@ from graft.errors import DataError, StaleError
 from graft.runtime.progress import say
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-    from graft.config.data import DataParams
+    from graft.config.schema import Params
     from graft.lineage.near import Near
     from graft.tracking.described import Described
+    from graft.tracking.origin import Finished
 
 WIDTH = 110
 TRAIN = "train"
+COMMIT = "mlflow.source.git.commit"
 JUDGED = ("test_accuracy", "val_accuracy")
 
 
@@ -40,7 +40,8 @@ def lineage(
         ),
     ],
     images: Annotated[
-        bool, typer.Option("--images", "--texts", help="List the training examples instead, as CSV: path, sha256, label.")
+        bool,
+        typer.Option("--images", "--texts", help="List the training examples instead, as CSV: path, sha256, label."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
@@ -48,26 +49,23 @@ def lineage(
     models have seen it, as what.
     """
     params = load()
-    from graft.tracking import origin
-
-    client = origin.connected(params.tracking.experiment)
-    from graft.tracking import server
+    from graft.tracking import origin, server
 
     with server.faults():
         if Path(what).is_file() and not origin.is_model(what):
-            _of_example(client, Path(what), params.data, images, as_json)
+            _of_example(Path(what), params, images, as_json)
         else:
-            _of_model(client, what, images, as_json)
+            _of_model(what, params, images, as_json)
 
 
-def _of_model(client: MlflowClient, what: str, images: bool, as_json: bool) -> None:
+def _of_model(what: str, params: Params, images: bool, as_json: bool) -> None:
     from graft.tracking import described, origin
 
-    runs = origin.runs_of(client, what)
+    runs = origin.runs_of(origin.connected(params.tracking.experiment), what)
     if images:
-        _list_training(client, runs[0].info.run_id, runs[0].info.run_name)
+        _list_training(runs[0])
         return
-    found = [described.run(client, run) for run in runs]
+    found = [described.describe(run) for run in runs]
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
         return
@@ -117,41 +115,40 @@ def _params(one: Described) -> str:
     return ", ".join(differing) or "as committed"
 
 
-def _list_training(client: MlflowClient, run_id: str, name: str) -> None:
+def _list_training(run: Finished) -> None:
     from graft.tracking import examples
 
-    table = examples.of_run(client, run_id)
+    table = examples.of_run(run)
     if table is None:
         raise StaleError(
-            f"MLflow run {name} ({run_id}): must hold {examples.ARTEFACT}, the list of its examples. It has none: it "
+            f"MLflow run {run.shown}: must hold {examples.ARTEFACT}, the list of its examples. It has none: it "
             "was logged before runs had one, or its artefacts are gone. data/split.csv of the run has paths without "
             "sha256; `dvc repro` in a checkout of its commit makes a run that has the list."
         )
     trained = table[table["split"] == TRAIN]
-    say(f"{len(trained)} training examples of MLflow run {name} ({run_id})")
+    say(f"{len(trained)} training examples of MLflow run {run.shown}")
     trained.to_csv(sys.stdout, index=False, columns=["path", "sha256", "label"])
 
 
-def _of_example(client: MlflowClient, path: Path, data: DataParams, images: bool, as_json: bool) -> None:
+def _of_example(path: Path, params: Params, images: bool, as_json: bool) -> None:
     if images:
         raise DataError(f"--images: lists what a model was trained on. Got an example, {path}; leave --images out.")
     from graft.lineage import near as copies
     from graft.lineage import seen
     from graft.tracking import examples, origin
 
-    runs = origin.complete(client)
-    tables, without = examples.shared(client, runs)
+    runs = origin.complete(origin.connected(params.tracking.experiment))
+    tables, without = examples.shared(runs)
     content = path.read_bytes()
     # A text that was a row of a table has no line end, which an editor gives to a file.
     identical = {hashlib.sha256(one).hexdigest() for one in (content, content.rstrip(b"\r\n"))}
     known = {sha256 for one in tables for sha256 in one.table["sha256"]}
-    near = copies.copies(content, known, data)
+    near = copies.copies(content, known, params.data)
     rows = [
-        {"run_id": run.info.run_id, "run": run.info.run_name, "commit": run.data.tags.get("mlflow.source.git.commit", "")}
-        | asdict(found)
-        for one in tables
-        for found in seen.among(one.table, identical, near.sha256s)
-        for run in one.runs
+        {"run_id": one.id, "run": one.run.info.run_name, "commit": one.run.data.tags.get(COMMIT, "")} | asdict(found)
+        for same in tables
+        for found in seen.among(same.table, identical, near.sha256s)
+        for one in same.runs
     ]
     said = _looked(len(runs) - len(without), len(without), near, len(known))
     if as_json:
@@ -187,7 +184,9 @@ def _print_seen(path: Path, rows: list[dict[str, Any]]) -> None:
         return
     n_trained = len({row["run_id"] for row in rows if row["split"] == TRAIN})
     n_runs = len({row["run_id"] for row in rows})
-    console.print(f"{path}: seen by {n_runs} runs, {n_trained} of which trained on it.", markup=False, soft_wrap=True)
+    console.print(
+        f"{path}: in {n_runs} runs, {n_trained} of which trained on it or a copy.", markup=False, soft_wrap=True
+    )
     table = Table(box=None, header_style="bold")
     for column in ("part", "copy", "as", "label", "run", "commit"):
         table.add_column(column, overflow="fold")

@@ -27,7 +27,10 @@ OURS = "the file that is asked about"
 
 @dataclass(frozen=True)
 class Near:
-    """sha256s: of near and identical copies. compared: with how many examples. unusable: why with none, "" otherwise."""
+    """sha256s: of near and identical copies. compared: with how many examples.
+
+    unusable: why it was compared with none; "" otherwise.
+    """
 
     sha256s: Collection[str]
     compared: int

@@ -27,6 +27,6 @@ def among(table: pd.DataFrame, identical: Collection[str], near: Collection[str]
     """
     found = []
     for copy, sha256s in ((IDENTICAL, set(identical)), (NEAR, set(near) - set(identical))):
-        rows = table[table["sha256"].isin(sha256s)]
-        found += [Seen(row.path, row.label, row.split, copy) for row in rows.itertuples()]
+        rows = table.loc[table["sha256"].isin(sha256s), ["path", "label", "split"]]
+        found += [Seen(str(path), str(label), str(split), copy) for path, label, split in rows.to_numpy().tolist()]
     return found

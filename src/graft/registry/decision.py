@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from graft.errors import GraftError
 from graft.verdicts.words import NOT_COMPARABLE, Compared
 
 FIRST = "first"
@@ -25,6 +26,22 @@ class Decision:
     promoted: bool
     verdict: str
     tags: Mapping[str, str]
+
+    @property
+    def forced(self) -> str | None:
+        """The reason, where the comparison did not say that it is better."""
+        return self.tags.get("graft.forced")
+
+
+def reason(given: str) -> str:
+    """Without blanks around it. Raises GraftError where it says nothing or too much."""
+    text = given.strip()
+    if not 0 < len(text) <= MOST_CHARACTERS:
+        raise GraftError(
+            f"--force: must be followed by a reason of 1 to {MOST_CHARACTERS} characters, which the registry keeps. "
+            f"Got {len(text)}. Say why it is to be champion."
+        )
+    return text
 
 
 def first() -> Decision:

@@ -29,6 +29,9 @@ PAGES = Path(__file__).parent
 
 RETRY_AFTER = "1"
 
+MODEL = "model"
+"""What an answer calls the sha256 of the weights that gave it, by which `graft lineage` finds their run."""
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -147,7 +150,9 @@ def _predict(work: Work) -> Handler:
             name: answers(card["classes"], one, top_k)
             for (name, card), one in zip(work.cards.items(), probabilities, strict=True)
         }
-        return JSONResponse({"predictions": said[head] if head is not None else said})
+        made = {name: card.get("weights_sha256") for name, card in work.cards.items()}
+        one = head is not None
+        return JSONResponse({"predictions": said[head] if one else said, MODEL: made[head] if one else made})
 
     return predict
 

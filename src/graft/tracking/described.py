@@ -16,7 +16,8 @@ from graft.tracking import artefacts, examples, git, ledger, mirror
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+
+    from graft.tracking.origin import Finished
 
 PARAMS, COUNTS = "code/params.yaml", "metrics/counts.json"
 
@@ -46,24 +47,24 @@ class Described:
     examples_listed: bool
 
 
-def run(client: MlflowClient, found: Run) -> Described:
+def describe(found: Finished) -> Described:
     """Read from the run alone, but for the commit's params.yaml, which git has."""
-    run_id, tags = found.info.run_id, found.data.tags
+    client, run, run_id, tags = found.client, found.run, found.id, found.run.data.tags
     commit = tags.get("mlflow.source.git.commit", "")
     counts = artefacts.tree(client, run_id, COUNTS) or {}
     return Described(
         run_id,
-        found.info.run_name,
-        datetime.fromtimestamp(found.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        run.info.run_name,
+        datetime.fromtimestamp(run.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
         tags.get(mirror.WEIGHTS),
         _versions(client, run_id),
         commit,
         tags.get("graft.git.dirty") == "true",
         _changed(artefacts.tree(client, run_id, PARAMS), commit),
-        found.data.params.get("data.path", ""),
+        run.data.params.get("data.path", ""),
         tags.get(mirror.DATA),
         counts.get("split", {}),
-        {key: value for key, value in found.data.metrics.items() if key.startswith(("test_", "val_"))},
+        {key: value for key, value in run.data.metrics.items() if key.startswith(("test_", "val_"))},
         tags.get(ledger.TEST_SPLIT),
         examples.DIGEST in tags,
     )

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from graft.errors import StaleError, listing
 from graft.tracking import artefacts, ledger
-from graft.tracking.described import COUNTS, Described
-from graft.tracking.described import run as described
+from graft.tracking.described import COUNTS, Described, describe
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-
     from graft.pipeline.layout import Paths
+    from graft.tracking.origin import Finished
 
 EVALUATION, PREDICTIONS, CARD, STAGES = (
     "metrics/evaluation.json", "predictions/predictions.parquet", "card.json", "stages.json",
@@ -40,37 +37,35 @@ class Evidence:
     looks: int
 
 
-def fetch(client: MlflowClient, run: Run, paths: Paths, folder: Path) -> Evidence:
+def fetch(run: Finished, paths: Paths, folder: Path) -> Evidence:
     """Files go into `folder`. Raises StaleError where the run lacks one."""
-    run_id = run.info.run_id
-    files = {name: artefacts.content(client, run_id, name) for name in (EVALUATION, PREDICTIONS)}
-    trees = {name: artefacts.tree(client, run_id, name) for name in (COUNTS, CARD)}
+    files = {name: artefacts.content(run.client, run.id, name) for name in (EVALUATION, PREDICTIONS)}
+    trees = {name: artefacts.tree(run.client, run.id, name) for name in (COUNTS, CARD)}
     if missing := [name for name, found in (files | trees).items() if found is None]:
         raise StaleError(
-            f"MLflow run {run.info.run_name} ({run_id}): must hold {listing(missing)}, which its card is written from. "
+            f"MLflow run {run.shown}: must hold {listing(missing)}, which its card is written from. "
             "Only a finished pass of a pipeline with an evaluation holds them, as long as its artefacts are kept: run "
             "`dvc repro` or `graft log` in a checkout of its commit, or name another run."
         )
-    written = []
     for name, data in files.items():
-        file = folder / Path(name).name
-        file.write_bytes(data or b"")
-        written.append(file)
+        (folder / Path(name).name).write_bytes(data or b"")
+    evaluation, predictions = (folder / Path(name).name for name in files)
     return Evidence(
-        described(client, run),
-        run.data.params,
+        describe(run),
+        run.run.data.params,
         trees[COUNTS] or {},
         trees[CARD] or {},
-        *written,
-        looks=_looks(client, run, paths),
+        evaluation,
+        predictions,
+        _looks(run, paths),
     )
 
 
-def _looks(client: MlflowClient, run: Run, paths: Paths) -> int:
-    tags = run.data.tags
+def _looks(run: Finished, paths: Paths) -> int:
+    tags = run.run.data.tags
     if ledger.TEST_SPLIT not in tags:
         return 0
-    stages = artefacts.tree(client, run.info.run_id, STAGES) or {}
+    stages = artefacts.tree(run.client, run.id, STAGES) or {}
     split = stages.get("prepare", {}).get("md5", {}).get(str(paths.split), "")
-    experiment = client.get_experiment(run.info.experiment_id).name
+    experiment = run.client.get_experiment(run.run.info.experiment_id).name
     return len({tags[ledger.MODEL]} | ledger.judged_on(tags[ledger.TEST_SPLIT], split, paths, experiment))

@@ -20,9 +20,9 @@ from graft.tracking import artefacts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
     from graft.pipeline.layout import Paths
+    from graft.tracking.origin import Finished
 
 ARTEFACT = PurePosixPath("data/examples.parquet")
 
@@ -50,9 +50,9 @@ def log(client: MlflowClient, run_id: str, paths: Paths) -> None:
     client.set_tag(run_id, DIGEST, hashlib.sha256(found.to_csv(index=False).encode()).hexdigest())
 
 
-def of_run(client: MlflowClient, run_id: str) -> pd.DataFrame | None:
+def of_run(found: Finished) -> pd.DataFrame | None:
     """The table of a run; None of one that is not finished, or was logged before there were such tables."""
-    return artefacts.table(client, run_id, str(ARTEFACT))
+    return artefacts.table(found.client, found.id, str(ARTEFACT))
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,21 @@ class Shared:
     """A table and the runs whose examples it lists, the newest first."""
 
     table: pd.DataFrame
-    runs: Sequence[Run]
+    runs: Sequence[Finished]
 
 
-def shared(client: MlflowClient, runs: Sequence[Run]) -> tuple[list[Shared], list[Run]]:
+def shared(runs: Sequence[Finished]) -> tuple[list[Shared], list[Finished]]:
     """Each different table of `runs` once, and the runs that hold none."""
-    by_digest: dict[str, list[Run]] = {}
+    by_digest: dict[str, list[Finished]] = {}
     without = []
-    for run in runs:
-        if digest := run.data.tags.get(DIGEST):
-            by_digest.setdefault(digest, []).append(run)
+    for one in runs:
+        if digest := one.run.data.tags.get(DIGEST):
+            by_digest.setdefault(digest, []).append(one)
         else:
-            without.append(run)
+            without.append(one)
     found = []
     for same in by_digest.values():
-        tables = (of_run(client, run.info.run_id) for run in same)  # the artefacts of one may be gone
+        tables = (of_run(one) for one in same)  # the artefacts of one may be gone
         read = next((one for one in tables if one is not None), None)
         if read is None:
             without += same

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from graft.models import card as cards
 from graft.serving.classifier import CARD, MODEL
 from graft.tracking import ledger, mirror, server
 from graft.tracking.logged import called
-from graft.tracking.run import COMPLETE
+from graft.tracking.run import COMPLETE, OUTPUTS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +26,23 @@ DIGEST = re.compile(r"[0-9a-f]{8,64}")
 """Of weights or of a file, whole or how it begins."""
 
 VERSION = re.compile(r"models:/(?P<name>[^@/]+)(/(?P<version>\d+)|@(?P<alias>.+))")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished pass of the pipeline, and the client of the store that holds its run."""
+
+    client: MlflowClient
+    run: Run
+
+    @property
+    def id(self) -> str:
+        return str(self.run.info.run_id)
+
+    @property
+    def shown(self) -> str:
+        """For a reader: name and id."""
+        return f"{self.run.info.run_name} ({self.id})"
 
 
 def connected(experiment: str) -> MlflowClient:
@@ -37,15 +55,16 @@ def connected(experiment: str) -> MlflowClient:
     return server.connect(experiment)[0]
 
 
-def complete(client: MlflowClient, wanted: str = "") -> list[Run]:
+def complete(client: MlflowClient, wanted: str = "") -> list[Finished]:
     """All finished passes of all experiments, the newest first. wanted: a further condition, as MLflow takes them."""
     experiments = [one.experiment_id for one in client.search_experiments()]
-    condition = " and ".join(["tags.`graft.complete` = 'true'", "tags.`graft.outputs` LIKE '%'", *filter(None, [wanted])])
-    found: list[Run] = []
+    passes = f"tags.`{COMPLETE}` = 'true' and tags.`{OUTPUTS}` LIKE '%'"  # a repetition has no outputs
+    condition = f"{passes} and {wanted}" if wanted else passes
+    found: list[Finished] = []
     token = None
     while True:
         page = client.search_runs(experiments, condition, order_by=["start_time DESC"], page_token=token)
-        found += page
+        found += [Finished(client, run) for run in page]
         token = page.token
         if not token:
             return found
@@ -57,7 +76,7 @@ def is_model(what: str) -> bool:
     return path.is_dir() or path.name == CARD or (path.is_file() and (path.parent / CARD).is_file())
 
 
-def runs_of(client: MlflowClient, what: str) -> list[Run]:
+def runs_of(client: MlflowClient, what: str) -> list[Finished]:
     """The finished passes whose model is meant, the newest first.
 
     what: a model's file or folder, an address in MLflow, the id or name of a run, or the sha256 of weights as a card
@@ -83,20 +102,20 @@ def runs_of(client: MlflowClient, what: str) -> list[Run]:
     return found
 
 
-def with_digest(client: MlflowClient, digest: str) -> list[Run]:
+def with_digest(client: MlflowClient, digest: str) -> list[Finished]:
     """The finished passes whose model's weights have a sha256 that begins so, or whose file has this md5."""
     return complete(client, f"tags.`{mirror.WEIGHTS}` LIKE '{digest}%'") or complete(
         client, f"tags.`{ledger.MODEL}` = '{digest}'"
     )
 
 
-def _required(client: MlflowClient, run: Run) -> Run:
+def _required(client: MlflowClient, run: Run) -> Finished:
     if run.data.tags.get(COMPLETE) != "true":
         raise TrackingError(
             f"MLflow run {run.info.run_name} ({run.info.run_id}): must be a finished pass of the pipeline, which alone "
             "has a model. Run `dvc repro` to its end, or name another run."
         )
-    return run
+    return Finished(client, run)
 
 
 def _of_address(client: MlflowClient, address: str) -> str:
@@ -117,12 +136,12 @@ def _of_address(client: MlflowClient, address: str) -> str:
         return str(client.get_run(found).info.run_id)
     except Exception as error:
         raise TrackingError(
-            f"{address}: must be a model in MLflow's store whose run is there: models:/NAME/VERSION, models:/NAME@ALIAS "
-            f"or runs:/ID/model. Got: {server.reason(error)}"
+            f"{address}: must be a model in MLflow's store whose run is there: models:/NAME/VERSION, "
+            f"models:/NAME@ALIAS or runs:/ID/model. Got: {server.reason(error)}"
         ) from None
 
 
-def _of_file(client: MlflowClient, path: Path) -> list[Run]:
+def _of_file(client: MlflowClient, path: Path) -> list[Finished]:
     """By the bytes of the file, else by the weights that its card names: a copy saved anew, an exported model."""
     folder = path if path.is_dir() else path.parent
     folder = folder if (folder / CARD).is_file() else folder / "data"  # as MLflow has it
