@@ -172,6 +172,7 @@ def test_the_run_has_artifacts_dataset_code_and_stages(project: Project, first_r
         "history/finetune.csv",
         "predictions/predictions.parquet",
         "data/split.csv",
+        "data/examples.parquet",
         "data/quarantine.csv",
         "data/duplicates.csv",
         "data/report.html",
@@ -192,9 +193,15 @@ def test_the_run_has_artifacts_dataset_code_and_stages(project: Project, first_r
     (model,) = (out["md5"] for out in lock["finetune"]["outs"] if out["path"].endswith("model.keras"))
     assert tags["graft.model"] == model
     assert len(tags["graft.test_split"]) == 64
+    (data,) = (dep["md5"] for dep in lock["prepare"]["deps"] if dep["path"] == "data/drawings")
+    assert tags["graft.data_md5"] == data
     own = json.loads((project.folder / "models" / "card.json").read_text())
     card = json.loads(Path(client.download_artifacts(run_id, "card.json")).read_text())
     assert card["classes"] == list(CLASSES)
+    assert tags["graft.model_weights"] == own["weights_sha256"]
+    table = pd.read_parquet(client.download_artifacts(run_id, "data/examples.parquet"))
+    assert list(table.columns) == ["path", "sha256", "label", "split"]
+    assert table["split"].value_counts().to_dict() == {"train": 36, "validation": 12, "test": 12}
     assert set(card["judged"]) == {"validation", "test"}
     assert own == {key: value for key, value in card.items() if key not in ("judged", "numerics", "versions")}
     assert all(tags[f"graft.stage.{stage}"].startswith("executed ") for stage in ALL)

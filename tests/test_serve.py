@@ -227,6 +227,7 @@ def test_a_bomb_is_not_decoded(served: Served) -> None:
 def test_what_a_watcher_reads(served: Served, model: Classifier) -> None:
     assert requests.get(f"{served.address}/health", timeout=9).json() == {"status": "ok"}
     assert requests.get(f"{served.address}/card", timeout=9).json() == json.loads(json.dumps(model.card))
+    assert served.post(body=FILES[0]).json()["model"] == model.card["weights_sha256"]
     assert requests.get(f"{served.address}/", timeout=9).json()["classes"] == list(CLASSES)
 
     def counted() -> float:
@@ -376,8 +377,11 @@ def test_several_heads_see_an_image_once(model: Classifier, serving: Callable[[A
     cards = {name: head.card for name, head in read.items()}
     work = Work(Classifier(network, first.card), Forward(counted, 1), LIMITS, cards)
     server = serving(app.made(work))
-    said_by_all = server.post(body=FILES[0]).json()["predictions"]
-    assert passes == [1]
+    answer = server.post(body=FILES[0]).json()
+    said_by_all = answer["predictions"]
+    assert answer["model"] == {name: head.card["weights_sha256"] for name, head in read.items()}
+    assert server.post(body=FILES[0], head="b").json()["model"] == read["b"].card["weights_sha256"]
+    assert passes == [1, 1]
     same(said_by_all["a"], said(model, FILES[0]))
     features = first.features(model.example(FILES[0], 1)["pixels"][None].astype(np.float32))
     expected = np.asarray(other(features))[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from dataclasses import asdict
@@ -140,14 +139,12 @@ def _of_example(path: Path, params: Params, images: bool, as_json: bool) -> None
     runs = origin.complete(origin.connected(params.tracking.experiment))
     tables, without = examples.shared(runs)
     content = path.read_bytes()
-    # A text that was a row of a table has no line end, which an editor gives to a file.
-    identical = {hashlib.sha256(one).hexdigest() for one in (content, content.rstrip(b"\r\n"))}
     known = {sha256 for one in tables for sha256 in one.table["sha256"]}
     near = copies.copies(content, known, params.data)
     rows = [
         {"run_id": one.id, "run": one.run.info.run_name, "commit": one.run.data.tags.get(COMMIT, "")} | asdict(found)
         for same in tables
-        for found in seen.among(same.table, identical, near.sha256s)
+        for found in seen.among(same.table, seen.digests(content), near.sha256s)
         for one in same.runs
     ]
     said = _looked(len(runs) - len(without), len(without), near, len(known))

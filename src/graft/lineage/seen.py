@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,14 @@ class Seen:
     label: str
     split: str
     copy: str
+
+
+def digests(content: bytes) -> set[str]:
+    """The sha256s under which an example of these bytes may be known.
+
+    A text that is a row of a table has no line end, which an editor gives to a file with the same text.
+    """
+    return {hashlib.sha256(one).hexdigest() for one in (content, content.rstrip(b"\r\n"))}
 
 
 def among(table: pd.DataFrame, identical: Collection[str], near: Collection[str]) -> Sequence[Seen]:

@@ -30,6 +30,11 @@ SPECIAL = re.compile(r"([\\`*\[\]<>|#]|(?<![^\W_])_|_(?![^\W_]))")
 """What Markdown would take for its own, in the name of a class or a run."""
 
 
+def plain(text: object) -> str:
+    """As Markdown shows it letter by letter, on one line."""
+    return SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+
+
 def write(found: Evidence) -> str:
     """Raises StaleError where the evidence is damaged, DataError where nothing was held out to judge the model by."""
     evaluated = answers.read(found.evaluation, found.predictions)
@@ -43,7 +48,7 @@ def write(found: Evidence) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["plain"] = lambda text: SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+    environment.filters["plain"] = plain
     text = environment.get_template(TEMPLATE).render(
         of=found.of,
         params=found.params,

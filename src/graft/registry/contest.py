@@ -29,7 +29,8 @@ def pair(champion: Version, run: Finished, kind: str) -> tuple[Matched, tuple[Ou
     if matched.differences:
         raise StaleError(
             f"run {run.shown}: must have been judged on the test {kind}s of the champion, {champion.shown}, under the "
-            f"same names. They differ, A being the champion: {'; '.join(matched.differences)}. Promote it under another --name."
+            f"same names. They differ, A being the champion: {'; '.join(matched.differences)}. "
+            "Promote it under another --name."
         )
     return matched, (Outcome(f"{champion.shown}: {a.name}", a.predictions), b)
 

@@ -150,9 +150,10 @@ def _predict(work: Work) -> Handler:
             name: answers(card["classes"], one, top_k)
             for (name, card), one in zip(work.cards.items(), probabilities, strict=True)
         }
-        made = {name: card.get("weights_sha256") for name, card in work.cards.items()}
-        one = head is not None
-        return JSONResponse({"predictions": said[head] if one else said, MODEL: made[head] if one else made})
+        made = {name: card["weights_sha256"] for name, card in work.cards.items()}
+        if head is None:
+            return JSONResponse({"predictions": said, MODEL: made})
+        return JSONResponse({"predictions": said[head], MODEL: made[head]})
 
     return predict
 
