@@ -15,7 +15,7 @@ report      a page about the model that ships: `graft report`
 compare     whether a model is better than another one
 repeat      how far the results of one recipe lie apart
 doctor      what stands between a project and the same numbers twice
-lineage     from a model to what made it, from an example to the models that saw it
+lineage     from a model to what made it, from an example (sightings) to the models that saw it
 card        what there is to know of a model, as Markdown
 promote     a model in the registry, as champion if it is better
 verify      whether presets give what is claimed of them

@@ -18,6 +18,7 @@ from graft.examples.checks.verdict_cache import VerdictCache
 from graft.examples.sources import SOURCES
 from graft.inputs.image import examine as images
 from graft.inputs.text import examine as texts
+from graft.inputs.text.parts import SEPARATOR
 
 if TYPE_CHECKING:
     from graft.config.data import DataParams
@@ -62,23 +63,22 @@ def _images(content: bytes, known: list[str], data: DataParams) -> Near:
 
 
 def _texts(content: bytes, known: list[str], data: DataParams) -> Near:
-    pair = b"\0" in content
-    (verdict,) = texts.examine([content], pair, data.max_characters)
+    """Raises SurroundingsError where a library for texts is missing."""
+    wanted = set(known)
+    here = _here(data)
+    looks = {sha256: found for sha256, found in here.items() if sha256 in wanted and found[1].signature}
+    if not looks:
+        return Near((), 0)
+    (verdict,) = texts.examine([content], SEPARATOR.encode() in content, data.max_characters)
     if not verdict.signature:
         return Near((), 0, verdict.reason)
-    wanted = set(known)
-    looks = {
-        sha256: found
-        for sha256, found in _here(data).items()
-        if sha256 in wanted and found[1] is not None and found[1].signature
-    }
-    reader = SOURCES[data.source].open(Path(data.path)) if looks else None
+    reader = SOURCES[data.source].open(Path(data.path))
     paths = [path for path, _ in looks.values()]
     numbers = near_texts.groups(
         [OURS, *looks],
         [verdict.signature, *(found.signature for _, found in looks.values())],
         data.duplicates.near_similarity,
-        lambda number: reader.read(paths[number - 1]) if number and reader else content,
+        lambda number: reader.read(paths[number - 1]) if number else content,
     )
     return _found(numbers, looks)
 
