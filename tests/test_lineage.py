@@ -70,7 +70,7 @@ def test_every_way_to_name_a_model_leads_to_its_run(logged: Logged, tmp_path: Pa
     (exported / "card.json").write_text(json.dumps(card | {"export": {"format": "tflite"}}))
     (exported / "model.tflite").write_bytes(b"no Keras at all")
     for name in (
-        run_id, found.info.run_name, f"runs:/{run_id}/model", f"models:/{model}", card["weights_sha256"],
+        run_id, run_id[:7], found.info.run_name, f"runs:/{run_id}/model", f"models:/{model}", card["weights_sha256"],
         card["weights_sha256"][:8], str(saved_anew), str(saved_anew / "model.keras"), str(exported / "model.tflite"),
     ):  # fmt: skip
         assert [one["run_id"] for one in told(name)] == [run_id], name

@@ -20,8 +20,9 @@ from conftest import CLASSES
 from graft import cli
 from graft.errors import GraftError, StaleError, TrackingError
 from graft.registry import card
-from graft.tracking import ledger, model, registry, server
+from graft.tracking import ledger, model, registry, run, server
 from logged_passes import Logged, entered, made
+from text_pass import whole_text_pass
 
 TEST_IMAGES = 18
 
@@ -269,3 +270,25 @@ def test_params_that_differ_from_the_commit_are_named(logged: Logged) -> None:
     finally:
         file.write_text(before)
         table.to_parquet(logged.made.paths.predictions, index=False)
+
+
+def test_texts_have_a_card_and_a_lineage(tmp_path: Path) -> None:
+    """Fine-tuned, with a temperature; and a text of the table is found in a file, with the line end of an editor."""
+    with entered(tmp_path):
+        passed = whole_text_pass(
+            tmp_path, {"train.epochs": 1, "finetune.epochs": 1, "finetune.temperature": "validation"}, 10
+        )
+        run_id = run.complete(passed.params, passed.paths, None).run_id
+        text = graft("card", run_id).stdout
+        rows = pd.read_csv(tmp_path / "texts" / "all.csv")
+        (tmp_path / "asked.txt").write_text(rows["text"][3] + "\n")
+        (tmp_path / "nearly.txt").write_text("?" + rows["text"][3])
+        found, near = (
+            json.loads(graft("lineage", name, "--json").stdout)["seen"] for name in ("asked.txt", "nearly.txt")
+        )
+    assert "- Fine-tuned from layer `block_1` on: adam at 0.0005 (cosine), 1 epoch, the best by val_loss." in text
+    assert "; the logits are divided by " in text
+    assert "| texts | 30 used of 30 found;" in text
+    assert "input 32" not in text, "a text has no side"
+    assert [(one["run_id"], one["copy"], one["label"]) for one in found] == [(run_id, "identical", rows["label"][3])]
+    assert near == [], "data.duplicates.near_similarity is 1"

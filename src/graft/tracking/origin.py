@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-DIGEST = re.compile(r"[0-9a-f]{8,64}")
-"""Of weights or of a file, whole or how it begins."""
+DIGEST = re.compile(r"[0-9a-f]{7,64}")
+"""Of weights or of a file, or a run's id; whole or how it begins, as `graft compare` shows ids."""
+
+FORMATS = {".keras", ".tflite", ".onnx", ".xml", ".pb"}
+"""Suffixes of a model's file, as graft exports them, too."""
 
 VERSION = re.compile(r"models:/(?P<name>[^@/]+)(/(?P<version>\d+)|@(?P<alias>.+))")
 
@@ -71,9 +74,9 @@ def complete(client: MlflowClient, wanted: str = "") -> list[Finished]:
 
 
 def is_model(what: str) -> bool:
-    """Whether a path is that of a model rather than of an example: a folder, a model's card, or a file beside one."""
+    """Whether a path is that of a model rather than of an example: a folder, a model's card, or a file of its formats."""
     path = Path(what)
-    return path.is_dir() or path.name == CARD or (path.is_file() and (path.parent / CARD).is_file())
+    return path.is_dir() or path.name == CARD or path.suffix.lower() in FORMATS
 
 
 def runs_of(client: MlflowClient, what: str) -> list[Finished]:
@@ -103,9 +106,13 @@ def runs_of(client: MlflowClient, what: str) -> list[Finished]:
 
 
 def with_digest(client: MlflowClient, digest: str) -> list[Finished]:
-    """The finished passes whose model's weights have a sha256 that begins so, or whose file has this md5."""
-    return complete(client, f"tags.`{mirror.WEIGHTS}` LIKE '{digest}%'") or complete(
-        client, f"tags.`{ledger.MODEL}` = '{digest}'"
+    """The finished passes whose model's weights have a sha256 that begins so; else whose model's file has this md5, or
+    whose id begins so.
+    """
+    return (
+        complete(client, f"tags.`{mirror.WEIGHTS}` LIKE '{digest}%'")
+        or complete(client, f"tags.`{ledger.MODEL}` = '{digest}'")
+        or [one for one in complete(client) if one.id.startswith(digest)]
     )
 
 
