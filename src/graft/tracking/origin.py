@@ -74,7 +74,7 @@ def complete(client: MlflowClient, wanted: str = "") -> list[Finished]:
 
 
 def is_model(what: str) -> bool:
-    """Whether a path is that of a model rather than of an example: a folder, a model's card, or a file of its formats."""
+    """Whether a path is that of a model rather than of an example: a folder, a card, or a file of FORMATS."""
     path = Path(what)
     return path.is_dir() or path.name == CARD or path.suffix.lower() in FORMATS
 
