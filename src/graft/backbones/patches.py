@@ -17,16 +17,13 @@ from typing import TYPE_CHECKING, Any
 from graft.backbones import build, rescaling
 from graft.backbones.encoders import FIRST
 from graft.backbones.text import BLOCK, CONFIG
-from graft.backbones.vision import PARTS, Vision
+from graft.backbones.vision import PARTS, RANDOM, Vision
 from graft.errors import BackboneError
 
 if TYPE_CHECKING:
     import keras
 
     from graft.config.schema import BackboneParams
-
-RANDOM = "random"
-
 
 @dataclass(frozen=True)
 class Parts:
@@ -113,8 +110,8 @@ def load(row: Vision, backbone: BackboneParams) -> Patches:
 
 def _drawn(models: Any, row: Vision, side: int) -> Any:
     """With random weights, of the size in PARTS."""
-    arguments = PARTS[row.name] | {"image_shape": (side, side, 3)}
-    _require_patches(row, int(arguments["patch_size"]), side)  # type: ignore[call-overload]
+    _require_patches(row, PARTS[row.name]["patch_size"], side)
+    arguments: dict[str, Any] = PARTS[row.name] | {"image_shape": (side, side, 3)}
     if row.name == "SigLIP":
         return models.SigLIPVisionEncoder(**arguments)
     positions = {"position_embedding_shape": (side, side)} if row.name == "DINOV2" else {}

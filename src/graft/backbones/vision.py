@@ -82,7 +82,10 @@ def is_vision(name: str) -> bool:
     return name in VISION
 
 
-PARTS = {
+RANDOM = "random"
+"""A value of `backbone.weights`."""
+
+PARTS: dict[str, dict[str, int]] = {
     "ViT": {"num_layers": 12, "hidden_dim": 192, "num_heads": 3, "mlp_dim": 768, "patch_size": 16},
     "DINOV2": {"num_layers": 12, "hidden_dim": 384, "num_heads": 6, "intermediate_dim": 1536, "patch_size": 14},
     "DINOV3": {"num_layers": 12, "hidden_dim": 384, "num_heads": 6, "intermediate_dim": 1536, "patch_size": 16},
