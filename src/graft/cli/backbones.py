@@ -65,7 +65,9 @@ def show(
     console = Console(width=max(WIDTH, Console().width))
     if is_vision(name):
         if alpha is not None:
-            raise BackboneError(f"--alpha: must be given for networks that come with Keras alone. Leave out, for {name}.")
+            raise BackboneError(
+                f"--alpha: must be given for networks that come with Keras alone. Leave out, for {name}."
+            )
         vision_backbones.cut_points(name, weights, input_size, console)
         return
     of_texts = encoders.is_text(name)

@@ -129,8 +129,8 @@ def _of_files(named: str) -> dict[str, Any]:
         raise ParamsError(
             "graft probe",
             [
-                "--backbone: must be NAME:FOLDER for a network of KerasHub's, with its files in Hugging Face's layout, or "
-                f"NAME:PRESET. Got {named!r}."
+                "--backbone: must be NAME:FOLDER for a network of KerasHub's, with its files in Hugging Face's layout, "
+                f"or NAME:PRESET. Got {named!r}."
             ],
         )
     sha256 = encoders.digest(Path(weights)) if Path(weights).is_dir() else None

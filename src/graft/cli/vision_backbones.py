@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -41,8 +42,14 @@ def cut_points(name: str, weights: str | None, input_size: int | None, console: 
     from graft.backbones import networks
 
     side = input_size or USUAL_SIDE
-    meant = {"name": name, "alpha": None, "input_size": side, "weights": weights or RANDOM, "random_seed": 0}
-    loaded = networks.of(BackboneParams.model_construct(**meant))
+    meant: dict[str, Any] = {
+        "name": name,
+        "alpha": None,
+        "input_size": side,
+        "weights": weights or RANDOM,
+        "random_seed": 0,
+    }
+    loaded = networks.of(BackboneParams.model_construct(None, **meant))
     points = cuts.derive(loaded.model)
     shown = Table(box=None, header_style="bold")
     shown.add_column("finetune.cut")

@@ -32,7 +32,7 @@ def check_extract(p: ExtractParams, kind: str, has_summary: bool) -> list[str]:
         faults.append("extract.pooling: must be avg, max or cls for data.kind: text. Got null.")
     if kind == "image" and p.pooling == "cls" and not has_summary:
         faults.append(
-            "extract.pooling: must be avg, max or null for this network; cls is of texts, and of networks of KerasHub's "
+            "extract.pooling: must be avg, max or null for this network; cls is of texts, and of KerasHub's networks "
             "for images. Got 'cls'."
         )
     section, augment = ("augment_text", p.augment_text) if kind == "text" else ("augment", p.augment)
