@@ -29,8 +29,8 @@ def drawn(row: Vision, side: int) -> Any:
     arguments: dict[str, Any] = PARTS[row.name] | {"image_shape": (side, side, 3)}
     if row.name == "SigLIP":
         return models.SigLIPVisionEncoder(**arguments)
-    positions = {"position_embedding_shape": (side, side)} if row.name == "DINOV2" else {}
-    return getattr(models, f"{row.name}Backbone")(**arguments, **positions)
+    whole = getattr(models, f"{row.name}Backbone")(**arguments)
+    return _without_what_is_not_read(row, whole) if row.any_size else whole
 
 
 def from_files(row: Vision, weights: str, side: int) -> Any:
@@ -53,7 +53,7 @@ def from_files(row: Vision, weights: str, side: int) -> Any:
     if not isinstance(whole, kind):
         raise BackboneError(f"backbone.name: must be that of the network in {weights!r}. Got {row.name}.")
     if row.any_size:
-        return _of_its_own_size(whole) if row.name == "DINOV2" else whole
+        return _without_what_is_not_read(row, whole)
     seen = whole.vision_encoder if row.name == "SigLIP" else whole
     if tuple(seen.image_shape[:2]) != (side, side):
         raise BackboneError(
@@ -72,18 +72,28 @@ def _as_it_was_trained(row: Vision, folder: Path) -> dict[str, Any]:
     return {"layer_norm_epsilon": config["layer_norm_eps"]} if "layer_norm_eps" in config else {}
 
 
-def _of_its_own_size(whole: Any) -> Any:
-    """The same DINOv2, its positions those of the size that it is built for.
+def _without_what_is_not_read(row: Vision, whole: Any) -> Any:
+    """The same DINOv2 or DINOv3, without the token that stood for hidden patches while it was pretrained.
 
-    KerasHub 0.32 keeps the positions that it was trained with beside those that it computes with, fits the ones to the
-    others as a file is read or written, and writes trained ones only where their sum has grown: what is read back
-    would not be what was trained.
+    And DINOv2's positions are those of the size that it is built for: KerasHub 0.32 keeps those that it was trained
+    with beside them, fits the ones to the others as a file is read or written, and writes trained ones only where their
+    sum has grown, so that what is read back would not be what was trained.
     """
-    own = type(whole).from_config(whole.get_config() | {"position_embedding_shape": whole.image_shape})
-    fitted = whole.embeddings.interpolated_position_embeddings
-    for ours, theirs in zip(own.weights, whole.weights, strict=True):
-        ours.assign(fitted if theirs is whole.embeddings.position_embeddings else theirs)
-    own.embeddings._is_interpolated_position_embeddings_updated = lambda: True
+
+    def place(variable: Any) -> str:
+        return str(variable.path.removeprefix(f"{whole.name}_"))  # which layers have where the network was given a name
+
+    changes: dict[str, Any] = {"use_mask_token": False}
+    values = {place(variable): variable for variable in whole.weights}
+    if row.name == "DINOV2":
+        changes["position_embedding_shape"] = whole.image_shape
+        embeddings = whole.embeddings
+        values[place(embeddings.position_embeddings)] = embeddings.interpolated_position_embeddings
+    own = type(whole).from_config(whole.get_config() | changes)
+    for variable in own.weights:
+        variable.assign(values[place(variable)])
+    if row.name == "DINOV2":
+        own.embeddings._is_interpolated_position_embeddings_updated = lambda: True
     return own
 
 

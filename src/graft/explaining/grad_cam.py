@@ -34,7 +34,8 @@ A matrix product is how `taps.joined` takes means.
 class GradCam:
     """A classifier taken apart once, to explain many pictures.
 
-    places: (rows, columns) of the feature map that is looked at; (0, 0) where the model has no convolution, or reads no map.
+    places: (rows, columns) of the feature map that is looked at; (0, 0) where the model has no convolution, or
+        does not read the map of one.
     """
 
     def __init__(self, model: keras.Model) -> None:
