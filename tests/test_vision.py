@@ -114,6 +114,24 @@ def test_families_for_any_size_are_built_as_kerashub_builds_them(name: str, fold
     np.testing.assert_allclose(found.reshape(len(x), -1, WIDTH), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("DINOV2", {"use_swiglu_ffn": True, "num_register_tokens": 3}),
+        ("DINOV3", {"use_gated_mlp": True, "hidden_activation": "silu", "use_key_bias": False}),
+    ],
+)
+def test_the_largest_of_a_family_have_gates(name: str, others: dict[str, Any], tmp_path: Path) -> None:
+    folder = vision_network.write_preset(tmp_path / "net", name, **others)
+    import keras_hub
+
+    side, x = TRAINED_SIDE[name], pixels(TRAINED_SIDE[name])
+    whole = getattr(keras_hub.models, f"{name}Backbone").from_preset(str(folder))
+    expected = np.asarray(whole({INPUTS[name]: (x / 255 - MEAN) / STD}))[:, 1 + whole.num_register_tokens :]
+    found = features(networks.built(params(name, folder, side), None), None, x)
+    np.testing.assert_allclose(found.reshape(len(x), -1, WIDTH), expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["ViT", "DINOV2", "DINOV3"])
 def test_both_layouts_load(name: str, tmp_path: Path) -> None:
     """Of the family's own rescaling, where no file says another."""

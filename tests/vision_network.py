@@ -27,20 +27,21 @@ MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 """What a folder's own files say, unlike those of any family."""
 
 
-def network(name: str, blocks: int = BLOCKS) -> Any:
-    """Built by KerasHub itself."""
+def network(name: str, blocks: int = BLOCKS, **others: Any) -> Any:
+    """Built by KerasHub itself. others: arguments of its class."""
     import keras
     import keras_hub
 
     keras.utils.set_random_seed(3)
     models, shape = keras_hub.models, (TRAINED_SIDE[name], TRAINED_SIDE[name], 3)
-    common = COMMON | {"num_layers": blocks, "image_shape": shape}
+    common = COMMON | {"num_layers": blocks, "image_shape": shape} | others
     if name == "ViT":
         made = models.ViTBackbone(mlp_dim=INNER, **common)
     elif name == "DINOV2":
         made = models.DINOV2Backbone(intermediate_dim=INNER, position_embedding_shape=shape[:2], **common)
     elif name == "DINOV3":
-        made = models.DINOV3Backbone(intermediate_dim=INNER, num_register_tokens=REGISTERS, **common)
+        common = {"num_register_tokens": REGISTERS} | common
+        made = models.DINOV3Backbone(intermediate_dim=INNER, **common)
     else:
         seen = models.SigLIPVisionEncoder(intermediate_dim=INNER, **common)
         text = models.SigLIPTextEncoder(20, WIDTH, WIDTH, 1, HEADS, INNER, max_sequence_length=4)
@@ -63,11 +64,11 @@ def drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.nda
     return rng.normal(0, 0.3, shape).astype(np.float32)
 
 
-def write_preset(folder: Path, name: str, blocks: int = BLOCKS, own_pixels: bool = True) -> Path:
-    """own_pixels: whether the folder says how pixels are rescaled."""
+def write_preset(folder: Path, name: str, blocks: int = BLOCKS, own_pixels: bool = True, **others: Any) -> Path:
+    """own_pixels: whether the folder says how pixels are rescaled. others: arguments of KerasHub's class."""
     import keras_hub
 
-    made = network(name, blocks)
+    made = network(name, blocks, **others)
     folder.mkdir(parents=True)
     made.save_to_preset(str(folder))
     if own_pixels:
