@@ -220,6 +220,24 @@ def test_files_read_back_where_nothing_of_kerashub_was_imported(folders: dict[st
         np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), expected[name], atol=1e-5)
 
 
+@pytest.mark.parametrize("change", [-0.5, 0.5])
+def test_positions_that_were_trained_are_read_back(change: float, folders: dict[str, Path], tmp_path: Path) -> None:
+    """KerasHub writes DINOv2's as they were, unless their sum has fallen."""
+    import keras
+
+    model = networks.built(params("DINOV2", folders["DINOV2"]), "cls").model
+
+    def positions(one: Any) -> Any:
+        return next(layer for layer in one.layers if type(layer).__name__ == "DINOV2Embedding")
+
+    trained = positions(model).interpolated_position_embeddings
+    trained.assign(np.asarray(trained) + change * np.random.default_rng(1).uniform(0, 1, trained.shape))
+    model.save(tmp_path / "model.keras")
+    found = positions(keras.models.load_model(tmp_path / "model.keras"))
+    np.testing.assert_array_equal(found.interpolated_position_embeddings, np.asarray(trained))
+    assert not [weight.path for weight in model.weights if "mask_token" in weight.path], "nothing reads it"
+
+
 # ---- how pixels are rescaled
 
 

@@ -73,17 +73,18 @@ def _as_it_was_trained(row: Vision, folder: Path) -> dict[str, Any]:
 
 
 def _without_what_is_not_read(row: Vision, whole: Any) -> Any:
-    """The same DINOv2 or DINOv3, without the token that stood for hidden patches while it was pretrained.
+    """The same DINOv2 or DINOv3, without the token that stood for hidden patches while it was pretrained, and without
+    stochastic depth, which KerasHub 0.32 adds as noise instead of leaving steps out.
 
     And DINOv2's positions are those of the size that it is built for: KerasHub 0.32 keeps those that it was trained
     with beside them, fits the ones to the others as a file is read or written, and writes trained ones only where their
-    sum has grown, so that what is read back would not be what was trained.
+    sum has fallen, so that what is read back would not be what was trained.
     """
 
     def place(variable: Any) -> str:
         return str(variable.path.removeprefix(f"{whole.name}_"))  # which layers have where the network was given a name
 
-    changes: dict[str, Any] = {"use_mask_token": False}
+    changes: dict[str, Any] = {"use_mask_token": False, "drop_path_rate": 0.0}
     values = {place(variable): variable for variable in whole.weights}
     if row.name == "DINOV2":
         changes["position_embedding_shape"] = whole.image_shape
