@@ -1,6 +1,6 @@
 """Features of tiny networks of KerasHub's for images, and six steps of fine-tuning the last block and all, as hashes.
 
-python tests/portable/vision.py
+python tests/portable/vision.py [NAME...]
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     import vision_network
 
     with tempfile.TemporaryDirectory() as folder:
-        for name in POOLING:
+        for name in sys.argv[1:] or POOLING:
             compute(name, str(vision_network.write_preset(Path(folder) / name, name)))
 
 
