@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from graft import inputs
-from graft.backbones import automatic, build, cuts, taps
+from graft.backbones import automatic, build, cuts, networks
 from graft.errors import DataError, listing
 from graft.examples import catalogue
 from graft.examples.sources import SOURCES
@@ -28,7 +28,7 @@ def run(params: Params, paths: Paths) -> None:
     images = catalogue.read(paths.catalogue).used
     if params.data.kind == "image":
         _require_visible(images, params)
-    loaded = taps.built(params.backbone, params.extract.pooling, params.extract.taps)
+    loaded = networks.built(params.backbone, params.extract.pooling, params.extract.taps)
     say(f"{params.backbone.name}, weights {params.backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
     cut = _cut(params, loaded)
     sha256s = list(images["sha256"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graft.backbones import build, taps
+from graft.backbones import build, networks, taps
 from graft.backbones.build import ACTIVATIONS, FEATURES
 from graft.errors import StaleError, TrainingError
 from graft.evaluation import temperature
@@ -83,7 +83,7 @@ def _folders(paths: Paths) -> dict[str, Path]:
 
 def built(params: Params, meta: store.Meta) -> build.Loaded:
     """The backbone. Raises StaleError where its weights are not those of the features."""
-    loaded = taps.built(params.backbone, meta.output["pooling"], meta.output.get("taps", taps.NONE))
+    loaded = networks.built(params.backbone, meta.output["pooling"], meta.output.get("taps", taps.NONE))
     expected = meta.made_with["weights_sha256"]
     if loaded.weights_sha256 != expected:
         raise StaleError(
