@@ -12,10 +12,9 @@ import pandas as pd
 from graft.config.schema import flattened
 from graft.errors import listing
 from graft.pipeline import layout
-from graft.pipeline.layout import Paths
 from graft.pipeline.lock import Recorded
 from graft.pipeline.worktree import Worktree
-from graft.reproduction import figures, objects
+from graft.reproduction import figures, objects, place
 from graft.reproduction.again import Again
 from graft.reproduction.figures import Figure
 from graft.reproduction.original import Original
@@ -49,8 +48,7 @@ class Judged:
 
 def judge(original: Original, again: Again, tree: Worktree, noise: Noise, left_out: str) -> list[Judged]:
     """Every stage, in order. left_out: why a stage was not tried that neither ran nor failed."""
-    paths = layout.read(tree.folder / layout.FILE)
-    return [_judged(stage, original, again, tree, paths, noise, left_out) for stage in layout.STAGES]
+    return [_judged(stage, original, again, tree, noise, left_out) for stage in layout.STAGES]
 
 
 def first_diverging(judged: Sequence[Judged]) -> Judged | None:
@@ -58,14 +56,12 @@ def first_diverging(judged: Sequence[Judged]) -> Judged | None:
     return next((one for one in judged if one.outs), None)
 
 
-def _judged(
-    stage: str, original: Original, again: Again, tree: Worktree, paths: Paths, noise: Noise, left_out: str
-) -> Judged:
+def _judged(stage: str, original: Original, again: Again, tree: Worktree, noise: Noise, left_out: str) -> Judged:
     if stage not in again.stages:
         return Judged(stage, Reproduced.NOT_COMPARABLE, reason=_why_not(stage, again, left_out))
     there, here = original.stages[stage], again.stages[stage]
     outs = sorted(path for path in there.outs | here.outs if there.outs.get(path) != here.outs.get(path))
-    differs = _differs(there, here, original.stages, tree, paths)
+    differs = _differs(there, here, original.stages, tree)
     seconds = again.seconds[stage]
     if not outs:
         return Judged(stage, Reproduced.BIT_IDENTICAL, (), differs, (), seconds)
@@ -100,9 +96,7 @@ def _figures(stage: str, original: Original, again: Again, noise: Noise) -> list
     return figures.compare(there or {}, again.evaluation, model, noise.get(model, {}))
 
 
-def _differs(
-    there: Recorded, here: Recorded, before: Mapping[str, Recorded], tree: Worktree, paths: Paths
-) -> list[str]:
+def _differs(there: Recorded, here: Recorded, before: Mapping[str, Recorded], tree: Worktree) -> list[str]:
     """Parameters with both values, then data, code and inputs from other stages, by path."""
     first, second = ({}, {}) if None in (there.params, here.params) else (_leaves(there), _leaves(here))
     changed = sorted(key for key in first | second if first.get(key) != second.get(key))
@@ -115,7 +109,7 @@ def _differs(
     made_by = {path: stage for stage, one in before.items() for path in one.outs}
     code += [path for path in other if path.startswith(CODE)]
     data = [path for path in other if not path.startswith(CODE) and path not in made_by]
-    found += [f"data {path}{_examples(before['prepare'], tree, paths)}" for path in data]
+    found += [f"data {path}{_examples(before['prepare'], tree)}" for path in data]
     found += [f"code {listing(code, SHOWN)}"] if code else []
     found += [f"{path} of {made_by[path]}" for path in other if path in made_by]
     return found
@@ -126,10 +120,11 @@ def _leaves(one: Recorded) -> dict[str, Any]:
     return flattened(one.params or {})
 
 
-def _examples(prepare: Recorded, tree: Worktree, paths: Paths) -> str:
+def _examples(prepare: Recorded, tree: Worktree) -> str:
     """Which examples have other bytes, where both catalogues are at hand: ` (a.png, and 2 more)`."""
-    there = objects.file(tree.cache, prepare.outs.get(str(paths.catalogue), ""))
-    here = tree.folder / paths.catalogue
+    catalogue = place.paths(tree.folder)["catalogue"]
+    there = objects.file(tree.cache, prepare.outs.get(str(catalogue), ""))
+    here = tree.folder / catalogue
     if there is None or not here.is_file():
         return ""
     first, second = (_sha256s(file) for file in (there, here))

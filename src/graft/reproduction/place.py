@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from graft.config import yaml_file
 from graft.config.load import FILE
 from graft.errors import NotJudgedError, ParamsError, listing
-from graft.pipeline import lock
+from graft.pipeline import layout, lock
 from graft.pipeline.worktree import Worktree
 from graft.reproduction.original import Original
 from graft.runtime.progress import say
@@ -22,6 +23,8 @@ COMPUTED_FROM_PHOTOS = ("prepare", "extract")
 """The stages without which the others can run where their outputs are at hand."""
 
 LOCAL_CONFIG = Path(".dvc/config.local")
+URL = re.compile(r"remote\.(.+)\.url=(.+)")
+"""A line of `dvc config --list`."""
 
 
 def set_up(original: Original, tree: Worktree, project: Path) -> None:
@@ -34,6 +37,18 @@ def set_up(original: Original, tree: Worktree, project: Path) -> None:
     _know_remotes(tree, project)
     for path in _named_files(tree.folder):
         _bring(path, tree, project)
+
+
+def paths(folder: Path) -> dict[str, Path]:
+    """name -> path of the pipeline there; an earlier graft had fewer of them than `layout.read` asks for."""
+    try:
+        named = dict(yaml_file.read(folder / layout.FILE)["vars"][0]["paths"])
+    except (ParamsError, KeyError, IndexError, TypeError, ValueError):
+        raise NotJudgedError(
+            f"{layout.FILE} of the original: must name its paths under `vars`, as `- paths:`. It does not, so that it is "
+            "no pipeline of graft's."
+        ) from None
+    return {name: Path(str(path)) for name, path in named.items()}
 
 
 def data_path(folder: Path) -> Path:
@@ -125,13 +140,11 @@ def _know_remotes(tree: Worktree, project: Path) -> None:
         text = (project / LOCAL_CONFIG).read_text(encoding="utf-8")
         (tree.folder / LOCAL_CONFIG).write_text(text, encoding="utf-8")
         _dvc(tree, "cache", "dir", "--local", str(tree.cache))
-    command = [sys.executable, "-m", "dvc", "remote", "list"]
+    command = [sys.executable, "-m", "dvc", "config", "--list"]
     listed = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False).stdout
     for line in listed.splitlines():
-        name, *rest = line.replace("(default)", "").split(maxsplit=1)
-        url = rest[0].strip() if rest else ""
-        if url and "://" not in url:
-            _dvc(tree, "remote", "modify", "--local", name, "url", str((project / url).resolve()))
+        if (found := URL.fullmatch(line)) and "://" not in found[2]:
+            _dvc(tree, "remote", "modify", "--local", found[1], "url", str((project / found[2]).resolve()))
 
 
 def _dvc(tree: Worktree, *arguments: str) -> bool:

@@ -103,11 +103,11 @@ def _with_evaluation(found: Original, tree: Worktree, project: Path) -> Original
     """The original's figures: of the run, of DVC's cache, or the few that git holds."""
     if found.evaluation is not None:
         return found
-    paths = layout.read(tree.folder / layout.FILE)
-    file = objects.file(tree.cache, found.stages["evaluate"].outs.get(str(paths.metrics), ""))
+    paths = place.paths(tree.folder)
+    file = objects.file(tree.cache, found.stages["evaluate"].outs.get(str(paths["metrics"]), ""))
     if file is not None:
         return replace(found, evaluation=json.loads(file.read_text(encoding="utf-8")))
-    committed = git.committed(project, paths.summary, found.commit)
+    committed = git.committed(project, paths["summary"], found.commit) if "summary" in paths else None
     return replace(found, summary=json.loads(committed)) if committed else found
 
 

@@ -50,14 +50,14 @@ class Environment(BaseModel):
 
 @dataclass(frozen=True)
 class Difference:
-    """there, here: what the original had, and what there is now; None where there is none."""
+    """there, here: what the original had, and what there is now; None where a package is missing."""
 
     what: str
-    there: str | None
+    there: str
     here: str | None
 
     def __str__(self) -> str:
-        return f"{self.what} ({self.there or 'none'} there, {self.here or 'none'} here)"
+        return f"{self.what} ({self.there} there, {self.here or 'none'} here)"
 
 
 def here(numerics_value: str) -> Environment:
@@ -96,9 +96,8 @@ def parsed(values: Mapping[str, Any], where: str) -> Environment:
 
 
 def differences(there: Environment, here: Environment) -> list[Difference]:
-    """What may change numbers and is not the same; what was not recorded there is not compared."""
-    pairs = [(name, there.packages.get(name), here.packages.get(name)) for name in COMPUTE if there.packages]
-    pairs = [pair for pair in pairs if pair[0] != "graft-transfer" or pair[1] is not None]  # no lock file names it
+    """What may change numbers and is not the same; what was not there, or nobody recorded, is not compared."""
+    pairs = [(name, there.packages[name], here.packages.get(name)) for name in COMPUTE if name in there.packages]
     for what in ("python", "instruction_set", "threads"):
         if (value := getattr(there, what)) is not None:
             pairs.append((what.replace("_", " "), str(value), str(getattr(here, what))))
