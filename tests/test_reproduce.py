@@ -7,6 +7,7 @@ the project: DVC does not know it, so that only the recorded environment can tel
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
 from conftest import REPOSITORY, Project
 from graft import cli
+from graft.config import yaml_file
 from graft.errors import NotJudgedError
 from graft.pipeline import lock
 from graft.pipeline.worktree import Worktree
-from graft.reproduction import judging, noise, original, run
+from graft.reproduction import figures, judging, noise, original, rebuild, run
 from graft.reproduction.run import Asked
 from graft.runtime import environment
 from graft.runtime.environment import Environment
@@ -240,39 +243,42 @@ def test_another_version_and_another_instruction_set_are_named(project: Stood, l
     packages = environment.here("portable").packages
     run_id = logged(here(packages=packages | {"keras": "3.0.1"}, instruction_set="arm64 with sve"))
     project.installs(train="two", accuracy=0.905)
-    for name in (run_id, "HEAD"):  # the commit finds its run by the bytes of its outputs
-        found = run.run(name, project.folder, Asked())
-        assert [str(one) for one in found.environment or ()] == [
-            f"keras (3.0.1 there, {packages['keras']} here)",
-            "instruction set (arm64 with sve there, AVX2 here)",
-        ]
-        assert (first(found).stage, first(found).differs) == ("train", [])
-        assert verdicts(found)[:2] == SAME[:2]
-        assert verdicts(found)[2:] == [Reproduced.WITHIN_TOLERANCE] * 3, "one image of a hundred"
-        assert found.verdict == Reproduced.WITHIN_TOLERANCE
-    done = graft(run_id)
-    assert done.exit_code == 0
-    assert "Its inputs are the same; not as it was: keras (3.0.1 there" in done.stdout
-    assert "this is not the original's environment" in done.stderr.split("computed anew")[0], "said before it starts"
+    done = graft(run_id, "--json")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["verdict"], told["first_diverging"]) == (0, Reproduced.WITHIN_TOLERANCE, "train")
+    assert told["environment"] == [
+        {"what": "keras", "there": "3.0.1", "here": packages["keras"]},
+        {"what": "instruction set", "there": "arm64 with sve", "here": environment.here("portable").instruction_set},
+    ]
+    assert told["stages"][2]["differs"] == [], "not its inputs"
+    assert [one["verdict"] for one in told["stages"]] == SAME[:2] + [Reproduced.WITHIN_TOLERANCE] * 3
+    warned, _, _ = done.stderr.partition("computed anew")
+    assert "note: this is not the original's environment: keras (3.0.1 there" in warned, "said before it starts"
+    assert original.find("HEAD", project.folder).environment == original.find(run_id, project.folder).environment
 
 
-@pytest.mark.parametrize(("noise_of", "verdict", "code"), [(0.1, "within seed noise", 0), (0.01, "different", 1)])
-def test_what_is_further_off_is_measured_by_seeds(
-    project: Stood, monkeypatch: pytest.MonkeyPatch, noise_of: float, verdict: str, code: int
-) -> None:
+def test_what_is_further_off_is_measured_by_seeds(project: Stood, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def measured(tree: Worktree, again: Any, finetuned: bool) -> dict[str, dict[str, float]]:
         asked.append(finetuned)
-        return {name: {"test_accuracy": noise_of, "val_accuracy": noise_of} for name in ("head", "finetuned")}
+        return {"head": {"test_accuracy": 0.1, "val_accuracy": 0.1}, "finetuned": {"test_accuracy": 0.01}}
 
     monkeypatch.setattr(noise, "measured", measured)
     project.installs(train="two", accuracy=0.85)
-    done = graft("HEAD", "--json")
-    told = json.loads(done.stdout)
-    assert done.exit_code == code, done.output
-    assert [one["verdict"] for one in told["stages"]] == ["bit-identical"] * 2 + [verdict] * 3
-    assert told["first_diverging"] == "train"
+    done = graft("HEAD", "--from-features")
+    assert done.exit_code == 1, done.output
+    rows = [re.split("  +", line.strip())[:2] for line in done.stdout.splitlines()[1:6]]
+    assert rows == [
+        ["prepare", "not judged"],
+        ["extract", "not judged"],
+        ["train", "within seed noise"],
+        ["finetune", "different"],
+        ["evaluate", "different"],
+    ]
+    assert "First diverging stage: train (models/head.keras). Its inputs are the same;" in done.stdout
+    assert "which environment the original had is not known" in done.stdout
+    assert "train test_accuracy: 0.9000 there, 0.8500 here; tolerance 0.0100, seed noise 0.1000: within" in done.stdout
     assert asked == [True], "once, and of the fine-tuned model too"
 
 
@@ -308,11 +314,16 @@ def test_what_was_not_committed_is_applied(project: Stood, logged: Callable[...,
     run_id = logged(here(), f"{diff}untracked sha256:{'0' * 64} notes.txt\n")
     model = shutil.copy(project.folder / "models" / "model.keras", tmp_path / "sent.keras")
     project.run("git", "checkout", "-q", ".")
-    found = run.run(run_id, project.folder, Asked(from_features=True))
+    found = run.run(run_id, project.folder, Asked(from_features=True, keeps=True))
     assert verdicts(found)[2:] == SAME[2:]
+    assert found.kept is not None
+    assert yaml_file.read(found.kept / "params.yaml")["train"] == {"learning_rate": 0.7}
+    project.run("git", "worktree", "remove", "--force", str(found.kept))
+    shutil.rmtree(found.kept.parent)
     assert found.original.untracked == {"notes.txt": f"sha256:{'0' * 64}"}
     assert original.find(str(model), project.folder).name == found.original.name, "no commit has these bytes"
-    (committed,) = (original.find("models/model.keras", project.folder) for _ in range(1) if project.dvc("checkout -q"))
+    project.dvc("checkout -q")
+    committed = original.find("models/model.keras", project.folder)
     assert committed.commit == project.run("git", "rev-parse", "HEAD~1").stdout.strip(), "the first that has them"
 
 
@@ -335,14 +346,6 @@ def test_what_fails_is_not_judged(project: Stood) -> None:
     assert done.stdout.rstrip().endswith("not judged.")
 
 
-def test_what_is_kept_can_be_looked_at(project: Stood) -> None:
-    found = run.run("HEAD", project.folder, Asked(from_features=True, keeps=True))
-    assert found.kept is not None
-    assert (found.kept / "models" / "head.keras").is_file()
-    project.run("git", "worktree", "remove", "--force", str(found.kept))
-    shutil.rmtree(found.kept.parent)
-
-
 def test_what_is_no_original_is_one_sentence(project: Stood, tmp_path: Path) -> None:
     stranger = tmp_path / "stranger.keras"
     stranger.write_text("no model")
@@ -355,3 +358,96 @@ def test_what_is_no_original_is_one_sentence(project: Stood, tmp_path: Path) -> 
         done = graft(name)
         assert isinstance(done.exception, NotJudgedError), name
         assert said in str(done.exception)
+
+
+def evaluation(accuracy: float, log_loss: float) -> dict[str, Any]:
+    return {"head": {"test": {"accuracy": accuracy, "log_loss": log_loss, "images": 50}}}
+
+
+@pytest.mark.parametrize(
+    ("got", "noise_of", "expected"),
+    [
+        ((0.92, 0.3), {}, [Reproduced.WITHIN_TOLERANCE] * 2),  # one of fifty
+        ((0.94, 0.3), {}, [Reproduced.DIFFERENT, Reproduced.WITHIN_TOLERANCE]),
+        ((0.94, 0.3021), {"test_accuracy": 0.05}, [Reproduced.WITHIN_SEED_NOISE, Reproduced.DIFFERENT]),
+        ((0.9, 0.302), {"test_log_loss": 0.0}, [Reproduced.WITHIN_TOLERANCE] * 2),
+    ],
+)
+def test_how_far_figures_may_lie_apart(
+    got: tuple[float, float], noise_of: dict[str, float], expected: list[Reproduced]
+) -> None:
+    found = figures.compare(evaluation(0.9, 0.3), evaluation(*got), "head", noise_of)
+    assert [one.name for one in found] == ["test_accuracy", "test_log_loss"]
+    assert [one.verdict for one in found] == expected
+    assert figures.worst([one.verdict for one in found]) == max(expected, key=figures.WORST.index)
+
+
+def test_what_git_holds_of_the_figures_will_do() -> None:
+    there = figures.of_summary(
+        {"test_accuracy": 0.9, "val_accuracy": 0.8, "test_log_loss": 0.3, "test_ece": 0.1}, "head"
+    )
+    (first, second) = figures.compare(there, evaluation(0.9, 0.4), "head", {})
+    assert (first.expected, first.verdict) == (0.9, Reproduced.WITHIN_TOLERANCE)
+    assert (second.expected, second.verdict) == (0.3, Reproduced.DIFFERENT)
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(1e-5, Reproduced.WITHIN_TOLERANCE), (1e-2, Reproduced.DIFFERENT)])
+def test_features_are_compared_example_by_example(off: float, verdict: Reproduced, tmp_path: Path) -> None:
+    """More rows than are read at a time, and one example alone that is off."""
+    values = np.random.default_rng(0).normal(size=(figures.ROWS + 3, 2, 4)).astype(np.float32)
+    for name, array in (("there", values), ("here", values.copy())):
+        (tmp_path / name).mkdir()
+        if name == "here":
+            array[-1, 1] *= 1 + off
+        np.save(tmp_path / name / "array.npy", array)
+        (tmp_path / name / "meta.json").write_text(json.dumps({"made_with": {"precision": "float32"}}))
+    there = {file.name: file for file in (tmp_path / "there").iterdir()}
+    assert figures.features(there, tmp_path / "here") == verdict
+    assert figures.features({}, tmp_path / "here") == Reproduced.DIFFERENT, "what is not at hand is not excused"
+
+
+def test_seed_noise_is_what_repeat_measured(tmp_path: Path) -> None:
+    file = tmp_path / "noise.json"
+    told = {"mean": 0.9, "deviation": 0.1, "lowest": 0.8, "highest": 1.0, "noise": 0.3}
+    file.write_text(json.dumps({"spread": {"head": {"test_accuracy": told}}}))
+    assert noise.read(file) == {"head": {"test_accuracy": 0.3}}
+
+
+def made_on(python: str | None, packages: dict[str, str]) -> original.Original:
+    there = Environment(python=python, packages=packages)
+    return original.Original("it", "0" * 40, {}, "", environment=there)
+
+
+def test_an_environment_is_made_by_pip_from_the_lock_file(tmp_path: Path) -> None:
+    """The commands alone: nothing is downloaded."""
+    lock_file, place = tmp_path / "requirements.lock", tmp_path / "place"
+    lock_file.write_text("keras==3.0.1 \\\n    --hash=sha256:00\n")
+    pip = [f"{place}/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    assert rebuild.commands("python3", place, lock_file, tmp_path) == [
+        ["python3", "-m", "venv", str(place)],
+        [*pip, "--require-hashes", "--requirement", str(lock_file)],
+        [*pip, "--no-deps", "--no-build-isolation", "--editable", str(tmp_path)],
+    ]
+    lock_file.write_text("keras==3.0.1\n")
+    assert rebuild.commands("python3", place, lock_file, None)[1:] == [[*pip, "--requirement", str(lock_file)]]
+    assert rebuild.python_of(made_on(None, {})) == sys.executable
+    with pytest.raises(NotJudgedError, match=r"must be made with Python 2\.1\. There is no python2\.1 on the PATH"):
+        rebuild.python_of(made_on("2.1.3", {}))
+
+
+def test_without_a_lock_file_the_recorded_versions_make_it(tmp_path: Path) -> None:
+    tree = Worktree(tmp_path, tmp_path, {}, tmp_path, tmp_path)
+    with pytest.raises(NotJudgedError, match="must have recorded its environment to have it rebuilt"):
+        rebuild.environment(made_on(None, {}), tree)
+    file = rebuild.lock_file(made_on(None, {"keras": "3.0.1", "numpy": "2.0.0"}), tree)
+    assert file.read_text() == "keras==3.0.1\nnumpy==2.0.0\n"
+
+
+def test_what_differs_between_environments() -> None:
+    there = environment.of_lock_file("Keras==3.0.1 \\\n    --hash=sha256:00\nml_dtypes==0.5.0\nidle==1\n# scipy==1\n")
+    assert there.packages == {"keras": "3.0.1", "ml-dtypes": "0.5.0", "idle": "1"}
+    now = Environment(python="3.12.1", packages={"keras": "3.0.1", "numpy": "2.0"}, instruction_set="AVX2", threads=2)
+    assert [str(one) for one in environment.differences(there, now)] == ["ml-dtypes (0.5.0 there, none here)"]
+    then = now.model_copy(update={"python": "3.11.2", "threads": 8})
+    assert [one.what for one in environment.differences(then, now)] == ["python", "threads"]
+    assert environment.here("portable").packages["keras"]

@@ -45,8 +45,8 @@ def paths(folder: Path) -> dict[str, Path]:
         named = dict(yaml_file.read(folder / layout.FILE)["vars"][0]["paths"])
     except (ParamsError, KeyError, IndexError, TypeError, ValueError):
         raise NotJudgedError(
-            f"{layout.FILE} of the original: must name its paths under `vars`, as `- paths:`. It does not, so that it is "
-            "no pipeline of graft's."
+            f"{layout.FILE} of the original: must name its paths under `vars`, as `- paths:`. It does not, so that it "
+            "is no pipeline of graft's."
         ) from None
     return {name: Path(str(path)) for name, path in named.items()}
 
@@ -140,6 +140,9 @@ def _know_remotes(tree: Worktree, project: Path) -> None:
         text = (project / LOCAL_CONFIG).read_text(encoding="utf-8")
         (tree.folder / LOCAL_CONFIG).write_text(text, encoding="utf-8")
         _dvc(tree, "cache", "dir", "--local", str(tree.cache))
+    configs = [project / ".dvc" / "config", project / LOCAL_CONFIG]
+    if not any("remote" in file.read_text(encoding="utf-8") for file in configs if file.is_file()):
+        return  # as in most projects, where DVC need not be asked
     command = [sys.executable, "-m", "dvc", "config", "--list"]
     listed = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False).stdout
     for line in listed.splitlines():

@@ -23,30 +23,30 @@ SOURCES = Path("pyproject.toml")
 
 def environment(original: Original, tree: Worktree) -> Path:
     """The Python of the environment. Raises NotJudgedError where nothing says what it was, or pip cannot make it."""
-    lock_file = _lock_file(original, tree)
+    pinned = lock_file(original, tree)
     sources = (tree.folder / SOURCES).read_bytes() if (tree.folder / SOURCES).is_file() else b""
-    key = hashlib.sha256(lock_file.read_bytes() + sources).hexdigest()[:16]
+    key = hashlib.sha256(pinned.read_bytes() + sources).hexdigest()[:16]
     folder = cache.place() / KIND / key
     if not (folder / DONE).is_file():
         shutil.rmtree(folder, ignore_errors=True)
-        say(f"environment: made from {lock_file.name} in {folder}")
-        for command in commands(python_of(original), folder, lock_file, tree.folder if sources else None):
+        say(f"environment: made from {pinned.name} in {folder}")
+        for command in commands(python_of(original), folder, pinned, tree.folder if sources else None):
             if subprocess.run(command, check=False, stdout=2).returncode != 0:
                 raise NotJudgedError(
-                    f"{original.name}: pip must make its environment from {lock_file.name}. `{' '.join(command)}` "
+                    f"{original.name}: pip must make its environment from {pinned.name}. `{' '.join(command)}` "
                     "failed, for the reason above. Without --environment it is computed in the one that is here."
                 )
         (folder / DONE).touch()
     return folder / "bin" / "python"
 
 
-def commands(python: str, folder: Path, lock_file: Path, sources: Path | None) -> list[Sequence[str]]:
+def commands(python: str, folder: Path, pinned: Path, sources: Path | None) -> list[Sequence[str]]:
     """What makes it. A lock file with hashes is held to them. sources: of graft, installed as they lie there."""
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    hashes = ["--require-hashes"] if "--hash=" in lock_file.read_text(encoding="utf-8") else []
+    hashes = ["--require-hashes"] if "--hash=" in pinned.read_text(encoding="utf-8") else []
     found: list[Sequence[str]] = [
         [python, "-m", "venv", str(folder)],
-        [*pip, *hashes, "--requirement", str(lock_file)],
+        [*pip, *hashes, "--requirement", str(pinned)],
     ]
     if sources is not None:
         found.append([*pip, "--no-deps", "--no-build-isolation", "--editable", str(sources)])
@@ -68,7 +68,7 @@ def python_of(original: Original) -> str:
     return found
 
 
-def _lock_file(original: Original, tree: Worktree) -> Path:
+def lock_file(original: Original, tree: Worktree) -> Path:
     """The repository's own at that commit, else the versions that the run recorded."""
     if (tree.folder / REQUIREMENTS).is_file():
         return tree.folder / REQUIREMENTS
