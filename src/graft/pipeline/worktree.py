@@ -74,7 +74,7 @@ def at(project: Path, commit: str = "HEAD", keep: bool = False) -> Iterator[Work
 def _environment(place: Path) -> dict[str, str]:
     found = {key: value for key, value in os.environ.items() if key not in ALONE}
     found["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{found.get('PATH', '')}"
-    if (place / "src" / "graft").is_dir():
+    if (place / "src" / "graft" / "__main__.py").is_file():  # an earlier one is found by the command's own entry
         found["PYTHONPATH"] = str(place / "src")
     return found
 
