@@ -220,7 +220,7 @@ def logged(project: Stood) -> Callable[..., str]:
         run_id = str(client.create_run(experiment, run_name="first").info.run_id)
         recorded = lock.recorded((project.folder / "dvc.lock").read_text())
         client.set_tag(run_id, "mlflow.source.git.commit", project.head())
-        client.set_tag(run_id, "graft.model_md5", recorded["finetune"].outs["models/model.keras"])
+        client.set_tag(run_id, "graft.model", recorded["finetune"].outs["models/model.keras"])
         for stage, one in recorded.items():
             client.set_tag(run_id, f"graft.stage.{stage}", f"executed {lock.StageState(one.outs, True).md5}")
         listing = {stage: {"executed": True, "md5": one.outs} for stage, one in recorded.items()}

@@ -65,9 +65,6 @@ WITHOUT_FINETUNING = "without_finetuning"
 ENVIRONMENT, LOCKED, STAGES = "environment.json", "code/dvc.lock", "stages.json"
 """Artefacts that `graft reproduce` reads, beside the metrics: what ran, of what, with which results."""
 
-MODEL_MD5 = "graft.model_md5"
-"""The tag by which the run of a model's file is found."""
-
 CURVE = ("loss", "accuracy", "val_loss", "val_accuracy")
 """What is logged of an epoch; the learning rate stands in the history."""
 
@@ -210,6 +207,6 @@ def _log_surroundings(tracked: Tracked, params: Params, paths: Paths) -> None:
     """What it takes to compute the pass again elsewhere, and to say what was otherwise there."""
     client, run_id = tracked.client, tracked.run_id
     client.log_dict(run_id, environment.here(params.numerics).model_dump(), ENVIRONMENT)
-    client.set_tag(run_id, MODEL_MD5, lock.md5_of(paths.model))
+    client.set_tag(run_id, ledger.MODEL, lock.md5_of(paths.model))  # without test images, too
     if lock.LOCK.exists():
         client.log_artifact(run_id, str(lock.LOCK), "code")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from graft.errors import StaleError, TrackingError, listing
 from graft.runtime import environment
 from graft.runtime.environment import Environment
-from graft.tracking import mirror, server
+from graft.tracking import ledger, mirror, server
 from graft.tracking.logged import called
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def by_outputs(md5s: Mapping[str, str]) -> Record | None:
 
 def by_model(md5: str) -> Record | None:
     """The first run whose model's file has this md5; None where there is none."""
-    return _first(f"tags.`{mirror.MODEL_MD5}` = '{md5}'")
+    return _first(f"tags.`{ledger.MODEL}` = '{md5}'")
 
 
 def _first(wanted: str) -> Record | None:
