@@ -26,7 +26,7 @@ from graft.config import yaml_file
 from graft.errors import NotJudgedError
 from graft.pipeline import lock
 from graft.pipeline.worktree import Worktree
-from graft.reproduction import figures, judging, noise, original, rebuild, run
+from graft.reproduction import again, figures, judging, noise, original, rebuild, run
 from graft.reproduction.run import Asked
 from graft.runtime import environment
 from graft.runtime.environment import Environment
@@ -195,7 +195,7 @@ def test_a_tampered_data_file_is_named(project: Stood) -> None:
     assert first(found).stage == "prepare"
     assert first(found).differs == ["data data/photos (b.txt)"]
     assert found.verdict == Reproduced.DIFFERENT
-    assert found.stages[1].differs == ["data/prepared/catalogue.csv of prepare"]
+    assert found.stages[1].differs == ["outputs of prepare"]
     assert {one.verdict for one in found.stages[2].figures} == {Reproduced.WITHIN_TOLERANCE}
 
 
@@ -260,7 +260,7 @@ def test_another_version_and_another_instruction_set_are_named(project: Stood, l
 def test_what_is_further_off_is_measured_by_seeds(project: Stood, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def measured(tree: Worktree, again: Any, finetuned: bool) -> dict[str, dict[str, float]]:
+    def measured(tree: Worktree, done: again.Again, finetuned: bool) -> dict[str, dict[str, float]]:
         asked.append(finetuned)
         return {"head": {"test_accuracy": 0.1, "val_accuracy": 0.1}, "finetuned": {"test_accuracy": 0.01}}
 
@@ -411,6 +411,45 @@ def test_seed_noise_is_what_repeat_measured(tmp_path: Path) -> None:
     told = {"mean": 0.9, "deviation": 0.1, "lowest": 0.8, "highest": 1.0, "noise": 0.3}
     file.write_text(json.dumps({"spread": {"head": {"test_accuracy": told}}}))
     assert noise.read(file) == {"head": {"test_accuracy": 0.3}}
+
+
+REPEAT = """#!{python}
+import json, sys
+json.dump({{"spread": {{"head": {{"test_accuracy": {{"noise": 0.2, "args": sys.argv[1:]}}}}}}}}, open(sys.argv[5], "w"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("finetuning", "training", "said", "options"),
+    [
+        (20.0, 10.0, "the head and fine-tuning with 5 seeds", ["--finetune"]),
+        (90.0, 10.0, "train and finetune take 100 s: 5 times as long is not spent on seed noise", []),
+        (90.0, 61.0, "train take 61 s", None),
+    ],
+)
+def test_seed_noise_is_measured_where_it_costs_seconds(
+    finetuning: float,
+    training: float,
+    said: str,
+    options: list[str] | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By the `graft repeat` of the original's own environment, for which a script stands here."""
+    (tmp_path / "graft").write_text(REPEAT.format(python=sys.executable))
+    (tmp_path / "graft").chmod(0o755)
+    tree = Worktree(tmp_path, tmp_path, {"PATH": str(tmp_path)}, tmp_path, tmp_path)
+    done = again.Again({}, {"train": training, "finetune": finetuning}, None)
+    found = noise.measured(tree, done, finetuned=True)
+    assert said in capsys.readouterr().err
+    if options is None:
+        assert found == {}
+    else:
+        assert found == {"head": {"test_accuracy": 0.2}}
+        (told,) = json.loads((tmp_path / "noise.json").read_text())["spread"].values()
+        assert told["test_accuracy"]["args"] == [
+            "repeat", "--seeds", "5", "--json", str(tmp_path / "noise.json"), *options
+        ]  # fmt: skip
 
 
 def made_on(python: str | None, packages: dict[str, str]) -> original.Original:

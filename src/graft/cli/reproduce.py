@@ -95,8 +95,9 @@ def _sentences(found: Reproduction) -> list[str]:
     lines = []
     if first is not None:
         lines.append(f"First diverging stage: {first.stage} ({', '.join(first.outs)}). {_because(found)}")
+    told_twice = {"evaluate"} if any(one.figures for one in found.stages if one.stage == "finetune") else set()
     for one in found.stages:
-        for figure in one.figures:
+        for figure in () if one.stage in told_twice else one.figures:
             noise = "" if figure.noise is None else f", seed noise {figure.noise:.4f}"
             lines.append(
                 f"{one.stage} {figure.name}: {figure.expected:.4f} there, {figure.got:.4f} here; tolerance "

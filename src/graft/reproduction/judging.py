@@ -97,7 +97,7 @@ def _figures(stage: str, original: Original, again: Again, noise: Noise) -> list
 
 
 def _differs(there: Recorded, here: Recorded, before: Mapping[str, Recorded], tree: Worktree) -> list[str]:
-    """Parameters with both values, then data, code and inputs from other stages, by path."""
+    """Parameters with both values, then data and code by path, then which stages' outputs."""
     first, second = ({}, {}) if None in (there.params, here.params) else (_leaves(there), _leaves(here))
     changed = sorted(key for key in first | second if first.get(key) != second.get(key))
     code = [key for key in changed if key.startswith(CODE)]
@@ -111,7 +111,8 @@ def _differs(there: Recorded, here: Recorded, before: Mapping[str, Recorded], tr
     data = [path for path in other if not path.startswith(CODE) and path not in made_by]
     found += [f"data {path}{_examples(before['prepare'], tree)}" for path in data]
     found += [f"code {listing(code, SHOWN)}"] if code else []
-    found += [f"{path} of {made_by[path]}" for path in other if path in made_by]
+    stages = [stage for stage in layout.STAGES if stage in {made_by.get(path) for path in other}]
+    found += [f"outputs of {', '.join(stages)}"] if stages else []
     return found
 
 
