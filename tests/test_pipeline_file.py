@@ -207,7 +207,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "project": {"errors", "backbones", "config", "examples", "inputs", "pipeline"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
     "reproduction": {
-        "errors", "config", "evaluation", "models", "pipeline", "runtime", "tracking", "verdicts",
+        "errors", "config", "evaluation", "models", "pipeline", "project", "runtime", "tracking", "verdicts",
     },
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",

@@ -26,6 +26,7 @@ from graft.config import yaml_file
 from graft.errors import NotJudgedError
 from graft.pipeline import lock
 from graft.pipeline.worktree import Worktree
+from graft.project import lock as project_lock
 from graft.reproduction import again, figures, judging, noise, original, rebuild, run
 from graft.reproduction.run import Asked
 from graft.runtime import environment
@@ -344,6 +345,17 @@ def test_what_fails_is_not_judged(project: Stood) -> None:
     assert "finetune failed before it" in done.stdout
     assert "Verdict on HEAD" in done.stdout
     assert done.stdout.rstrip().endswith("not judged.")
+
+
+def test_another_graft_than_the_projects_is_named(project: Stood) -> None:
+    """Of a project that `graft init` made: the code that would run is not in the worktree."""
+    (project.folder / "graft.lock").write_text(
+        project_lock.text().replace(f'train: "{project_lock.digest("train")}"', 'train: "0"')
+    )
+    project.commit()
+    done = graft("HEAD")
+    assert isinstance(done.exception, NotJudgedError)
+    assert "has other code for train. Install that one, or use --environment." in str(done.exception)
 
 
 def test_what_is_no_original_is_one_sentence(project: Stood, tmp_path: Path) -> None:

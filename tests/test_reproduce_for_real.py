@@ -27,7 +27,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.commit()
     project.dvc("repro -q", "push -q")
     project.change(train={"epochs": 2})  # what the project asks for by now
-    shutil.rmtree(project.folder / "data" / "drawings")
+    (project.folder / "data" / "drawings").rename(folder / "drawings")
     shutil.rmtree(project.folder / ".dvc" / "cache")
     return project
 
@@ -45,3 +45,18 @@ def test_a_run_is_reproduced_without_its_photos(project: Project) -> None:
     assert logged.data.tags["graft.model"] in (project.folder / "dvc.lock").read_text()
     assert model.is_file(), "the project's own files stay"
     assert len(project.runs()) == 1, "its own store, too"
+
+
+@pytest.mark.slow
+def test_with_its_photos_what_was_done_to_them_is_seen(project: Project) -> None:
+    """They are linked to where they are today: one of them has been replaced by another drawing since."""
+    there = project.folder.parent / "drawings"
+    shutil.copy(there / "circle" / "000.png", there / "circle" / "001.png")
+    (project.folder / "data" / "drawings").symlink_to(there)
+    (logged,) = project.runs()
+    done = project.run("graft", "reproduce", logged.info.run_id, "--json", ok=False)
+    told = json.loads(done.stdout)
+    assert (told["first_diverging"], done.returncode) == ("prepare", 1), done.stderr
+    assert told["stages"][0]["differs"] == ["data data/drawings (circle/001.png)"]
+    assert told["stages"][1]["verdict"] == "different"
+    assert told["stages"][4]["seconds"] is not None

@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import graft
+from graft.errors import NotJudgedError, listing
 from graft.pipeline import layout, worktree
 from graft.pipeline.worktree import Worktree
+from graft.project import lock as project_lock
 from graft.reproduction import again, figures, judging, noise, objects, original, place, rebuild
 from graft.reproduction.again import Again
 from graft.reproduction.judging import Judged
@@ -56,6 +59,8 @@ def run(name: str, project: Path, asked: Asked) -> Reproduction:
     say(f"{found.name}: commit {found.commit[:7]}{', and what was not committed' if found.diff else ''}")
     with worktree.at(project, found.commit, asked.keeps) as tree:
         place.set_up(found, tree, project)
+        if not asked.rebuilds:
+            _require_code(found, tree)
         python = rebuild.environment(found, tree) if asked.rebuilds else Path(sys.executable)
         differing = _differing(found, python, asked.rebuilds)
         tree = _with_python(tree, python)
@@ -64,6 +69,17 @@ def run(name: str, project: Path, asked: Asked) -> Reproduction:
         done = again.run(tree, python, stages)
         judged = _judged(found, done, tree, left_out)
         return Reproduction(found, differing, judged, tree.folder if asked.keeps else None)
+
+
+def _require_code(found: Original, tree: Worktree) -> None:
+    """Of a project without graft's sources: the installed graft must be the one that its graft.lock names."""
+    file = tree.folder / project_lock.FILE
+    if file.is_file() and (changed := project_lock.changed(file)):
+        raise NotJudgedError(
+            f"{found.name}: must be computed by the graft that its {project_lock.FILE} names, "
+            f"{project_lock.read(file).get('version', 'of no version')}. The installed one, {graft.__version__}, has "
+            f"other code for {listing(changed)}. Install that one, or use --environment."
+        )
 
 
 def _differing(found: Original, python: Path, rebuilt: bool) -> list[Difference] | None:
