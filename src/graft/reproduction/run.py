@@ -48,9 +48,11 @@ class Reproduction:
 
     @property
     def verdict(self) -> Reproduced:
-        """The worst of the stages that were to be judged; one that is different outweighs one that was not judged."""
-        told = [one.verdict for one in self.stages if one.verdict != Reproduced.NOT_COMPARABLE or one.stage in TRAINED]
-        return Reproduced.DIFFERENT if Reproduced.DIFFERENT in told else figures.worst(told)
+        """The worst of all stages that were judged; not comparable where the last, into which all others flow, was not."""
+        told = [one.verdict for one in self.stages if one.verdict != Reproduced.NOT_COMPARABLE]
+        if Reproduced.DIFFERENT in told or self.stages[-1].verdict != Reproduced.NOT_COMPARABLE:
+            return figures.worst(told)
+        return Reproduced.NOT_COMPARABLE
 
 
 def run(name: str, project: Path, asked: Asked) -> Reproduction:
