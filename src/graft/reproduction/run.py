@@ -48,8 +48,8 @@ class Reproduction:
 
     @property
     def verdict(self) -> Reproduced:
-        """The worst of all stages that were judged; not comparable where the last, into which all others flow, was not."""
-        told = [one.verdict for one in self.stages if one.verdict != Reproduced.NOT_COMPARABLE]
+        """The worst of the stages that were judged; not comparable where the last was not: all others flow into it."""
+        told: list[Reproduced] = [one.verdict for one in self.stages if one.verdict != Reproduced.NOT_COMPARABLE]
         if Reproduced.DIFFERENT in told or self.stages[-1].verdict != Reproduced.NOT_COMPARABLE:
             return figures.worst(told)
         return Reproduced.NOT_COMPARABLE
