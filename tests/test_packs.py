@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from conftest import REPOSITORY
 from graft import cli
-from graft.errors import SurroundingsError
+from graft.errors import StaleError, SurroundingsError
 from graft.features import cache, packs
 from graft.features.cache import FeatureCache, Part
 
@@ -42,6 +42,16 @@ def known(some: slice = slice(None)) -> list[list[float] | None]:
     return [value.tolist() if key in KEYS[some] else None for key, value in zip(KEYS, VALUES, strict=True)]
 
 
+def catalogue(sha256s: list[str]) -> None:
+    """Of a project that has these images."""
+    paths = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["vars"][0]["paths"]
+    Path("dvc.yaml").write_text(yaml.safe_dump({"vars": [{"paths": paths}]}))
+    Path(paths["catalogue"]).parent.mkdir(parents=True, exist_ok=True)
+    rows = [f"{number}.png,{sha256},1,8,8,a,used,," for number, sha256 in enumerate(sha256s)]
+    header = "path,sha256,bytes,width,height,label,state,reason,detail"
+    Path(paths["catalogue"]).write_text("\n".join([header, *rows, ""]))
+
+
 def graft(*arguments: str) -> Any:
     return CliRunner().invoke(cli.app, ["cache", *arguments])
 
@@ -56,6 +66,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / ".dvc" / "config").write_text("[core]\n    remote = team\n['remote \"team\"']\n    url = ../../remote\n")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "first"))
+    catalogue(SHA256)
     return folder
 
 
@@ -91,15 +102,24 @@ def test_only_what_the_project_has_comes(project: Path, monkeypatch: pytest.Monk
     put()
     graft("push")
     elsewhere(monkeypatch, "second")
-    paths = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["vars"][0]["paths"]
-    Path("dvc.yaml").write_text(yaml.safe_dump({"vars": [{"paths": paths}]}))
-    Path(paths["catalogue"]).parent.mkdir(parents=True)
-    rows = [f"{number}.png,{sha256},1,8,8,a,used,," for number, sha256 in enumerate(SHA256[:2])]
-    Path(paths["catalogue"]).write_text(
-        "\n".join(["path,sha256,bytes,width,height,label,state,reason,detail", *rows, ""])
-    )
+    catalogue(SHA256[:2])
     assert graft("pull").stdout.endswith("4 values in all from team\n")
     assert found() == known(slice(0, 4))
+
+
+def test_only_what_the_project_has_goes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The features of other projects are none of this remote's business."""
+    put()
+    Path("dvc.yaml").rename("away.yaml")
+    done = graft("push")
+    assert isinstance(done.exception, StaleError)
+    assert not in_remote()
+    catalogue(SHA256[3:])
+    assert graft("push").stdout.endswith("4 values in all to team\n")
+    elsewhere(monkeypatch, "second")
+    Path("dvc.yaml").unlink()
+    graft("pull")
+    assert found() == [value if number >= 6 else None for number, value in enumerate(known())]
 
 
 def test_packs_are_of_a_size_that_travels(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from graft.errors import StaleError
 from graft.features import cache as features
 from graft.runtime.cache import ARCHIVES, place
 
@@ -110,12 +111,18 @@ REMOTE = Annotated[str | None, typer.Option(help="A remote of DVC's; without it,
 
 @app.command()
 def push(remote: REMOTE = None) -> None:
-    """Put the features of single examples that DVC's remote lacks there, so that nobody computes them again."""
+    """Put the features of this project's examples that DVC's remote lacks there, so that nobody computes them again."""
     from graft.features import packs
     from graft.tracking import remote as remotes
 
+    wanted = _wanted()
+    if wanted is None:
+        raise StaleError(
+            "graft cache push: needs the project's catalogue, which says whose features may go to its remote. There is "
+            "none. Run `dvc repro` or `dvc pull`."
+        )
     with remotes.opened(remote) as there:
-        _say_moved((one for one in packs.push(there) if one.n_values), f"to {there.name}")
+        _say_moved((one for one in packs.push(there, wanted) if one.n_values), f"to {there.name}")
 
 
 @app.command()

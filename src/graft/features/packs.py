@@ -52,14 +52,17 @@ class Moved:
     n_values: int
 
 
-def push(there: Place) -> Iterator[Moved]:
-    """Put into a place what it lacks of this cache, one fingerprint after the other."""
+def push(there: Place, wanted: Collection[bytes]) -> Iterator[Moved]:
+    """Put into a place what it lacks of this cache, one fingerprint after the other.
+
+    wanted: the sha256 of the examples that count: a user's cache has those of other projects, too.
+    """
     packs = _packs(there)
     for one in cache.held():
         name = one.folder.name
         database = Database.opened(f"{cache.KIND}/{name}")
         known = {key for pack in packs.get(name, []) for key in _keys(there, pack)}
-        lacking = sorted(set(database.keys()) - known)
+        lacking = sorted({key for key in database.keys() if key[:SHA256_BYTES] in wanted} - known)
         if lacking and not packs.get(name):
             there.put(one.folder / cache.WHAT, f"{cache.KIND}/{name}/{cache.WHAT}")
         moved = sum(_put(there, name, pairs) for pairs in _parts(database, lacking))
@@ -69,13 +72,13 @@ def push(there: Place) -> Iterator[Moved]:
 def pull(there: Place, wanted: Collection[bytes] | None) -> Iterator[Moved]:
     """Bring what this cache lacks. wanted: the sha256 of the examples that count; None: of whatever there is."""
     for name, packs in _packs(there).items():
-        lacking = set(_here(name))
+        known = set(_here(name))
         moved = 0
         for pack in packs:
-            keys = {key for key in _keys(there, pack) if wanted is None or key[:SHA256_BYTES] in wanted} - lacking
-            if keys and _is_described(there, name):
-                moved += _get(there, pack, name, keys)
-                lacking |= keys
+            keys = {key for key in _keys(there, pack) if wanted is None or key[:SHA256_BYTES] in wanted} - known
+            if keys and _is_described(there, name) and (n_values := _get(there, pack, name, keys)):
+                moved += n_values
+                known |= keys
         if moved:
             backbone = next((one.backbone for one in cache.held() if one.folder.name == name), name)
             yield Moved(backbone, name, moved)
