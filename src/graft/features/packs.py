@@ -62,7 +62,7 @@ def push(there: Place, wanted: Collection[bytes]) -> Iterator[Moved]:
         name = one.folder.name
         database = Database.opened(f"{cache.KIND}/{name}")
         known = {key for pack in packs.get(name, []) for key in _keys(there, pack)}
-        lacking = sorted({key for key in database.keys() if key[:SHA256_BYTES] in wanted} - known)
+        lacking = sorted({key for key in database.all_keys() if key[:SHA256_BYTES] in wanted} - known)
         if lacking and not packs.get(name):
             there.put(one.folder / cache.WHAT, f"{cache.KIND}/{name}/{cache.WHAT}")
         moved = sum(_put(there, name, pairs) for pairs in _parts(database, lacking))
@@ -154,7 +154,7 @@ def _here(name: str) -> list[bytes]:
     """The keys of a fingerprint; none, and no file made, where the cache does not have it."""
     if not (place() / cache.KIND / name).is_dir():
         return []
-    return Database.opened(f"{cache.KIND}/{name}").keys()
+    return Database.opened(f"{cache.KIND}/{name}").all_keys()
 
 
 def _is_described(there: Place, name: str) -> bool:

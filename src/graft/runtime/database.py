@@ -54,7 +54,7 @@ class Database:
         """The value of each key, None where there is none, or a damaged one."""
         return self._tried(lambda environment: _get(environment, keys)) or [None] * len(keys)
 
-    def keys(self) -> list[bytes]:
+    def all_keys(self) -> list[bytes]:
         """Every key, damaged values' too."""
         return self._tried(_keys) or []
 
