@@ -191,6 +191,9 @@ def test_the_same_is_bit_identical_and_leaves_nothing(project: Stood, tmp_path: 
 
 
 def test_a_tampered_data_file_is_named(project: Stood) -> None:
+    """Which one, too, by the catalogue that only the remote has any more."""
+    project.dvc("remote add --local -d team ../remote", "push -q")
+    shutil.rmtree(project.folder / ".dvc" / "cache")
     (project.folder / "data" / "photos" / "b.txt").write_text("another photo")
     found = run.run("HEAD", project.folder, Asked())
     assert first(found).stage == "prepare"

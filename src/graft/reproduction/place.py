@@ -1,4 +1,4 @@
-"""The worktree as the original had it: its diff, its data and weights; its features where photos are missing."""
+"""The worktree as the original had it: its diff, its data and weights, the remotes of the clone."""
 
 from __future__ import annotations
 
@@ -14,13 +14,10 @@ from pathlib import Path
 from graft.config import yaml_file
 from graft.config.load import FILE
 from graft.errors import NotJudgedError, ParamsError, listing
-from graft.pipeline import layout, lock
+from graft.pipeline import layout
 from graft.pipeline.worktree import Worktree
 from graft.reproduction.original import Original
 from graft.runtime.progress import say
-
-COMPUTED_FROM_PHOTOS = ("prepare", "extract")
-"""The stages without which the others can run where their outputs are at hand."""
 
 LOCAL_CONFIG = Path(".dvc/config.local")
 URL = re.compile(r"remote\.(.+)\.url=(.+)")
@@ -57,32 +54,6 @@ def data_path(folder: Path) -> Path:
         return folder / str(yaml_file.read(folder / FILE)["data"]["path"])
     except (ParamsError, KeyError, TypeError):
         raise NotJudgedError(f"{FILE} of the original: must name data.path. It does not.") from None
-
-
-def bring_features(original: Original, tree: Worktree) -> None:
-    """What `prepare` and `extract` of the original wrote, from DVC's cache or a remote.
-
-    Raises NotJudgedError where they are in neither.
-    """
-    (tree.folder / lock.LOCK).write_text(original.lock, encoding="utf-8")
-    wanted = {path: md5 for stage in COMPUTED_FROM_PHOTOS for path, md5 in original.stages[stage].outs.items()}
-    for command in ("checkout", "pull"):
-        _dvc(tree, command, "--force", *COMPUTED_FROM_PHOTOS)
-        lacking = [path for path in wanted if not (tree.folder / path).exists()]
-        if not lacking:
-            break
-    if lacking:
-        raise NotJudgedError(
-            f"{original.name}: its features must be in DVC's cache or in a remote, since its examples are not used. "
-            f"Missing: {listing(lacking)}. Run `dvc push` where the features are, name the remote here (`dvc remote "
-            "add`), or put the examples where data.path says."
-        )
-    other = [path for path, md5 in wanted.items() if lock.md5_of_file(tree.folder / path) != md5]
-    if other:
-        raise NotJudgedError(
-            f"{original.name}: {listing(other)} in DVC's cache must be what {lock.LOCK} recorded, and is not: the "
-            "cache is damaged. Run `dvc pull --force` from a remote that has the files."
-        )
 
 
 def _apply(original: Original, tree: Worktree) -> None:
@@ -128,7 +99,7 @@ def _bring(path: Path, tree: Worktree, project: Path) -> None:
     pointer = there.with_name(f"{there.name}.dvc")
     for command in ("checkout", "pull") if pointer.is_file() else ():
         if not there.exists():
-            _dvc(tree, command, str(pointer))
+            asked_dvc(tree, command, str(pointer))
     if not there.exists() and (project / path).exists():
         there.parent.mkdir(parents=True, exist_ok=True)
         there.symlink_to((project / path).resolve())
@@ -139,7 +110,7 @@ def _know_remotes(tree: Worktree, project: Path) -> None:
     if (project / LOCAL_CONFIG).is_file():
         text = (project / LOCAL_CONFIG).read_text(encoding="utf-8")
         (tree.folder / LOCAL_CONFIG).write_text(text, encoding="utf-8")
-        _dvc(tree, "cache", "dir", "--local", str(tree.cache))
+        asked_dvc(tree, "cache", "dir", "--local", str(tree.cache))
     configs = [project / ".dvc" / "config", project / LOCAL_CONFIG]
     if not any("remote" in file.read_text(encoding="utf-8") for file in configs if file.is_file()):
         return  # as in most projects, where DVC need not be asked
@@ -147,10 +118,10 @@ def _know_remotes(tree: Worktree, project: Path) -> None:
     listed = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False).stdout
     for line in listed.splitlines():
         if (found := URL.fullmatch(line)) and "://" not in found[2]:
-            _dvc(tree, "remote", "modify", "--local", found[1], "url", str((project / found[2]).resolve()))
+            asked_dvc(tree, "remote", "modify", "--local", found[1], "url", str((project / found[2]).resolve()))
 
 
-def _dvc(tree: Worktree, *arguments: str) -> bool:
+def asked_dvc(tree: Worktree, *arguments: str) -> bool:
     """Whether DVC could do it; it is asked for files that may be nowhere, and says so to nobody."""
     command: Sequence[str] = [sys.executable, "-m", "dvc", *arguments]
     return subprocess.run(command, cwd=tree.folder, capture_output=True, check=False).returncode == 0

@@ -14,7 +14,7 @@ from graft.errors import NotJudgedError, listing
 from graft.pipeline import layout, worktree
 from graft.pipeline.worktree import Worktree
 from graft.project import lock as project_lock
-from graft.reproduction import again, figures, judging, noise, objects, original, place, rebuild
+from graft.reproduction import again, bring, figures, judging, noise, objects, original, place, rebuild
 from graft.reproduction.again import Again
 from graft.reproduction.judging import Judged
 from graft.reproduction.original import Original
@@ -67,6 +67,7 @@ def run(name: str, project: Path, asked: Asked) -> Reproduction:
         differing = _differing(found, python, asked.rebuilds)
         tree = _with_python(tree, python)
         stages, left_out = _stages(found, tree, asked.from_features)
+        bring.figures(found, tree)
         found = _with_evaluation(found, tree, project)
         done = again.run(tree, python, stages)
         judged = _judged(found, done, tree, left_out)
@@ -112,8 +113,8 @@ def _stages(found: Original, tree: Worktree, from_features: bool) -> tuple[Seque
     if data.exists() and not from_features:
         return layout.STAGES, ""
     reason = "--from-features" if from_features else f"the examples are not at {data.relative_to(tree.folder)}"
-    say(f"{' and '.join(place.COMPUTED_FROM_PHOTOS)}: not judged ({reason}); their recorded outputs are used")
-    place.bring_features(found, tree)
+    say(f"{' and '.join(bring.COMPUTED_FROM_PHOTOS)}: not judged ({reason}); their recorded outputs are used")
+    bring.features(found, tree)
     return TRAINED, reason
 
 
