@@ -98,7 +98,7 @@ def test_a_head_on_pixels_is_a_network_from_scratch(run: Run, capsys: pytest.Cap
 
 
 def test_a_whole_network_is_trained_on_pixels(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is stored but the sample: no features, for which no head is trained, nor activations, which are the pixels."""
+    """Nothing is stored but the sample: no head is trained on features, and activations are the pixels."""
     params, paths = run(
         train__enabled=False, finetune__cut="input", finetune__batch_norm="learning", finetune__epochs=1,
         finetune__batch_size=2,  # a graph for two shards, and for one size
