@@ -206,14 +206,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "project": {"errors", "backbones", "config", "examples", "inputs", "pipeline"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
+    "reproduction": {
+        "errors", "config", "evaluation", "models", "pipeline", "project", "runtime", "tracking", "verdicts",
+    },
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
     "doctor": {"errors", "backbones", "config", "features", "pipeline", "runtime", "tracking"},
     "cli": {
         "errors", "audit", "backbones", "config", "doctor", "evaluation", "examples", "features", "inputs", "pipeline",
-        "prediction", "presets", "probing", "project", "range_test", "repetition", "reporting", "runtime", "server",
-        "serving", "stages", "study", "tracking", "training", "verdicts",
+        "prediction", "presets", "probing", "project", "range_test", "repetition", "reporting", "reproduction",
+        "runtime", "server", "serving", "stages", "study", "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

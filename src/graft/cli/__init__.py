@@ -16,6 +16,7 @@ compare     whether a model is better than another one
 repeat      how far the results of one recipe lie apart
 doctor      what stands between a project and the same numbers twice
 verify      whether presets give what is claimed of them
+reproduce   an earlier result computed again, stage by stage
 export      the model for other runtimes, behind a parity gate: `graft export`
 study       the claims of transfer learning on one's own examples: `graft study few-shot`
 data params preset backbones cache  groups of commands, each with the tables that it prints
@@ -46,6 +47,7 @@ from graft.cli import (
     probe,
     repeat,
     report,
+    reproduce,
     runs,
     serve,
     stages,
@@ -96,18 +98,19 @@ for action in (
     export.export,
     verify.verify,
     doctor.doctor,
+    reproduce.reproduce,
 ):
     app.command(rich_help_panel=ACTION)(action)
 
 
 def run() -> None:
-    """The command in `sys.argv`: every GraftError becomes one message and exit code 1."""
+    """The command in `sys.argv`: every GraftError becomes one message and its exit code."""
     gc.set_threshold(*COLLECT_AT)
     atexit.register(gc.freeze)
     try:
         app(prog_name="graft")
     except GraftError as error:
-        _fail(str(error))
+        _fail(str(error), error.exit_code)
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -117,6 +120,6 @@ def run() -> None:
         )
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, exit_code: int = 1) -> NoReturn:
     typer.secho(f"graft: {message}", err=True, fg="red" if sys.stderr.isatty() else None)
-    sys.exit(1)
+    sys.exit(exit_code)

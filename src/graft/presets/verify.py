@@ -11,8 +11,8 @@ from pathlib import Path
 from graft.backbones import encoders, vision
 from graft.backbones.table import get, keras_models
 from graft.evaluation import summary
-from graft.pipeline import layout
-from graft.presets import claims, files, worktree
+from graft.pipeline import layout, worktree
+from graft.presets import claims, files
 from graft.project import template
 from graft.verdicts import reproduced
 from graft.verdicts.words import NOT_COMPARABLE, Reproduced

@@ -54,6 +54,10 @@ class Database:
         """The value of each key, None where there is none, or a damaged one."""
         return self._tried(lambda environment: _get(environment, keys)) or [None] * len(keys)
 
+    def all_keys(self) -> list[bytes]:
+        """Every key, damaged values' too."""
+        return self._tried(_keys) or []
+
     @property
     def usable(self) -> bool:
         """Whether anything can be kept."""
@@ -133,6 +137,11 @@ def _put(environment: lmdb.Environment, pairs: Sequence[tuple[bytes, bytes]]) ->
     with environment.begin(write=True) as transaction:
         for key, value in pairs:
             transaction.put(key, _checksum(key, value) + value)
+
+
+def _keys(environment: lmdb.Environment) -> list[bytes]:
+    with environment.begin() as transaction:
+        return list(transaction.cursor().iternext(keys=True, values=False))
 
 
 def _damaged(environment: lmdb.Environment) -> tuple[int, list[bytes]]:

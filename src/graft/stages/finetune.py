@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from graft.pipeline.layout import Paths
     from graft.training.fit import OnEpoch
 
-GATE_EXAMPLES = 4
-
 
 def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
     """Write the model on pixels, its card, and the history of fine-tuning (without rows where it is not enabled)."""
@@ -42,16 +40,16 @@ def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
     head = saving.load(paths.head)
     model = assemble.classifier(loaded, meta.output["pooling"], head)
 
-    images = pixels.of(data, meta.made_with, params.data.source, Path(params.data.path))
-    rows = data.sides.rows["train"][:GATE_EXAMPLES]
-    inputs = images.plain(rows)
+    inputs = store.read_sample(paths.features)
+    rows = np.arange(len(inputs))
     predicted = _gate(stored, rows, assemble.opened(model, cut), head, inputs)
 
     curve, last = history.empty(), head
-    views: store.Views = stored[FEATURES] or images
+    views: store.Views = stored[FEATURES if cut is None else ACTIVATIONS] or pixels.of(
+        data, meta.made_with, params.data.source, Path(params.data.path)
+    )
     if cut is not None:
         learns = params.finetune.batch_norm == "learning"
-        views = stored[ACTIVATIONS] or images
         assemble.unfreeze(loaded, cut, learns)
         if learns and params.backbone.weights == "random":
             assemble.hasten_averages(loaded)
