@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +44,20 @@ def as_in_a_stage() -> Iterator[None]:
         yield
 
 
+NAMES = ["ViT", pytest.param("DINOV2", marks=pytest.mark.slow)]
+"""Of DINOv2 the default suite has the network itself (test_vision.py): a pass takes ten seconds, and a map is a map."""
+
+
 @pytest.fixture(scope="module")
-def passes(as_in_a_stage: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pass]:
-    """name -> a pass of it."""
-    made = {}
-    for name, pooling in POOLINGS.items():
+def passes(as_in_a_stage: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pass]:
+    """name -> a pass of it, made once."""
+
+    @cache
+    def made(name: str) -> Pass:
         root = tmp_path_factory.mktemp(name)
         folder = vision_network.write_preset(root / "net", name)
-        made[name] = whole_pass(root, changes(name, folder, pooling), PER_CLASS)
+        return whole_pass(root, changes(name, folder, POOLINGS[name]), PER_CLASS)
+
     return made
 
 
@@ -64,12 +70,12 @@ def files(made: Pass) -> list[Path]:
     return [Path(made.params.data.path) / path for path in data_of(made).used["path"]]
 
 
-@pytest.mark.parametrize("name", POOLINGS)
-def test_features_are_those_of_kerashubs_own_network(name: str, passes: dict[str, Pass]) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_features_are_those_of_kerashubs_own_network(name: str, passes: Callable[[str], Pass]) -> None:
     """On pixels that are decoded and rescaled here, from the very folder that params.yaml names."""
     import keras_hub
 
-    made = passes[name]
+    made = passes(name)
     data = data_of(made)
     cached = store.require(made.paths.features, data.sha256s).plain(np.arange(len(data.used)))
     classifier = Classifier.read(made.paths.model.parent)
@@ -84,9 +90,11 @@ def test_features_are_those_of_kerashubs_own_network(name: str, passes: dict[str
     assert np.ptp(expected, axis=0).max() > 0.1
 
 
-@pytest.mark.parametrize("name", POOLINGS)
-def test_what_crosses_at_the_cut_is_kept_and_only_what_is_above_is_trained(name: str, passes: dict[str, Pass]) -> None:
-    made = passes[name]
+@pytest.mark.parametrize("name", NAMES)
+def test_what_crosses_at_the_cut_is_kept_and_only_what_is_above_is_trained(
+    name: str, passes: Callable[[str], Pass]
+) -> None:
+    made = passes(name)
     meta, stored = store.read_meta(made.paths.activations)
     assert stored
     assert meta.shape == (3 * PER_CLASS, 2, 1 + (SIDE // PATCH) ** 2, WIDTH)
@@ -100,17 +108,17 @@ def test_what_crosses_at_the_cut_is_kept_and_only_what_is_above_is_trained(name:
     assert pd.read_csv(made.paths.finetune_history)["best"].iloc[0] == 0, "an epoch is kept, not the start"
 
 
-def test_the_card_says_how_pixels_are_rescaled(passes: dict[str, Pass]) -> None:
-    card = json.loads(passes["ViT"].paths.card.read_text())
+def test_the_card_says_how_pixels_are_rescaled(passes: Callable[[str], Pass]) -> None:
+    card = json.loads(passes("ViT").paths.card.read_text())
     scale = ", ".join(f"{1 / 255 / one:.7g}" for one in STD)
     assert card["preprocessing"]["in_model"].startswith(f"x * scale + offset with scale ({scale}) and offset (-2, -2,")
     assert card["finetuned_from"] == "block_1"
     assert card["backbone"]["name"] == "ViT"
 
 
-@pytest.mark.parametrize("name", POOLINGS)
-def test_predictions_from_files_are_those_that_were_evaluated(name: str, passes: dict[str, Pass]) -> None:
-    made = passes[name]
+@pytest.mark.parametrize("name", NAMES)
+def test_predictions_from_files_are_those_that_were_evaluated(name: str, passes: Callable[[str], Pass]) -> None:
+    made = passes(name)
     table = pd.read_parquet(made.paths.predictions)
     table = table[(table["model"] == "finetuned") & (table["split"] == "test")]
     assert len(table) >= 3
@@ -119,9 +127,9 @@ def test_predictions_from_files_are_those_that_were_evaluated(name: str, passes:
     np.testing.assert_allclose(found, table[[f"p:{one}" for one in classifier.classes]], atol=1e-3)
 
 
-@pytest.mark.parametrize("name", POOLINGS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_exported_file_says_what_the_model_says(
-    name: str, passes: dict[str, Pass], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, passes: Callable[[str], Pass], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from graft.export import run
     from graft.export.formats import FORMATS
@@ -130,7 +138,7 @@ def test_every_exported_file_says_what_the_model_says(
 
     costs = {"milliseconds": {}, "peak_megabytes": 1.0}
     monkeypatch.setattr(stage, "Judge", partial(run.Judge, measure=lambda *_: costs))
-    made = passes[name]
+    made = passes(name)
     classifier = Classifier.read(made.paths.model.parent)
     exports = Exports(tmp_path / "models", tmp_path / "metrics")
     stage.run(made.params, made.paths, exports, classifier, ("onnx", "openvino", "tflite"), ("float32",))
@@ -143,28 +151,33 @@ def test_every_exported_file_says_what_the_model_says(
         np.testing.assert_allclose(found, expected, atol=1e-4, err_msg=one)
 
 
-def test_heat_is_of_a_map_of_patches_and_of_nothing_where_a_class_token_answers(passes: dict[str, Pass]) -> None:
-    model = saving.load(passes["ViT"].paths.model)
+def test_heat_is_of_a_map_of_patches(passes: Callable[[str], Pass]) -> None:
+    model = saving.load(passes("ViT").paths.model)
     cam = grad_cam.GradCam(model)
     assert cam.places == (SIDE // PATCH, SIDE // PATCH)
     pixels = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3)).astype(np.float32)
     assert cam.heat_maps(pixels, np.array([0, 1])).max() == pytest.approx(1, abs=0.1)
-    assert "class token" in grad_cam.GradCam(saving.load(passes["DINOV2"].paths.model)).limit
 
 
-def test_a_head_alone_says_where_its_network_is_not(passes: dict[str, Pass]) -> None:
+@pytest.mark.slow
+def test_there_is_no_heat_where_a_class_token_answers(passes: Callable[[str], Pass]) -> None:
+    assert "class token" in grad_cam.GradCam(saving.load(passes("DINOV2").paths.model)).limit
+
+
+def test_a_head_alone_says_where_its_network_is_not(passes: Callable[[str], Pass]) -> None:
     from graft.errors import DataError
 
-    card = json.loads(passes["ViT"].paths.card.read_text()) | {heads.READS: {"pooling": "avg", "taps": "none"}}
+    card = json.loads(passes("ViT").paths.card.read_text()) | {heads.READS: {"pooling": "avg", "taps": "none"}}
     with pytest.raises(DataError, match=r"need ViT with .* a card does not say where the files of"):
-        heads.together({"one": heads.Head(saving.load(passes["ViT"].paths.head), card)})
+        heads.together({"one": heads.Head(saving.load(passes("ViT").paths.head), card)})
 
 
-def test_the_whole_network_is_trained_from_its_pixels(passes: dict[str, Pass]) -> None:
+@pytest.mark.slow
+def test_the_whole_network_is_trained_from_its_pixels(passes: Callable[[str], Pass]) -> None:
     """What is written is read back, by finetune's own gate; all that is trained has a gradient, or Keras would warn."""
     from graft.stages import extract, finetune
 
-    made = passes["DINOV2"]
+    made = passes("DINOV2")
     folder = made.folder / "whole"
     folder.mkdir()
     tree = {"finetune.cut": "input", "finetune.learning_rate": 0.01, "finetune.steps": 2, "finetune.epochs": None}
@@ -182,17 +195,17 @@ def test_the_whole_network_is_trained_from_its_pixels(passes: dict[str, Pass]) -
     assert json.loads(paths.card.read_text())["finetuned_from"] == encoders.FIRST
 
 
-def test_probe_ranks_blocks_and_tunes_from_them(passes: dict[str, Pass]) -> None:
+def test_probe_ranks_blocks_and_tunes_from_them(passes: Callable[[str], Pass]) -> None:
     from graft.probing import run
 
-    made = passes["ViT"]
+    made = passes("ViT")
     choice, tuned = run.run([made.params], made.paths, epochs=1)
     assert {one.layer for one in choice.ranked} == {"block_0", "block_1", "output", "all 3 layers"}
     assert {one.network for one in choice.ranked} == {"ViT of net at 32 px"}
     assert [one.cut for one in tuned] == ["block_1"]
 
 
-def test_the_logged_model_asks_for_kerashub(passes: dict[str, Pass], tmp_path: Path) -> None:
+def test_the_logged_model_asks_for_kerashub(passes: Callable[[str], Pass], tmp_path: Path) -> None:
     from graft.tracking import model
 
     class Model:
@@ -205,7 +218,7 @@ def test_the_logged_model_asks_for_kerashub(passes: dict[str, Pass], tmp_path: P
         def save(self, path: str) -> None:
             Path(path).write_text("")
 
-    made = passes["ViT"]
+    made = passes("ViT")
     card = json.loads(made.paths.card.read_text())
     model._KerasFile.save_model(str(tmp_path / "logged"), Model(), made.paths.model, card, None, None)
     names = {line.split("==")[0] for line in (tmp_path / "logged" / "requirements.txt").read_text().splitlines()}
