@@ -205,14 +205,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "evaluation", "examples", "explaining", "inputs", "models", "runtime", "training", "verdicts"
     },
     "project": {"errors", "backbones", "config", "examples", "inputs", "pipeline"},
+    "planning": {"errors", "backbones", "config", "examples", "features", "pipeline", "runtime", "tracking"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
     "cli": {
         "errors", "audit", "backbones", "config", "evaluation", "examples", "features", "inputs", "pipeline",
-        "prediction", "presets", "probing", "project", "range_test", "repetition", "reporting", "runtime", "server",
-        "serving", "stages", "study", "tracking", "training", "verdicts",
+        "planning", "prediction", "presets", "probing", "project", "range_test", "repetition", "reporting", "runtime",
+        "server", "serving", "stages", "study", "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

@@ -24,7 +24,7 @@ CURRENT, RUNS, MAY_RUN, RESTORED = "up to date", "runs", "may run", "from DVC's 
 class StagePlan:
     """What becomes of a stage, and why: a phrase for each thing that changed.
 
-    files: output -> where what it will hold lies already, in the workspace or in DVC's cache; none of a stage that runs.
+    files: output -> where what it will hold lies, in the workspace or in DVC's cache; none of a stage that runs.
     """
 
     stage: str
@@ -79,7 +79,7 @@ def read() -> PipelinePlan:
         ) from None
     except DvcException as error:
         raise SurroundingsError(
-            f"DVC: must be able to read this project. Got: {' '.join(str(error).split())[:400]}. `dvc status` says more."
+            f"DVC: must be able to read this project. Got: {' '.join(str(error).split())[:400]}. See `dvc status`."
         ) from None
 
 
@@ -114,6 +114,7 @@ class _Walk:
         self._repo, self._absent = repo, absent
         self._after: dict[str, Any] = {}
         """Absolute path of an output -> DVC's object of it, with the hash it will have; None where nobody knows."""
+        self._writer: dict[str, str] = {}
 
     def through(self, stage: Any) -> StagePlan:
         """What becomes of the next stage."""
@@ -122,12 +123,13 @@ class _Walk:
         missing = self._missing(stage)
         if not why and not missing:
             outcome, outs = (MAY_RUN, []) if unknown else (CURRENT, stage.outs)
-            why = [f"if {listed} changes" for listed in [" or ".join(map(str, unknown))] if unknown]
+            why = [self._condition(unknown)] if unknown else []
         else:
             outs = [] if unknown else self._restored(stage, again=not why)
             outcome = RESTORED if outs else RUNS
         why = ["never run here"] if why and _is_new(stage) else [*why, *missing]
         self._after |= {out.fs_path: None for out in stage.outs}
+        self._writer |= {out.fs_path: stage.addressing for out in stage.outs}
         self._after |= {out.fs_path: out for out in outs}
         return StagePlan(stage.addressing, outcome, tuple(why), {str(out): _place(out, outcome) for out in outs})
 
@@ -166,6 +168,12 @@ class _Walk:
             return list(cached.outs) if cached is not None and cached.outs_cached() else []
         except (DvcException, OSError, AssertionError):  # it cannot be told without a file that is not here
             return []
+
+    def _condition(self, unknown: list[Any]) -> str:
+        if len(unknown) == 1:
+            return f"if {unknown[0]} changes"
+        writers = list(dict.fromkeys(self._writer[dep.fs_path] for dep in unknown))
+        return f"if an output of {' or '.join(writers)} changes"
 
     def _note(self, dep: Any) -> None:
         """Let DVC's object of a dependency, in this process, hold the hash that it will have."""

@@ -16,8 +16,6 @@ T = TypeVar("T")
 LOG_EVERY_SECONDS = 30.0
 
 
-
-
 @dataclass(frozen=True)
 class Tracked:
     """Work that is done. n: examples. seconds: of all of it. each: seconds for one of those after the first to come,

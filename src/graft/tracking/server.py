@@ -99,6 +99,17 @@ def reason(error: Exception) -> str:
     return _without_password(text).strip()[:300]
 
 
+def looking(within_seconds: float) -> MlflowClient:
+    """A client of the server that makes nothing there and does not wait long. Raises TrackingError."""
+    where = uri()
+    _require_answer(where, within_seconds)
+    os.environ |= {"MLFLOW_HTTP_REQUEST_TIMEOUT": f"{within_seconds:.0f}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    import mlflow
+
+    _quiet()
+    return mlflow.MlflowClient(where)
+
+
 def connect(experiment: str) -> tuple[MlflowClient, str]:
     """A client and the id of `experiment`, made if need be. Raises TrackingError where the server does not answer.
 
@@ -152,10 +163,10 @@ def _experiment(client: MlflowClient, name: str, artifacts: Path | None) -> str:
         return str(found.experiment_id)
 
 
-def _require_answer(where: str) -> None:
+def _require_answer(where: str, within_seconds: float = ANSWER_WITHIN_SECONDS) -> None:
     """MLflow's own client would retry for minutes."""
     try:
-        with urllib.request.urlopen(f"{_without_password(where).rstrip('/')}/health", timeout=ANSWER_WITHIN_SECONDS):
+        with urllib.request.urlopen(f"{_without_password(where).rstrip('/')}/health", timeout=within_seconds):
             pass
     except urllib.error.HTTPError:
         pass  # it answers; whether it lets us in is for MLflow's client to say
