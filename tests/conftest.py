@@ -34,7 +34,7 @@ os.environ["GRAFT_CACHE_DIR"] = tempfile.mkdtemp(prefix="graft-tests-")
 TAKE_LONGEST = (
     "test_pipeline.py", "test_text.py", "test_text_export.py", "test_text_commands.py", "test_cache.py",
     "test_backbones.py", "test_text_report.py", "test_tracking.py", "test_repeat.py", "test_shards.py",
-    "test_text_use.py", "test_models.py", "test_warm.py", "test_gates.py", "test_scratch.py",
+    "test_text_use.py", "test_plan.py", "test_models.py", "test_warm.py", "test_gates.py", "test_scratch.py",
 )  # fmt: skip
 """Files that a worker begins with: each is one worker's, and what is begun last is done alone."""
 

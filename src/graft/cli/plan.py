@@ -78,7 +78,7 @@ def _seconds(given: dict[str, float] | None) -> str:
 
 def _rounded(seconds: float) -> str:
     """No more digits than such a figure is worth."""
-    return f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.1g}"
+    return f"{seconds:,.0f}" if seconds >= 2 else f"{seconds:.1f}"
 
 
 def _before(planned: dict[str, Any], kind: str) -> list[str]:
@@ -148,6 +148,6 @@ def _after(planned: dict[str, Any], kind: str) -> list[str]:
         parts.append(f"{_rounded(saved['stages'])} seconds by stages that did not run")
     if saved["passes"]:
         worth = saved["passes_seconds"]
-        seconds = "" if worth is None else f", about {_rounded(worth)} seconds"
+        seconds = ", whose seconds are not recorded yet" if worth is None else f", about {_rounded(worth)} seconds"
         parts.append(f"{saved['passes']:,} forward passes of {kind}s{seconds}")
     return sentences + ([f"Caches saved {' and '.join(parts)}."] if parts else [])

@@ -121,13 +121,15 @@ class _Walk:
         unknown = [] if stage.frozen else [dep for dep in stage.deps if self._after.get(dep.fs_path, dep) is None]
         why = [] if stage.frozen else self._why(stage)
         missing = self._missing(stage)
+        if why and not any(one.hash_info for one in (*stage.outs, *stage.deps)):
+            why, missing = ["never run here"], []
         if not why and not missing:
             outcome, outs = (MAY_RUN, []) if unknown else (CURRENT, stage.outs)
             why = [self._condition(unknown)] if unknown else []
         else:
             outs = [] if unknown else self._restored(stage, again=not why)
             outcome = RESTORED if outs else RUNS
-        why = ["never run here"] if why and _is_new(stage) else [*why, *missing]
+        why += missing
         self._after |= {out.fs_path: None for out in stage.outs}
         self._writer |= {out.fs_path: stage.addressing for out in stage.outs}
         self._after |= {out.fs_path: out for out in outs}
@@ -182,11 +184,6 @@ class _Walk:
             dep.hash_info, dep.meta = out.hash_info, out.meta
         elif str(dep) not in self._absent:
             dep.save()
-
-
-def _is_new(stage: Any) -> bool:
-    """Whether dvc.lock has nothing of a stage."""
-    return not any(one.hash_info for one in (*stage.outs, *stage.deps))
 
 
 def _place(out: Any, outcome: str) -> Path:

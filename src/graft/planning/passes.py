@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from graft.errors import BackboneError
 from graft.runtime import numerics
 from graft.runtime.database import Database
+from graft.runtime.progress import hushed
+from graft.runtime.tensorflow import start_tensorflow
 
 if TYPE_CHECKING:
     from graft.backbones.build import Loaded
@@ -54,9 +56,6 @@ class Passes:
 
 def of(params: Params, paths: Paths, examples: Examples) -> Passes:
     """What `extract` would compute for these examples. Raises what a network raises that cannot be built at all."""
-    from graft.runtime.progress import hushed
-    from graft.runtime.tensorflow import start_tensorflow
-
     views = 1 + params.extract.views
     numerics.apply(params.numerics)
     with hushed(), _offline():

@@ -152,16 +152,33 @@ def _kept(what: dict[str, Any]) -> _Kept | None:
 
 
 def estimate(stage: str, params: Params, amount: Amount | None) -> Seconds | None:
-    """What a stage will take, by what it took before; None where there is no record. amount: None where not known."""
+    """What a stage will take, by what it took before, or by what `graft backbones measure` found; None where there is
+    neither. amount: None where not known."""
     kept = _kept(workload.described(stage, params))
-    if kept is None:
-        return None
-    if kept.each is None or amount is None:
-        return Seconds(kept.seconds, kept.seconds)
-    return Seconds(*(kept.rest + n * kept.each for n in (amount.fewest, amount.most)))
+    each = rate(stage, params)
+    if amount is not None and each is not None:
+        rest = kept.rest if kept is not None else 0.0
+        return Seconds(rest + amount.fewest * each, rest + amount.most * each)
+    return None if kept is None else Seconds(kept.seconds, kept.seconds)
 
 
 def rate(stage: str, params: Params) -> float | None:
-    """Seconds for one of a stage's units, as recorded; None where there is no record."""
+    """Seconds for one of a stage's units, as recorded or measured; None where neither was done."""
     kept = _kept(workload.described(stage, params))
-    return None if kept is None else kept.each
+    if kept is not None and kept.each is not None:
+        return kept.each
+    return _measured(params) if stage == "extract" else None
+
+
+def _measured(params: Params) -> float | None:
+    """Seconds for an image, as `graft backbones measure` knows them: at the usual size and full width."""
+    from graft.backbones.automatic import FULL_WIDTH
+    from graft.backbones.table import BACKBONES
+
+    row, given = BACKBONES.get(params.backbone.name), params.backbone
+    if row is None or given.input_size != row.default_input_size or given.width not in (None, FULL_WIDTH):
+        return None
+    from graft.features import speed
+
+    known = speed.known(row)
+    return None if known is None else 1 / known
