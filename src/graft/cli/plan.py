@@ -16,6 +16,8 @@ from graft.pipeline import layout
 
 WIDTH = 90
 STANDARD_OUTPUT = "-"
+STARTING = ("runs", "may run")
+"""Outcomes of stages that take time."""
 
 
 def plan(
@@ -63,8 +65,9 @@ def _future(planned: dict[str, Any]) -> Table:
     table.add_column("why")
     table.add_column("seconds", no_wrap=True, justify="right")
     for one in planned["stages"]:
-        starts = one["outcome"] in ("runs", "may run")
-        table.add_row(one["stage"], one["outcome"], "; ".join(one["why"]), _seconds(one["seconds"]) if starts else "")
+        seconds = _seconds(one["seconds"]) if one["outcome"] in STARTING else ""
+        seconds = seconds if one["stage"] in layout.STAGES else ""  # of exports nothing is recorded
+        table.add_row(one["stage"], one["outcome"], "; ".join(one["why"]), seconds)
     return table
 
 
@@ -90,23 +93,34 @@ def _before(planned: dict[str, Any], kind: str) -> list[str]:
         )
     if planned["extract"] is not None:
         sentences += _extract(planned["extract"], kind)
-    counted = [one for one in planned["stages"] if one["seconds"] is not None]
-    certain = [one for one in counted if one["outcome"] == "runs"]
-    if counted:
-        low = sum(one["seconds"]["low"] for one in certain)
-        total = {"low": low, "high": sum(one["seconds"]["high"] for one in counted)}
-        sentences.append(f"In all {_seconds(total)} seconds here, by what stages took before.")
-    return sentences
+    return sentences + _total(planned["stages"])
+
+
+def _total(stages: list[dict[str, Any]]) -> list[str]:
+    """Of the stages with a record; a sentence names those without."""
+    starting = [one for one in stages if one["outcome"] in STARTING]
+    counted = [one for one in starting if one["seconds"] is not None]
+    if not counted:
+        return []
+    low = sum(one["seconds"]["low"] for one in counted if one["outcome"] == STARTING[0])
+    total = {"low": low, "high": sum(one["seconds"]["high"] for one in counted)}
+    without = [one["stage"] for one in starting if one["seconds"] is None]
+    beside = f"; {listing(without)} not among them" if without else ""
+    shown = _seconds(total) if low else f"up to {_rounded(total['high'])}"
+    return [f"In all {shown} seconds here, by what stages took before{beside}."]
 
 
 def _extract(extract: dict[str, Any], kind: str) -> list[str]:
     if extract["examples"] is None:
         return [f"extract: how many {kind}s it would read is not known: {extract['note']}."]
     views = f" x {extract['views']} views" if extract["views"] > 1 else ""
-    sentences = [
-        f"extract: {extract['examples']:,} {kind}s{views}: {extract['passes']:,} forward passes, of them "
-        f"{extract['held']:,} in graft's cache and {extract['computed']:,} to compute."
-    ]
+    held = (
+        ""
+        if extract["held"] is None
+        else f", of them {extract['held']:,} in graft's cache and {extract['computed']:,} to compute"
+    )
+    most = "at most " if extract["held"] is None else ""
+    sentences = [f"extract: {extract['examples']:,} {kind}s{views}: {most}{extract['passes']:,} forward passes{held}."]
     if extract["array_bytes"]:
         arrays = ", ".join(f"{name} {_megabytes(n)}" for name, n in extract["array_bytes"].items())
         sentences.append(

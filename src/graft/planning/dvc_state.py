@@ -174,8 +174,8 @@ class _Walk:
     def _condition(self, unknown: list[Any]) -> str:
         if len(unknown) == 1:
             return f"if {unknown[0]} changes"
-        writers = list(dict.fromkeys(self._writer[dep.fs_path] for dep in unknown))
-        return f"if an output of {' or '.join(writers)} changes"
+        *writers, last = dict.fromkeys(self._writer[dep.fs_path] for dep in unknown)
+        return f"if an output of {' or '.join(filter(None, (', '.join(writers), last)))} changes"
 
     def _note(self, dep: Any) -> None:
         """Let DVC's object of a dependency, in this process, hold the hash that it will have."""

@@ -78,8 +78,10 @@ def _of_source(data: DataParams, before: pd.DataFrame | None) -> Examples:
             known.append(str(row.sha256))
     read = [] if len(new) > MOST_READ else [sha256 for path in new if (sha256 := _sha256(reader, path))]
     unread = len(new) if len(new) > MOST_READ else 0
-    note = f"an estimate: {len(new)} new files beside {len(known)} of the last catalogue" if rows else "an estimate"
-    return Examples((*known, *read), unread, False, f"{note}, before prepare has looked at them")
+    beside = (
+        f": {len(new):,} new files beside {len(known):,} of the last catalogue" if rows else f": {len(new):,} files"
+    )
+    return Examples((*known, *read), unread, False, f"an estimate{beside}, before prepare has looked at them")
 
 
 def _size(reader: object, path: str) -> int | None:

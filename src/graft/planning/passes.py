@@ -5,10 +5,11 @@ The network is built, since its weights and shapes are part of the cache's keys:
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,22 +37,22 @@ class Passes:
     """What `extract` does.
 
     wanted: forward passes that the arrays stand for, one for each view of each distinct example. held: those that the
-    cache spares. array_bytes: output -> bytes of the array. cache_bytes: that the cache grows by. note: what is not
-    known, and why.
+    cache spares, None where it cannot be asked. array_bytes: output -> bytes of the array. cache_bytes: that the cache
+    grows by. note: what is not known, and why.
     """
 
     examples: int
     views: int
     wanted: int
-    held: int
+    held: int | None
     array_bytes: Mapping[str, int]
     cache_bytes: int
     note: str = ""
 
     @property
     def computed(self) -> int:
-        """Forward passes that are left."""
-        return self.wanted - self.held
+        """Forward passes that are left; all of them where the cache cannot be asked."""
+        return self.wanted - (self.held or 0)
 
 
 def of(params: Params, paths: Paths, examples: Examples) -> Passes:
@@ -64,12 +65,20 @@ def of(params: Params, paths: Paths, examples: Examples) -> Passes:
         from graft.features import plan
 
         try:
-            loaded = taps.built(params.backbone, params.extract.pooling, params.extract.taps)
+            with redirect_stdout(io.StringIO()):  # where Keras says what it would download
+                loaded = taps.built(params.backbone, params.extract.pooling, params.extract.taps)
         except BackboneError as error:
             distinct = len(set(examples.sha256s)) + examples.unread
-            return Passes(examples.n, views, distinct * views, 0, {}, 0, f"without the cache, since {error}")
+            return Passes(examples.n, views, distinct * views, None, {}, 0, _without(params, error))
         planned = plan.make(params, paths, loaded, _cut(params, loaded), plan.engine(params), examples.sha256s)
         return _counted(planned, examples)
+
+
+def _without(params: Params, error: BackboneError) -> str:
+    """Why the cache cannot be asked."""
+    if params.backbone.weights == "imagenet":
+        return "ImageNet's weights are not here yet, so that graft's cache cannot be asked; extract downloads them"
+    return f"graft's cache cannot be asked: {error}"
 
 
 @contextmanager

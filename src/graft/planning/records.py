@@ -159,7 +159,9 @@ def estimate(stage: str, params: Params, amount: Amount | None) -> Seconds | Non
     if amount is not None and each is not None:
         rest = kept.rest if kept is not None else 0.0
         return Seconds(rest + amount.fewest * each, rest + amount.most * each)
-    return None if kept is None else Seconds(kept.seconds, kept.seconds)
+    if kept is None or (stage == "extract" and amount is not None and amount.most):
+        return None
+    return Seconds(kept.seconds, kept.seconds)
 
 
 def rate(stage: str, params: Params) -> float | None:

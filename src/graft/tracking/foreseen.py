@@ -5,6 +5,7 @@ An SQLite store is read as it is: MLflow would take seconds to start.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -58,20 +59,22 @@ def of(params: Params, paths: Paths, inputs_known: bool, starts: bool) -> Forese
     """inputs_known: whether the catalogue, the split and the features are those of the next pass already.
     starts: whether a stage that logs starts, or may."""
     name = params.tracking.run_name or names.of(params)
-    new = f"a new run, {name!r}, in {server.shown()}"
+    where = server.shown() if os.environ.get("MLFLOW_TRACKING_URI") else server.STORE
+    new = f"a new run, {name!r}, in {where}"
     known = inputs_known and all(
         path.is_file()
         for path in (paths.catalogue, paths.split, paths.features / "meta.json", paths.activations / "meta.json")
     )
     if not known:
+        if starts and (silent := _silent()):
+            return silent
         if not starts:
             return Foreseen(NOTHING, "nothing starts that logs a run; `graft log` logs what DVC restores")
         return Foreseen(NEW, f"{new}, unless this very pass is there already, which is known once `extract` has run")
     try:
         found = _found(params.tracking.experiment, pass_id(params, paths))
     except (TrackingError, sqlite3.Error) as error:
-        effect = "a run cannot be logged, and training stops before it starts" if starts else "nothing is logged"
-        return Foreseen(UNKNOWN, f"{server.shown()} does not answer now ({_short(error)}): like this, {effect}")
+        return _unknown(error, starts)
     complete = next((one for one in found if one.tags.get(COMPLETE) == "true"), None)
     if complete is not None:
         same = f"run {complete.shown} of this very pass is there"
@@ -86,6 +89,21 @@ def of(params: Params, paths: Paths, inputs_known: bool, starts: bool) -> Forese
     if open_run is not None:
         return Foreseen(RESUMED, f"run {open_run.shown}, which did not come to its end, goes on", open_run.run_id)
     return Foreseen(NEW, new)
+
+
+def _silent() -> Foreseen | None:
+    """Where a server does not answer; None where it does, or there is none."""
+    try:
+        if server.is_remote():
+            server.require_answer(server.uri(), WAIT_SECONDS)
+    except TrackingError as error:
+        return _unknown(error, True)
+    return None
+
+
+def _unknown(error: Exception, starts: bool) -> Foreseen:
+    effect = "training will stop before it starts" if starts else "nothing is logged"
+    return Foreseen(UNKNOWN, f"{server.shown()} does not answer now ({_short(error)}): as it is, {effect}")
 
 
 def _unfinished(found: list[_Found]) -> _Found | None:
@@ -118,7 +136,7 @@ def _in_file(file: Path, experiment: str, this: str) -> list[_Found]:
 
 
 def _in_server(experiment: str, this: str) -> list[_Found]:
-    if not server.uri().startswith(("http://", "https://")):
+    if not server.is_remote():
         raise TrackingError("Got: a database that is not asked before a pass")
     with server.faults():
         client = server.looking(WAIT_SECONDS)

@@ -68,6 +68,11 @@ def is_unmade() -> bool:
     return file is not None and not file.exists()
 
 
+def is_remote() -> bool:
+    """Whether runs go to a server, rather than into a file or a database."""
+    return uri().startswith(("http://", "https://"))
+
+
 def shown() -> str:
     """The tracking URI without a user's password."""
     return _without_password(uri())
@@ -102,7 +107,7 @@ def reason(error: Exception) -> str:
 def looking(within_seconds: float) -> MlflowClient:
     """A client of the server that makes nothing there and does not wait long. Raises TrackingError."""
     where = uri()
-    _require_answer(where, within_seconds)
+    require_answer(where, within_seconds)
     os.environ |= {"MLFLOW_HTTP_REQUEST_TIMEOUT": f"{within_seconds:.0f}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     import mlflow
 
@@ -118,10 +123,10 @@ def connect(experiment: str) -> tuple[MlflowClient, str]:
     from filelock import FileLock
 
     where = uri()
-    if where.startswith(("http://", "https://")):
+    if is_remote():
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
-        _require_answer(where)
+        require_answer(where)
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would print the password, too
     import mlflow
 
@@ -163,8 +168,8 @@ def _experiment(client: MlflowClient, name: str, artifacts: Path | None) -> str:
         return str(found.experiment_id)
 
 
-def _require_answer(where: str, within_seconds: float = ANSWER_WITHIN_SECONDS) -> None:
-    """MLflow's own client would retry for minutes."""
+def require_answer(where: str, within_seconds: float = ANSWER_WITHIN_SECONDS) -> None:
+    """Raises TrackingError where a server does not answer: MLflow's own client would retry for minutes."""
     try:
         with urllib.request.urlopen(f"{_without_password(where).rstrip('/')}/health", timeout=within_seconds):
             pass
