@@ -205,7 +205,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "evaluation", "examples", "explaining", "inputs", "models", "runtime", "training", "verdicts"
     },
     "project": {"errors", "backbones", "config", "examples", "inputs", "pipeline"},
-    "planning": {"errors", "backbones", "config", "examples", "features", "pipeline", "runtime", "tracking"},
+    "planning": {"errors", "backbones", "config", "examples", "features", "pipeline", "project", "runtime", "tracking"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",

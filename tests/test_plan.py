@@ -234,6 +234,22 @@ def test_code_and_missing_outputs_are_named(project: Project) -> None:
         head.write_bytes(content)
 
 
+def test_code_that_graft_lock_does_not_name(project: Project) -> None:
+    """A stage refuses to run then; one that does not start is not asked."""
+    lock = project.folder / "graft.lock"
+    text = "".join(f'{stage}: "another"\n' for stage in (*ALL, "export"))
+    with kept(project):
+        try:
+            lock.write_text(text)
+            assert planned(project)["refused"] == []
+            project.change(evaluate={"top_k": 3})
+            plan = planned(project)
+            assert plan["refused"] == ["evaluate"]
+            assert "for evaluate: `dvc repro` will stop there" in " ".join(table(plan).split())
+        finally:
+            lock.unlink()
+
+
 def test_what_dvc_has_from_before(project: Project) -> None:
     """A pass is run and left again: DVC restores the first one, as the plan says, and starts nothing."""
     with kept(project):
@@ -276,6 +292,8 @@ def test_without_the_data(project: Project, tmp_path: Path) -> None:
     plan = planned(clone)
     assert plan["absent"] == ["data/drawings"]
     assert plan["current"]
+    assert "not here. This goes by dvc.lock" in table(plan)
+    assert "Nothing is out of date by dvc.lock." in table(plan)
     clone.change(extract={"views": 0})
     plan = planned(clone)
     assert outcomes(plan)["prepare"] == "up to date"

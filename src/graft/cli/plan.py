@@ -85,15 +85,24 @@ def _rounded(seconds: float) -> str:
 
 
 def _before(planned: dict[str, Any], kind: str) -> list[str]:
-    sentences = []
-    if planned["absent"]:
+    sentences = _absent(planned)
+    if planned["refused"]:
         sentences.append(
-            f"{listing(planned['absent'], 3)}: not here. This goes by dvc.lock, as `dvc repro --allow-missing` does; "
-            "`dvc pull` brings what it names."
+            f"graft.lock: names other code than that of the graft which runs, for {listing(planned['refused'])}: `dvc "
+            "repro` will stop there. Run `graft init --update`."
         )
     if planned["extract"] is not None:
         sentences += _extract(planned["extract"], kind)
     return sentences + _total(planned["stages"])
+
+
+def _absent(planned: dict[str, Any]) -> list[str]:
+    if not planned["absent"]:
+        return []
+    return [
+        f"{listing(planned['absent'], 3)}: not here. This goes by dvc.lock, as `dvc repro --allow-missing` does; `dvc "
+        "pull` brings what it names."
+    ]
 
 
 def _total(stages: list[dict[str, Any]]) -> list[str]:
@@ -154,7 +163,9 @@ def _past(planned: dict[str, Any]) -> Table:
 def _after(planned: dict[str, Any], kind: str) -> list[str]:
     saved = planned["saved"]
     ran = sum(one["took"]["seconds"] for one in planned["stages"] if one["took"] and one["took"]["in_last"])
-    sentences = ["Nothing is out of date: `dvc repro` would run no stage."]
+    sentences = [*_absent(planned), "Nothing is out of date: `dvc repro` would run no stage."]
+    if planned["absent"]:
+        sentences[-1] = "Nothing is out of date by dvc.lock."
     if ran:
         sentences.append(f"The last pass took {_rounded(ran)} seconds in its stages.")
     parts = []

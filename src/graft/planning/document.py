@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from graft.pipeline import layout, session
 from graft.planning import dvc_state, examples, passes, records, workload
 from graft.planning.workload import Amount
+from graft.project import lock
 from graft.tracking import foreseen
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ LOGS = ("train", "finetune", "evaluate")
 def of(params: Params, paths: Paths) -> dict[str, Any]:
     """Raises what `dvc_state.read` raises.
 
+    absent: data that is not here. refused: stages that will not start, since graft.lock names other code for them.
     stages: stage, outcome, why, seconds (low, high; null where nothing is recorded), took (when it ran here last).
     extract: examples, views, passes, of which the cache holds some, bytes; null where it does not run. mlflow: what
     becomes of its runs. saved: by caches in the last pass; null where something is out of date.
@@ -38,11 +40,19 @@ def of(params: Params, paths: Paths) -> dict[str, Any]:
     return {
         "current": pipeline.is_current,
         "absent": list(pipeline.absent),
+        "refused": _refused(pipeline),
         "stages": [_stage(one, params, _amount(one, params, paths, pipeline, found), took) for one in pipeline.stages],
         "extract": _extract(found, read) if pipeline.of("extract").starts else None,
         "mlflow": asdict(foreseen.of(params, paths, known, any(pipeline.of(stage).starts for stage in LOGS))),
         "saved": _saved(params, took) if pipeline.is_current else None,
     }
+
+
+def _refused(pipeline: PipelinePlan) -> list[str]:
+    starting = [one.stage for one in pipeline.stages if one.starts]
+    if not starting or not lock.FILE.is_file():
+        return []
+    return [stage for stage in lock.changed() if stage in starting]
 
 
 def _took() -> dict[str, dict[str, Any]]:

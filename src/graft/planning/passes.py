@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def of(params: Params, paths: Paths, examples: Examples) -> Passes:
         from graft.features import plan
 
         try:
-            with redirect_stdout(io.StringIO()):  # where Keras says what it would download
+            with redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):  # what Keras says of weights
                 loaded = taps.built(params.backbone, params.extract.pooling, params.extract.taps)
         except BackboneError as error:
             distinct = len(set(examples.sha256s)) + examples.unread
