@@ -295,6 +295,9 @@ def test_without_the_data(project: Project, tmp_path: Path) -> None:
     assert "not here. This goes by dvc.lock" in table(plan)
     assert "Nothing is out of date by dvc.lock." in table(plan)
     clone.change(extract={"views": 0})
+    shutil.copytree(project.folder / ".dvc" / "cache", clone.folder / ".dvc" / "cache")
+    assert counts(planned(clone))[:4] == (N, 1, N, N), "DVC's cache has the catalogue"
+    shutil.rmtree(clone.folder / ".dvc" / "cache")
     plan = planned(clone)
     assert outcomes(plan)["prepare"] == "up to date"
     assert outcomes(plan)["extract"] == "runs"
@@ -397,6 +400,25 @@ def test_a_dead_server_costs_two_seconds(project: Project, monkeypatch: pytest.M
             assert "secret" not in found.sentence
             if not known:
                 listening.listen()
+
+
+def test_texts_are_counted_like_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a table: those of before are in the cache, new ones are not."""
+    pytest.importorskip("keras_hub")
+    from graft.planning import examples
+    from text_pass import whole_text_pass, write_table
+
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(passes, "start_tensorflow", lambda: None)
+    passed = whole_text_pass(tmp_path, {"train.epochs": 1, "finetune.epochs": 1}, 6)
+    known = examples.of_catalogue(passed.paths.catalogue)
+    found = passes.of(passed.params, passed.paths, known)
+    assert (found.examples, found.wanted, found.held, found.cache_bytes) == (18, 18, 18, 0)
+    write_table(tmp_path / "texts" / "all.csv", 8)
+    told = examples.foreseen(passed.params.data, passed.paths.catalogue)
+    assert told is not None
+    found = passes.of(passed.params, passed.paths, told)
+    assert (found.examples, found.wanted, found.computed, told.exact) == (24, 24, 6, False)
 
 
 SMALL = params_of({"train.epochs": 10, "train.batch_size": 10, "train.early_stopping_patience": 2})

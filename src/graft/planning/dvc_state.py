@@ -187,4 +187,5 @@ class _Walk:
 
 
 def _place(out: Any, outcome: str) -> Path:
-    return Path(out.cache_path if outcome == RESTORED else out.fs_path)
+    here = Path(out.fs_path)
+    return Path(out.cache_path) if outcome == RESTORED or not here.exists() else here

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from graft.config.data import DataParams
+    from graft.examples.sources.base import Reader
 
 MOST_READ = 20_000
 """New files that are read, so that the cache can be asked for them; of more than that, none is known to it."""
@@ -84,16 +85,16 @@ def _of_source(data: DataParams, before: pd.DataFrame | None) -> Examples:
     return Examples((*known, *read), unread, False, f"an estimate{beside}, before prepare has looked at them")
 
 
-def _size(reader: object, path: str) -> int | None:
+def _size(reader: Reader, path: str) -> int | None:
     try:
-        return int(reader.size(path))  # type: ignore[attr-defined]
+        return reader.size(path)
     except OSError:
         return None
 
 
-def _sha256(reader: object, path: str) -> str | None:
+def _sha256(reader: Reader, path: str) -> str | None:
     """None of a file that cannot be read: it will be set aside."""
     try:
-        return hashlib.sha256(reader.read(path)).hexdigest()  # type: ignore[attr-defined]
+        return hashlib.sha256(reader.read(path)).hexdigest()
     except OSError:
         return None
