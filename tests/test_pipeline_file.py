@@ -205,6 +205,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "evaluation", "examples", "explaining", "inputs", "models", "runtime", "training", "verdicts"
     },
     "project": {"errors", "backbones", "config", "examples", "inputs", "pipeline"},
+    "planning": {"errors", "backbones", "config", "examples", "features", "pipeline", "project", "runtime", "tracking"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
     "reproduction": {
         "errors", "config", "evaluation", "models", "pipeline", "project", "runtime", "tracking", "verdicts",
@@ -215,8 +216,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": {"errors", "backbones", "config", "features", "pipeline", "runtime", "tracking"},
     "cli": {
         "errors", "audit", "backbones", "config", "doctor", "evaluation", "examples", "features", "inputs", "pipeline",
-        "prediction", "presets", "probing", "project", "range_test", "repetition", "reporting", "reproduction",
-        "runtime", "server", "serving", "stages", "study", "tracking", "training", "verdicts",
+        "planning", "prediction", "presets", "probing", "project", "range_test", "repetition", "reporting",
+        "reproduction", "runtime", "server", "serving", "stages", "study", "tracking", "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

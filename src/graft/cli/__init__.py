@@ -7,6 +7,7 @@ stages      the five stages
 init        a project of one's own
 probe       which network, which layer: `graft probe`
 audit       labels that look wrong: `graft audit`
+plan        what the next pass would do, and what the last one took: `graft plan`
 runs        what a pass has given: `graft result`, `graft log`
 predict     what a model says of files
 serve       the same over HTTP
@@ -42,6 +43,7 @@ from graft.cli import (
     init,
     lr_find,
     params,
+    plan,
     predict,
     preset,
     probe,
@@ -88,6 +90,7 @@ for action in (
     probe.probe,
     audit.audit,
     lr_find.lr_find,
+    plan.plan,
     runs.log,
     runs.result,
     predict.predict,

@@ -58,6 +58,10 @@ class Database:
         """Every key, damaged values' too."""
         return self._tried(_keys) or []
 
+    def has(self, keys: Sequence[bytes]) -> list[bool]:
+        """Whether there is a value of each key, which is not read: a damaged one counts."""
+        return self._tried(lambda environment: _has(environment, keys)) or [False] * len(keys)
+
     @property
     def usable(self) -> bool:
         """Whether anything can be kept."""
@@ -131,6 +135,11 @@ def _for_writing(folder: Path) -> lmdb.Environment:
 def _get(environment: lmdb.Environment, keys: Sequence[bytes | None]) -> list[bytes | None]:
     with environment.begin() as transaction:
         return [None if key is None else _whole(key, transaction.get(key)) for key in keys]
+
+
+def _has(environment: lmdb.Environment, keys: Sequence[bytes]) -> list[bool]:
+    with environment.begin() as transaction, transaction.cursor() as cursor:
+        return [cursor.set_key(key) for key in keys]
 
 
 def _put(environment: lmdb.Environment, pairs: Sequence[tuple[bytes, bytes]]) -> None:
