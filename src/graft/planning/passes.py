@@ -62,12 +62,12 @@ def of(params: Params, paths: Paths, examples: Examples) -> Passes:
     numerics.apply(params.numerics)
     with hushed(), _offline():
         start_tensorflow()
-        from graft.backbones import taps
+        from graft.backbones import networks
         from graft.features import plan
 
         try:
             with redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):  # what Keras says of weights
-                loaded = taps.built(params.backbone, params.extract.pooling, params.extract.taps)
+                loaded = networks.built(params.backbone, params.extract.pooling, params.extract.taps)
         except BackboneError as error:
             distinct = len(set(examples.sha256s)) + examples.unread
             return Passes(examples.n, views, distinct * views, None, {}, 0, _without(params, error))
