@@ -157,7 +157,9 @@ def test_where_fine_tuning_is_off_no_activations_are_stored(extraction: Extracti
     first = extraction.run(cut="block_13_expand")
     without = extraction.run(finetune__cut="block_13_expand", finetune__enabled=False)
     assert without[0] == 0
-    assert set(without[1]) == {"features/array.npy", "features/meta.json", "activations/meta.json"}
+    assert set(without[1]) == {f"features/{name}" for name in ("array.npy", "meta.json", "sample.npy")} | {
+        "activations/meta.json"
+    }
     meta = json.loads(without[1]["activations/meta.json"])
     assert (meta["stored"], meta["reason"], meta["output"]["cut"]) == (False, "finetune.enabled is false", None)
     assert without[1]["features/array.npy"] == first[1]["features/array.npy"]
@@ -337,7 +339,7 @@ def test_the_same_bytes_whatever_was_cached(extraction: Extraction, engine: str)
     assert rest == (35, whole[1])
     assert set(rest[1]) == {
         f"{name}/{file}" for name in ("features", "activations") for file in ("array.npy", "meta.json")
-    }
+    } | {"features/sample.npy"}
 
 
 def test_a_damaged_value_is_computed_again(extraction: Extraction) -> None:

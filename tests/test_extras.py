@@ -30,9 +30,14 @@ assert not loaded, loaded
 
 
 def requirements(listed: list[str]) -> dict[str, str]:
-    """Name -> what is asked of its version."""
-    parts = [re.fullmatch(r"([\w-]+)(.*)", one) for one in listed]
-    return {part[1]: part[2] for part in parts if part}
+    """Name -> what is asked of its version; another extra of graft stands for what it lists."""
+    found: dict[str, str] = {}
+    for one in listed:
+        if extra := re.fullmatch(r"graft-transfer\[(\w+)\]", one):
+            found |= requirements(PROJECT["optional-dependencies"][extra[1]])
+        elif part := re.fullmatch(r"([\w-]+)(.*)", one):
+            found[part[1]] = part[2]
+    return found
 
 
 def test_images_need_nothing_that_is_for_texts(tmp_path: Path) -> None:
@@ -51,6 +56,32 @@ def test_the_extra_has_what_texts_need_and_only_that() -> None:
     assert named | {"tensorflow_text"} == set(OF_TEXTS), "tensorflow-text is keras-hub's own"
     assert (always["keras"], text["keras"]) == (">=3.12,<4", ">=3.15,<4")
     assert not (set(text) - {"keras"}) & set(always)
+
+
+WITHOUT_TEXTS = """\
+import sys
+sys.path[:0] = {paths!r}
+for name in ("datasketch",):
+    sys.modules[name] = None
+from pathlib import Path
+import numpy as np
+import vision_network
+from conftest import params_of
+from graft.backbones import build, networks
+folder = vision_network.write_hugging_face(Path({folder!r}) / "net", "ViT")
+given = {{"backbone.name": "ViT", "backbone.weights": str(folder), "backbone.input_size": vision_network.SIDE}}
+loaded = networks.built(params_of(given).backbone, "cls")
+assert build.feature_model(loaded, "cls").output_shape == (None, vision_network.WIDTH)
+"""
+
+
+def test_networks_of_kerashubs_for_images_need_the_smaller_extra_alone(tmp_path: Path) -> None:
+    script = WITHOUT_TEXTS.format(paths=[str(REPOSITORY / "tests"), str(REPOSITORY / "src")], folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    hub, text = (set(requirements(PROJECT["optional-dependencies"][name])) for name in ("hub", "text"))
+    assert hub == {"keras", "keras-hub", "safetensors"}
+    assert text - hub == {"datasketch", "tokenizers"}
 
 
 def test_the_lock_has_every_extra_and_no_address() -> None:

@@ -27,6 +27,9 @@ from conftest import CLASSES, REPOSITORY, Project, changed, make_project, tiny_p
 from graft import cli
 from graft.config.load import load
 from graft.errors import TrackingError
+from graft.pipeline import lock as pipeline_lock
+from graft.runtime import environment
+from graft.tracking import recorded
 
 ALL = ["prepare", "extract", "train", "finetune", "evaluate"]
 
@@ -179,6 +182,7 @@ def test_the_run_has_artifacts_dataset_code_and_stages(project: Project, first_r
         "features/meta.json",
         "code/params.yaml",
         "code/dvc.yaml",
+        "code/dvc.lock",
     } <= names
     lock = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]
     catalogue = next(out["md5"] for out in lock["prepare"]["outs"] if out["path"].endswith("catalogue.csv"))
@@ -235,6 +239,27 @@ def test_stage_md5s_are_those_of_dvc(project: Project, first_run: Any, tmp_path:
     assert {stage: entry["md5"] for stage, entry in listing.items()} == {
         stage: {out["path"]: out["md5"] for out in entry["outs"]} for stage, entry in lock.items()
     }
+
+
+def test_a_run_says_what_it_takes_to_compute_it_again(
+    project: Project, first_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `graft reproduce` reads: by the run, by the outputs of its stages, by the bytes of its model."""
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.folder}/mlflow.db")
+    found = recorded.of_run(first_run.info.run_id)
+    assert found is not None
+    locked = pipeline_lock.recorded((project.folder / "dvc.lock").read_text())
+    assert found.outs == {stage: one.outs for stage, one in locked.items()}
+    assert found.environment == environment.here("portable").model_copy(update={"threads": 2})
+    assert {stage: one for stage, one in pipeline_lock.recorded(found.lock).items() if stage != "evaluate"} == {
+        stage: one for stage, one in locked.items() if stage != "evaluate"
+    }
+    assert (found.commit, found.uncommitted) == (first_run.data.tags["mlflow.source.git.commit"], "")
+    assert found.evaluation == json.loads((project.folder / "data" / "evaluation.json").read_text())
+    md5s = {stage: pipeline_lock.StageState(one.outs, True).md5 for stage, one in locked.items()}
+    assert recorded.by_outputs(md5s) == recorded.by_model(locked["finetune"].outs["models/model.keras"]) == found
+    assert recorded.by_outputs(md5s | {"train": "0" * 32}) is recorded.by_model("0" * 32) is None
 
 
 def test_the_logged_model_serves(project: Project, first_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,7 +206,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "lineage": {"errors", "examples", "inputs"},
     "project": {"errors", "backbones", "config", "examples", "inputs", "pipeline"},
+    "planning": {"errors", "backbones", "config", "examples", "features", "pipeline", "project", "runtime", "tracking"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
+    "reproduction": {
+        "errors", "config", "evaluation", "models", "pipeline", "project", "runtime", "tracking", "verdicts",
+    },
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
@@ -214,8 +218,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": {"errors", "backbones", "config", "features", "pipeline", "runtime", "tracking"},
     "cli": {
         "errors", "audit", "backbones", "config", "doctor", "evaluation", "examples", "features", "inputs", "lineage",
-        "pipeline", "prediction", "presets", "probing", "project", "range_test", "registry", "repetition", "reporting",
-        "runtime", "server", "serving", "stages", "study", "tracking", "training", "verdicts",
+        "pipeline", "planning", "prediction", "presets", "probing", "project", "range_test", "registry", "repetition",
+        "reporting", "reproduction", "runtime", "server", "serving", "stages", "study", "tracking", "training",
+        "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

@@ -11,7 +11,8 @@ from conftest import REPOSITORY
 from graft.config import yaml_file
 from graft.config.load import load, of_tree
 from graft.errors import GraftError
-from graft.presets import beside, claims, files, verify, worktree
+from graft.pipeline import worktree
+from graft.presets import beside, claims, files, verify
 from graft.verdicts import reproduced, unpaired
 from graft.verdicts.words import Compared, Reproduced
 

@@ -98,7 +98,7 @@ def test_a_head_on_pixels_is_a_network_from_scratch(run: Run, capsys: pytest.Cap
 
 
 def test_a_whole_network_is_trained_on_pixels(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is stored: neither features, for which no head is trained, nor activations, which are the pixels."""
+    """Nothing is stored but the sample: no head is trained on features, and activations are the pixels."""
     params, paths = run(
         train__enabled=False, finetune__cut="input", finetune__batch_norm="learning", finetune__epochs=1,
         finetune__batch_size=2,  # a graph for two shards, and for one size
@@ -108,8 +108,8 @@ def test_a_whole_network_is_trained_on_pixels(run: Run, capsys: pytest.CaptureFi
     assert "features: none, since train.enabled is false: no head is trained on features" in said
     assert "activations: none, since finetune.cut is the network's input: pixels are read instead" in said
     assert "training from conv1 on" in said
-    for folder in (paths.features, paths.activations):
-        assert {file.name for file in folder.iterdir()} == {"meta.json"}
+    for folder, sample in ((paths.features, {"sample.npy"}), (paths.activations, set())):
+        assert {file.name for file in folder.iterdir()} == {"meta.json"} | sample
         assert not store.read_meta(folder)[1]
     staleness.require_current(params, paths)
     assert history.read(paths.train_history).empty

@@ -83,7 +83,7 @@ def test_probe_of_other_networks(trained: tuple[Any, Any, Path], monkeypatch: py
     assert found.backbone.weights_sha256 == encoders.digest(other)
     for names, sizes, fault in (
         ([""], [64], "--input-size: must not be given for texts, which backbone.max_tokens cuts off"),
-        (["Bert"], [0], "--backbone: must be NAME:FOLDER for data.kind: text"),
+        (["Bert"], [0], "--backbone: must be NAME:FOLDER for a network of KerasHub's"),
         ([f"MobileNetV2:{other}"], [0], "backbone.name: for data.kind: text must be one of"),
     ):
         with pytest.raises(ParamsError) as caught:
@@ -187,9 +187,9 @@ def test_backbones_lists_text_networks_and_their_cuts(
     assert [line.split()[0] for line in said.splitlines()[-3:]] == [encoders.FIRST, "block_0", "block_1"]
     with pytest.raises(BackboneError, match="--alpha and --input-size: must be given for networks that read images"):
         backbones_command.show("Bert", 1.0, None, None)
-    with pytest.raises(BackboneError, match="--weights: must be given for networks that read texts"):
+    with pytest.raises(BackboneError, match="--weights: must be given for networks that are KerasHub's"):
         backbones_command.show("MobileNetV2", None, None, str(folder))
-    with pytest.raises(BackboneError, match=r"must be given networks for images\. Got Bert"):
+    with pytest.raises(BackboneError, match=r"must be given networks that come with Keras\. Got Bert"):
         backbones_command.measure(["Bert"])
 
 

@@ -314,5 +314,7 @@ def test_heads_on_one_text_network(model: Classifier, tmp_path: Path) -> None:
     np.testing.assert_allclose(said_a, model.probabilities(TEXTS[0]), atol=1e-5)
     features = engine.forward(model, engine.reader(model)).run(arrays)[0]
     np.testing.assert_allclose(said_b, np.asarray(other(features)), atol=1e-5)
-    with pytest.raises(DataError, match=r"need Bert with .* a card does not say where the files of a text network are"):
+    with pytest.raises(
+        DataError, match=r"need Bert with .* a card does not say where the files of a network of KerasHub's are"
+    ):
         heads.together({"b": read["b"]})

@@ -1,4 +1,4 @@
-"""Every error a user can mend. `graft.cli.run` turns them into one message and exit code 1.
+"""Every error a user can mend. `graft.cli.run` turns them into one message and exit code 1, or its own.
 
 GraftError
 ├── ParamsError        params.yaml does not say what graft needs
@@ -8,7 +8,8 @@ GraftError
 ├── StaleError         a file in the pipeline does not belong to the others
 ├── GateError          two ways to compute the same prediction disagree
 ├── TrainingError      training cannot start or has diverged
-└── TrackingError      the MLflow store or server cannot be used
+├── TrackingError      the MLflow store or server cannot be used
+└── NotJudgedError     what a command should judge cannot be had; exit code 2
 
 A message says where (the YAML key or the file), what was expected, what came, and what to do.
 """
@@ -25,6 +26,8 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 class GraftError(Exception):
     """Base of all errors that are the user's to mend."""
+
+    exit_code = 1
 
 
 class ParamsError(GraftError):
@@ -63,6 +66,12 @@ class TrainingError(GraftError):
 
 class TrackingError(GraftError):
     pass
+
+
+class NotJudgedError(GraftError):
+    """Of a command whose exit code 1 is a verdict."""
+
+    exit_code = 2
 
 
 def listing(names: Iterable[object], most: int = 10) -> str:

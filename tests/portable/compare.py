@@ -52,7 +52,7 @@ def main() -> None:
     networks = ("mobilenet", "taps", "resnet", "mobilenet_v3", "convnext") if everything else ("mobilenet",)
     runs: list[tuple[str, list[str]]] = [("features.py", [name]) for name in networks]
     runs.append(("solved.py", []))
-    runs += [("texts.py", [])] if everything else []
+    runs += [("texts.py", []), ("vision.py", [])] if everything else []
     runs.append(("steps.py", [*([] if everything else ["finetune", "cnn"]), *approximate]))
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # an emulated processor is little more than one core
         same = all(list(pool.map(lambda one: compared(*one), runs)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from graft.backbones import cuts, encoders, known_cuts
+from graft.backbones import cuts, encoders, known_cuts, vision
 from graft.backbones.table import BACKBONES
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def backbone(given: BackboneParams) -> BackboneParams:
     """weights: the bundled ones where they fit, else ImageNet's. alpha: that of the bundled weights where they may be
     meant, else full width; null where the network has no width."""
     row = BACKBONES.get(given.name)
-    if encoders.is_text(given.name):
+    if encoders.is_text(given.name) or vision.is_vision(given.name):
         return given.model_copy(update={"alpha": None})
     if row is None:
         return given
@@ -38,7 +38,7 @@ def backbone(given: BackboneParams) -> BackboneParams:
 def finetune(given: FinetuneParams, network: str) -> FinetuneParams:
     """cut: the default one of the network, whether or not there is fine-tuning; null where there is no network.
 
-    Of a text network `extract` decides it, once its files are read.
+    Of a network of KerasHub's `extract` decides it, once its files are read.
     """
     if given.cut != AUTO or network not in BACKBONES:
         return given

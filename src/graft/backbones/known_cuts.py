@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from graft.backbones import cuts, encoders
+from graft.backbones import cuts, encoders, vision
 from graft.backbones.cuts import Cut, CutPoints
 
 FILE = Path(__file__).parent / "cuts.json"
@@ -36,8 +36,8 @@ def known(backbone: str) -> CutPoints:
 
 
 def of(backbone: str) -> CutPoints | None:
-    """As `known`; None of a text network, whose files alone tell how many blocks it has."""
-    return None if encoders.is_text(backbone) else known(backbone)
+    """As `known`; None of a network of KerasHub's, whose files alone tell how many blocks it has."""
+    return None if encoders.is_text(backbone) or vision.is_vision(backbone) else known(backbone)
 
 
 def at_input(backbone: str, cut: str | int | float | None) -> bool:

@@ -159,5 +159,8 @@ def get(name: str) -> Backbone:
 
 
 def has_batch_norm(name: str) -> bool:
-    """Whether a network of the table normalises by statistics that it learnt: all but VGG and ConvNeXt do."""
-    return BACKBONES[name].is_network and not name.startswith(("VGG", "ConvNeXt"))
+    """Whether a network of the table normalises by statistics that it learnt: all but VGG and ConvNeXt do.
+
+    Networks of KerasHub's, which are not in the table, have none.
+    """
+    return name in BACKBONES and BACKBONES[name].is_network and not name.startswith(("VGG", "ConvNeXt"))

@@ -7,6 +7,7 @@ stages      the five stages
 init        a project of one's own
 probe       which network, which layer: `graft probe`
 audit       labels that look wrong: `graft audit`
+plan        what the next pass would do, and what the last one took: `graft plan`
 runs        what a pass has given: `graft result`, `graft log`
 predict     what a model says of files
 serve       the same over HTTP
@@ -19,6 +20,7 @@ lineage     from a model to what made it, from an example (sightings) to the mod
 card        what there is to know of a model, as Markdown
 promote     a model in the registry, as champion if it is better
 verify      whether presets give what is claimed of them
+reproduce   an earlier result computed again, stage by stage
 export      the model for other runtimes, behind a parity gate: `graft export`
 study       the claims of transfer learning on one's own examples: `graft study few-shot`
 data params preset backbones cache  groups of commands, each with the tables that it prints
@@ -46,12 +48,14 @@ from graft.cli import (
     lineage,
     lr_find,
     params,
+    plan,
     predict,
     preset,
     probe,
     promote,
     repeat,
     report,
+    reproduce,
     runs,
     serve,
     stages,
@@ -92,6 +96,7 @@ for action in (
     probe.probe,
     audit.audit,
     lr_find.lr_find,
+    plan.plan,
     runs.log,
     runs.result,
     predict.predict,
@@ -105,18 +110,19 @@ for action in (
     export.export,
     verify.verify,
     doctor.doctor,
+    reproduce.reproduce,
 ):
     app.command(rich_help_panel=ACTION)(action)
 
 
 def run() -> None:
-    """The command in `sys.argv`: every GraftError becomes one message and exit code 1."""
+    """The command in `sys.argv`: every GraftError becomes one message and its exit code."""
     gc.set_threshold(*COLLECT_AT)
     atexit.register(gc.freeze)
     try:
         app(prog_name="graft")
     except GraftError as error:
-        _fail(str(error))
+        _fail(str(error), error.exit_code)
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -126,6 +132,6 @@ def run() -> None:
         )
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, exit_code: int = 1) -> NoReturn:
     typer.secho(f"graft: {message}", err=True, fg="red" if sys.stderr.isatty() else None)
-    sys.exit(1)
+    sys.exit(exit_code)

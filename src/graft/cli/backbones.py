@@ -12,7 +12,8 @@ from rich.table import Table
 from graft.backbones import cuts, encoders, known_cuts, portable
 from graft.backbones.automatic import FULL_WIDTH
 from graft.backbones.table import BACKBONES, Backbone, get, keras_models
-from graft.cli import text_backbones
+from graft.backbones.vision import is_vision
+from graft.cli import text_backbones, vision_backbones
 from graft.errors import BackboneError
 from graft.runtime import numerics
 from graft.runtime.progress import say
@@ -57,17 +58,25 @@ def show(
     alpha: Annotated[float | None, typer.Option(help="Width multiplier; 1 where not given.")] = None,
     input_size: Annotated[int | None, typer.Option(help="Side in pixels; the usual one where not given.")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Of a text network: the folder of its files, or a preset of KerasHub's.")
+        str | None, typer.Option(help="Of a network of KerasHub's: the folder of its files, or a preset.")
     ] = None,
 ) -> None:
     """List the layers that `finetune.cut` may name for a backbone, what is stored there, and the compute below."""
+    console = Console(width=max(WIDTH, Console().width))
+    if is_vision(name):
+        if alpha is not None:
+            raise BackboneError(
+                f"--alpha: must be given for networks that come with Keras alone. Leave out, for {name}."
+            )
+        vision_backbones.cut_points(name, weights, input_size, console)
+        return
     of_texts = encoders.is_text(name)
     wrong = (alpha, input_size) if of_texts else (weights,)
     if any(one is not None for one in wrong):
-        options, kind = ("--alpha and --input-size", "images") if of_texts else ("--weights", "texts")
-        raise BackboneError(f"{options}: must be given for networks that read {kind} alone. Leave out, for {name}.")
+        options, kind = ("--alpha and --input-size", "read images") if of_texts else ("--weights", "are KerasHub's")
+        raise BackboneError(f"{options}: must be given for networks that {kind} alone. Leave out, for {name}.")
     if of_texts:
-        text_backbones.cut_points(name, weights, Console(width=max(WIDTH, Console().width)))
+        text_backbones.cut_points(name, weights, console)
     else:
         cut_points(name, alpha, input_size)
 
@@ -124,8 +133,9 @@ def table() -> None:
         highlight=False,
     )
     console.print(f"Keras looks for ImageNet's in {keras_models()}, and downloads them there.", highlight=False)
-    console.print()
-    console.print(text_backbones.table(), highlight=False)
+    for more in (vision_backbones.table(), text_backbones.table()):
+        console.print()
+        console.print(more, highlight=False)
 
 
 def _stored_bytes(cut: cuts.Cut) -> int:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from graft.errors import StaleError
 from graft.features import cache as features
 from graft.runtime.cache import ARCHIVES, place
+
+if TYPE_CHECKING:
+    from graft.features.packs import Moved
 
 WIDTH = 160
 
@@ -100,3 +104,53 @@ def verify() -> None:
     """Read all features in the cache, and drop those that are damaged; they will be computed again."""
     read, dropped = features.verify()
     typer.echo(f"{read} features read, {dropped} damaged and dropped")
+
+
+REMOTE = Annotated[str | None, typer.Option(help="A remote of DVC's; without it, the default one.")]
+
+
+@app.command()
+def push(remote: REMOTE = None) -> None:
+    """Put the features of this project's examples that DVC's remote lacks there, so that nobody computes them again."""
+    from graft.features import packs
+    from graft.tracking import remote as remotes
+
+    wanted = _wanted()
+    if wanted is None:
+        raise StaleError(
+            "graft cache push: needs the project's catalogue, which says whose features may go to its remote. There is "
+            "none. Run `dvc repro` or `dvc pull`."
+        )
+    with remotes.opened(remote) as there:
+        _say_moved((one for one in packs.push(there, wanted) if one.n_values), f"to {there.name}")
+
+
+@app.command()
+def pull(remote: REMOTE = None) -> None:
+    """Bring the features that DVC's remote has into the cache here, of this project's examples once they are known."""
+    from graft.features import packs
+    from graft.tracking import remote as remotes
+
+    with remotes.opened(remote) as there:
+        _say_moved(packs.pull(there, _wanted()), f"from {there.name}")
+    for one in features.prune(features.limit_bytes()):
+        typer.echo(f"removed {one.n_bytes / 1e6:.0f} MB of {one.backbone}, to stay within {features.LIMIT_VARIABLE}")
+
+
+def _wanted() -> set[bytes] | None:
+    """The sha256 of every example of the project here; None where it has no catalogue yet."""
+    from graft.examples import catalogue
+    from graft.pipeline import layout
+
+    paths = layout.read() if layout.FILE.exists() else None
+    if paths is None or not paths.catalogue.exists():
+        return None
+    return {bytes.fromhex(sha256) for sha256 in catalogue.read(paths.catalogue).used["sha256"]}
+
+
+def _say_moved(moved: Iterable[Moved], where: str) -> None:
+    total = 0
+    for one in moved:
+        typer.echo(f"{one.n_values} values of {one.backbone} ({one.name}) {where}")
+        total += one.n_values
+    typer.echo(f"{total} values in all {where}" if total else f"nothing to move {where}")

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from graft.backbones import encoders
+from graft.backbones import encoders, vision
 from graft.config import yaml_file
 from graft.config.load import FILE, of_tree
 from graft.errors import ParamsError
@@ -104,7 +104,7 @@ def _every(backbones: list[str], input_sizes: list[int]) -> list[Params]:
         for size in input_sizes:
             tree: dict[str, Any] = dict(yaml_file.read_by_people(FILE))
             if named:
-                changes = _text_network(named) if of_texts else _network(named, tree["backbone"]["weights"])
+                changes = _of_files(named) if of_texts else _network(named, tree["backbone"]["weights"])
                 tree["backbone"] = tree["backbone"] | changes
                 tree["finetune"] = tree["finetune"] | {"cut": "auto"}
             if size:
@@ -114,25 +114,27 @@ def _every(backbones: list[str], input_sizes: list[int]) -> list[Params]:
 
 
 def _network(named: str, weights: str) -> dict[str, Any]:
-    """NAME or NAME:WIDTH, with weights of the same kind as params.yaml's."""
+    """NAME or NAME:WIDTH, with weights of the same kind as params.yaml's; NAME:FOLDER where the name is KerasHub's."""
     name, _, width = named.partition(":")
+    if vision.is_vision(name):
+        return _of_files(named)
     weights = weights if weights in ("imagenet", "random") else "auto"
     return {"name": name, "alpha": _width(width), "weights": weights, "weights_sha256": None}
 
 
-def _text_network(named: str) -> dict[str, Any]:
+def _of_files(named: str) -> dict[str, Any]:
     """NAME:FOLDER, or NAME:PRESET of KerasHub's."""
     name, _, weights = named.partition(":")
     if not weights:
         raise ParamsError(
             "graft probe",
             [
-                "--backbone: must be NAME:FOLDER for data.kind: text, with the network's files in Hugging Face's "
-                f"layout, or NAME:PRESET of KerasHub's. Got {named!r}."
+                "--backbone: must be NAME:FOLDER for a network of KerasHub's, with its files in Hugging Face's layout, "
+                f"or NAME:PRESET. Got {named!r}."
             ],
         )
     sha256 = encoders.digest(Path(weights)) if Path(weights).is_dir() else None
-    return {"name": name, "weights": weights, "weights_sha256": sha256}
+    return {"name": name, "alpha": None, "weights": weights, "weights_sha256": sha256}
 
 
 def _width(text: str) -> float | str:

@@ -10,6 +10,7 @@ from graft.config.load import FILE, load
 from graft.errors import StaleError, listing
 from graft.pipeline import layout, session
 from graft.pipeline import lock as pipeline_lock
+from graft.planning import records
 from graft.project import lock
 from graft.runtime import numerics
 from graft.runtime.tensorflow import start_tensorflow
@@ -69,52 +70,57 @@ def ready_to_look(params: Params, paths: Paths) -> tuple[Params, Paths]:
 
 def prepare() -> None:
     """Account for every file of the source, and split the examples into train, validation and test."""
-    params, paths = _ready("prepare", tensorflow=False)
-    from graft.stages import prepare as stage
+    with records.watched("prepare") as watch:
+        params, paths = watch.of(*_ready("prepare", tensorflow=False))
+        from graft.stages import prepare as stage
 
-    session.note_execution("prepare")
-    stage.run(params, paths)
+        session.note_execution("prepare")
+        stage.run(params, paths)
 
 
 def extract() -> None:
     """Compute each example's features with the frozen backbone."""
-    params, paths = _ready("extract")
-    from graft.stages import extract as stage
+    with records.watched("extract") as watch:
+        params, paths = watch.of(*_ready("extract"))
+        from graft.stages import extract as stage
 
-    session.note_execution("extract")
-    stage.run(params, paths)
+        session.note_execution("extract")
+        stage.run(params, paths)
 
 
 def train() -> None:
     """Train a new head on the cached features."""
-    params, paths = ready_for_features("train")
-    from graft.stages import train as stage
-    from graft.tracking import run as tracking
+    with records.watched("train") as watch:
+        params, paths = watch.of(*ready_for_features("train"))
+        from graft.stages import train as stage
+        from graft.tracking import run as tracking
 
-    with tracking.live("train", params, paths) as on_epoch:
-        stage.run(params, paths, on_epoch)
+        with tracking.live("train", params, paths) as on_epoch:
+            stage.run(params, paths, watch.following(on_epoch))
 
 
 def finetune() -> None:
     """Train the backbone's upper layers together with the head; writes the model."""
-    params, paths = ready_for_features("finetune")
-    from graft.stages import finetune as stage
-    from graft.tracking import run as tracking
+    with records.watched("finetune") as watch:
+        params, paths = watch.of(*ready_for_features("finetune"))
+        from graft.stages import finetune as stage
+        from graft.tracking import run as tracking
 
-    with tracking.live("finetune", params, paths) as on_epoch:
-        stage.run(params, paths, on_epoch)
+        with tracking.live("finetune", params, paths) as on_epoch:
+            stage.run(params, paths, watch.following(on_epoch))
 
 
 def evaluate() -> None:
     """Judge head-only and fine-tuned model on validation and test; completes the MLflow run."""
-    params, paths = ready_for_features("evaluate")
-    from graft.stages import evaluate as stage
-    from graft.tracking import run as tracking
+    with records.watched("evaluate") as watch:
+        params, paths = watch.of(*ready_for_features("evaluate"))
+        from graft.stages import evaluate as stage
+        from graft.tracking import run as tracking
 
-    tracking.before_judging("evaluate", params)
-    stage.run(params, paths)
-    logged = tracking.complete(params, paths, running="evaluate")
-    runs.show(params, paths, logged.name)
+        tracking.before_judging("evaluate", params)
+        stage.run(params, paths)
+        logged = tracking.complete(params, paths, running="evaluate")
+        runs.show(params, paths, logged.name)
 
 
 COMMANDS = (prepare, extract, train, finetune, evaluate)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from graft.backbones import cuts
 from graft.backbones.encoders import ENCODERS
+from graft.backbones.vision import VISION
 from graft.errors import BackboneError
 from graft.runtime import numerics
 from graft.runtime.tensorflow import start_tensorflow
@@ -29,11 +30,11 @@ def table() -> Table:
 
 
 def refuse(name: str) -> None:
-    """Raises BackboneError for a text network, whose speed is that of its files."""
-    if name in ENCODERS:
+    """Raises BackboneError for a network of KerasHub's, whose speed is that of its files."""
+    if name in ENCODERS or name in VISION:
         raise BackboneError(
-            f"graft backbones measure: must be given networks for images. Got {name}, whose files tell how large it "
-            "is; `graft probe` measures it."
+            f"graft backbones measure: must be given networks that come with Keras. Got {name}, whose files tell how "
+            "large it is; `graft probe` measures it."
         )
 
 

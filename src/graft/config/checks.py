@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from graft.backbones import cuts, known_cuts
 from graft.backbones.table import BACKBONES
-from graft.config import of_text
+from graft.backbones.vision import VISION, is_vision
+from graft.config import of_text, of_vision
 from graft.errors import unknown
 
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ def across(sections: dict[str, Any]) -> list[str]:
     data: DataParams | None = sections.get("data")
     kind = data.kind if data is not None else None
     if backbone is not None:
-        faults += (
-            of_text.check_backbone(backbone, kind) if of_text.is_meant(backbone, kind) else _check_backbone(backbone)
-        )
+        faults += _check_backbone(backbone, kind)
+    vision = backbone if backbone is not None and is_vision(backbone.name) else None
     if extract is not None and kind is not None:
-        faults += of_text.check_extract(extract, kind)
+        faults += of_text.check_extract(extract, kind, vision is not None)
+    if extract is not None and vision is not None:
+        faults += of_vision.check_pooling(vision, extract.pooling, extract.taps)
     numerics = sections.get("numerics")
     if extract is not None and extract.precision == "bfloat16" and numerics == "portable":
         faults.append(
@@ -110,9 +112,17 @@ def _check_kind(p: DataParams) -> list[str]:
     return faults
 
 
-def _check_backbone(p: BackboneParams) -> list[str]:
+def _check_backbone(p: BackboneParams, kind: str | None) -> list[str]:
+    """By who made the network. kind: of the examples, None where that is not known."""
+    if is_vision(p.name):
+        return of_vision.check_backbone(p, kind)
+    return of_text.check_backbone(p, kind) if of_text.is_meant(p, kind) else _check_keras(p)
+
+
+def _check_keras(p: BackboneParams) -> list[str]:
+    """A network that comes with Keras, or none at all."""
     if p.name not in BACKBONES:
-        return [f"backbone.name: {unknown(p.name, BACKBONES)}"]
+        return [f"backbone.name: {unknown(p.name, [*BACKBONES, *VISION])}"]
     row, faults = BACKBONES[p.name], []
     if p.input_size < row.min_input_size:
         faults.append(

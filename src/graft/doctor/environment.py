@@ -6,16 +6,15 @@ import platform
 import re
 import shutil
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from graft.doctor.finding import Finding, Project, broken, ok, warning
 from graft.errors import SurroundingsError, listing
-from graft.runtime import cache, numerics
+from graft.runtime import cache, environment, numerics
 from graft.runtime.cores import available
 
-LIBRARIES = ("tensorflow", "keras", "numpy", "openvino", "pillow", "scikit-learn", "dvc", "mlflow")
-"""Whose versions a result, or what is known of it, depends on."""
+NAMED = ("tensorflow", "keras", "numpy", "openvino", "dvc", "mlflow")
+"""Libraries whose versions are told; all that may change a number are compared."""
 
 LOCK_FILE = Path("requirements.lock")
 
@@ -25,16 +24,15 @@ LITTLE, HARDLY_ANY = 5e9, 5e8
 
 def versions(project: Project) -> Iterator[Finding]:
     """Beside those of the lock file, where the project has one."""
-    here = {name: _version(name) for name in LIBRARIES}
-    missing = [name for name, found in here.items() if found is None]
+    wanted = project.params.numerics if project.params else "portable"
+    here = environment.here(wanted)
+    missing = [name for name in NAMED if name not in here.packages]
     if missing:
         yield broken("libraries", f"{listing(missing)}: not installed", "Install graft anew: `make install`, or pip.")
         return
-    said = f"Python {platform.python_version()}, " + ", ".join(f"{name} {found}" for name, found in here.items())
-    pinned = _pinned(project.root / LOCK_FILE)
-    other = [
-        f"{name} {here[name]} (locked: {pinned[name]})" for name in here if pinned.get(name, here[name]) != here[name]
-    ]
+    file = project.root / LOCK_FILE
+    locked = environment.of_lock_file(file.read_text(encoding="utf-8")) if file.exists() else environment.Environment()
+    other = environment.differences(locked, here)
     if other:
         yield warning(
             "libraries",
@@ -42,30 +40,9 @@ def versions(project: Project) -> Iterator[Finding]:
             "`make install` installs what is locked; late decimals may differ from a colleague's until then.",
         )
     else:
-        yield ok("libraries", said + (f", as {LOCK_FILE} has them" if pinned else ""))
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _pinned(file: Path) -> dict[str, str]:
-    """name -> the version that the lock file has for this Python and system; nothing where there is no such file."""
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-        wanted = [Requirement(line.rstrip("\\ ")) for line in lines if line[:1].isalnum()]
-    except (OSError, UnicodeDecodeError, InvalidRequirement):
-        return {}
-    return {
-        one.name.lower(): str(one.specifier).removeprefix("==")
-        for one in wanted
-        if one.marker is None or one.marker.evaluate()
-    }
+        said = ", ".join(f"{name} {here.packages[name]}" for name in NAMED)
+        held = f", as {LOCK_FILE} has them" if locked.packages else ""
+        yield ok("libraries", f"Python {here.python}, {said}{held}")
 
 
 def processor(project: Project) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from graft.backbones import encoders
 from graft.backbones.table import get, keras_models
+from graft.backbones.vision import VISION
 from graft.config.load import load
 from graft.doctor.finding import Finding, Project, broken, ok, warning
 from graft.errors import GraftError, listing
@@ -59,7 +60,7 @@ def weights(project: Project) -> Iterator[Finding]:
             )
     elif given.weights in ("bundled", "random", "none") or (project.root / given.weights).exists():
         yield ok("weights", named)
-    elif encoders.is_text(given.name):
+    elif encoders.is_text(given.name) or given.name in VISION:
         yield warning(
             "weights",
             f"{named}: no such folder, so it is taken for a preset of KerasHub's",

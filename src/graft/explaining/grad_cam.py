@@ -34,7 +34,8 @@ A matrix product is how `taps.joined` takes means.
 class GradCam:
     """A classifier taken apart once, to explain many pictures.
 
-    places: (rows, columns) of the feature map that is looked at; (0, 0) where the model has no convolution.
+    places: (rows, columns) of the feature map that is looked at; (0, 0) where the model has no convolution, or
+        does not read the map of one.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -52,7 +53,10 @@ class GradCam:
     def limit(self) -> str:
         """Why nothing can be localised, a sentence; "" where it can."""
         if self.places == (0, 0):
-            return "The model has no convolution, and so no map of places: nothing can be localised."
+            return (
+                "The model has no convolution, or reads a class token instead of a map of places: nothing can be "
+                "localised."
+            )
         if self.places == (1, 1):
             return (
                 f"The network's last feature map has one place for a picture of {self._side} x {self._side} pixels: "
@@ -184,10 +188,25 @@ def _split(segments: Sequence[keras.Model]) -> tuple[list[keras.Model], list[ker
     end, tensor = network.outputs[0], network.outputs[0]
     while len(tensor.shape) != 4 or type(_maker(tensor)[0]).__name__ in POOLS:
         tensor = _maker(tensor)[1].input_tensors[-1]  # of features side by side, the network's own are the last
+    if not _is_convolved(tensor):
+        return [], [], (0, 0)
     crossing = [tensor, *_beside(network, tensor)]
     below = [*segments[:place], keras.Model(network.inputs[0], crossing)]
     above = [] if tensor is end else [keras.Model(crossing, end)]
     return below, [*above, *segments[place + 1 :]], (int(tensor.shape[1]), int(tensor.shape[2]))
+
+
+def _is_convolved(tensor: Any) -> bool:
+    """Whether a convolution is among what a tensor is made of: else it is the picture itself."""
+    seen, pending = set(), [tensor]
+    while pending:
+        operation, node = _maker(pending.pop())
+        if id(node) not in seen:
+            seen.add(id(node))
+            if any(len(weight.shape) == 4 for weight in getattr(operation, "weights", [])):
+                return True
+            pending += node.input_tensors
+    return False
 
 
 def _beside(network: keras.Model, tensor: Any) -> list[Any]:

@@ -5,5 +5,6 @@ compute   from the bytes of examples to features: a picklable spec, so that it c
 engines/  ways to run a network
 sink      arrays on disk and the cache, filled with what is known and what is computed
 cache     values by the content of an example and everything else that they depend on
+packs     what the cache holds as files that travel through DVC's remote: `graft cache push`, `pull`
 store     arrays on disk, and meta.json, which says what made them
 """

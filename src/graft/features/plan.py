@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from graft import inputs
-from graft.backbones import cuts, known_cuts, portable, taps
+from graft.backbones import cuts, known_cuts, networks, portable, taps
+from graft.backbones.vision import Vision, is_vision
 from graft.features import compute, engines, store
 from graft.features.cache import Part
 from graft.features.engines.base import CannotRunError
@@ -111,7 +112,8 @@ def _features(extract: ExtractParams) -> dict[str, Any]:
 def engine(params: Params) -> str:
     """The engine that `extract.engine` means for this network here. Raises what `engines.resolve` raises."""
     backbone, extract = params.backbone, params.extract
-    depends = portable.depends_on(backbone.name, backbone.width)
+    # Every network of KerasHub's has LayerNorm.
+    depends = portable.NONE if is_vision(backbone.name) else portable.depends_on(backbone.name, backbone.width)
     return engines.resolve(extract.engine, params.numerics, depends != portable.NONE)
 
 
@@ -164,6 +166,8 @@ def make(params: Params, paths: Paths, loaded: Loaded, cut: str | None, engine: 
             "weights_sha256": loaded.weights_sha256,
             "preprocessing": loaded.row.preprocessing,
         }
+        if isinstance(loaded.row, Vision):
+            made_with["rescaling"] = loaded.row.rescaling.words
         meta = store.Meta(
             made_with,
             special,
@@ -188,7 +192,11 @@ def keys(
     Not the weights' name, since their bytes count; not how a cut was asked for; not `numerics`, but the instruction
     set that it leaves.
     """
-    modules = (compute.__name__, f"{code.PACKAGE}.features.engines.{spec.engine}", type(spec.inputs).__module__)
+    modules = [compute.__name__, f"{code.PACKAGE}.features.engines.{spec.engine}", type(spec.inputs).__module__]
+    libraries = [*LIBRARIES, *spec.inputs.libraries, spec.engine]
+    if isinstance(loaded.row, Vision):  # what takes them apart is no part of what other networks are computed by
+        modules.append(networks.__name__)
+        libraries.append("keras-hub")
     common = {
         "backbone": asdict(loaded.row),
         "alpha": spec.backbone.width,
@@ -201,7 +209,7 @@ def keys(
         "instruction_set": numerics.instruction_set(spec.numerics, spec.uncapped_is_equal),
         "device": compute.device(spec.engine),
         "code": code.digest(modules),
-        "libraries": _versions((*LIBRARIES, *spec.inputs.libraries, spec.engine)),
+        "libraries": _versions(libraries),
     }
     plain, augmented = (common | {"input": spec.inputs.fingerprint(views)} for views in (False, True))
     return plain, augmented

@@ -22,6 +22,10 @@ from graft.errors import StaleError
 
 ARRAY = "array.npy"
 META = "meta.json"
+SAMPLE = "sample.npy"
+"""Beside the features: what the network reads of the first examples, so that `finetune` can compare the model that it
+ships with what was computed, wherever the features go, and where the examples themselves are not.
+"""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,24 @@ def _write(folder: Path, values: Mapping[str, Any]) -> None:
     partial = folder / f".{META}"
     partial.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
     os.replace(partial, folder / META)
+
+
+def write_sample(folder: Path, inputs: np.ndarray) -> None:
+    """inputs: (n, ...), of the first n rows as they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{SAMPLE}"
+    with partial.open("wb") as file:
+        np.save(file, inputs, allow_pickle=False)
+    os.replace(partial, folder / SAMPLE)
+
+
+def read_sample(folder: Path) -> np.ndarray:
+    """(n, ...) float32, as the network reads them. Raises StaleError where they are missing or not readable."""
+    try:
+        inputs: np.ndarray = np.load(folder / SAMPLE, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder, error) from None
+    return inputs.astype(np.float32)
 
 
 def read_meta(folder: Path) -> tuple[Meta, bool]:

@@ -17,7 +17,10 @@ PREPROCESSING = {
     "tokens": "the number of each token and 1, and its segment; zeros are padding",
     "built-in": "none before the network, which does it itself",
 }
-"""What happens to pixels in [0, 255] inside the model, before the network; of a text, what the model reads."""
+"""What happens to pixels in [0, 255] inside the model, before the network; of a text, what the model reads.
+
+Of KerasHub's networks for images, what their own files say of it (`vision.Rescaling`).
+"""
 
 
 def make(
@@ -36,7 +39,10 @@ def make(
     return ({} if temperature is None else {"temperature": temperature}) | {
         "classes": list(classes),
         "input": dict(made_with["input"]),
-        "preprocessing": {"name": made_with["preprocessing"], "in_model": PREPROCESSING[made_with["preprocessing"]]},
+        "preprocessing": {
+            "name": made_with["preprocessing"],
+            "in_model": made_with.get("rescaling", PREPROCESSING[made_with["preprocessing"]]),
+        },
         "backbone": {key: made_with[key] for key in ("alpha", "weights_sha256")} | {"name": made_with["backbone"]},
         "finetuned_from": cut,
         "weights_sha256": weights_sha256,

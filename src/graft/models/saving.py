@@ -51,7 +51,8 @@ def load(path: Path) -> keras.Model:
     import keras
 
     try:
-        _import_layers(path)
+        if has_layers_of_hub(path):
+            hub.keras_hub()  # raises BackboneError where it is not installed; from here on Keras knows its layers
         return keras.models.load_model(path, compile=False)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:300]
@@ -60,16 +61,15 @@ def load(path: Path) -> keras.Model:
         ) from None
 
 
-THEIRS = b"keras_hub>"
-"""In a file whose layers are KerasHub's."""
+THEIRS = (b"keras_hub>", b"keras_hub.src.")
+"""In a file whose layers are KerasHub's: how it registers some of them, and where the others stand."""
 
 
-def _import_layers(path: Path) -> None:
-    """Make the layers of a text network known to Keras. Raises OSError or BadZipFile where there is no such file, and
-    BackboneError where KerasHub is not installed."""
+def has_layers_of_hub(path: Path) -> bool:
+    """Whether KerasHub must be installed to read a model. Raises OSError or BadZipFile where there is none."""
     with zipfile.ZipFile(path) as opened:
-        if THEIRS in opened.read("config.json"):
-            hub.keras_hub()
+        config = opened.read("config.json")
+        return any(one in config for one in THEIRS)
 
 
 def _normalise(source: Path, target: Path) -> None:

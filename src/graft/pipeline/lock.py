@@ -13,7 +13,7 @@ from graft.config import yaml_file
 from graft.errors import ParamsError, TrackingError
 from graft.pipeline import layout, session
 
-LOCK = Path("dvc.lock")
+LOCK, PARAMS = Path("dvc.lock"), Path("params.yaml")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,35 @@ class StageState:
         return hashlib.md5(joined.encode(), usedforsecurity=False).hexdigest()
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """What a dvc.lock says of a stage. outs, deps: path -> md5. params: key -> value, of params.yaml; those of another
+    file as `file:key`. deps and params are None where only the outputs are known.
+    """
+
+    outs: dict[str, str]
+    deps: dict[str, str] | None = None
+    params: dict[str, Any] | None = None
+
+
+def recorded(text: str) -> dict[str, Recorded]:
+    """Every stage of a dvc.lock; none where it is none."""
+    try:
+        stages = yaml_file.parse(text, str(LOCK)).get("stages", {})
+    except ParamsError:
+        return {}
+    return {stage: _recorded(entry) for stage, entry in stages.items()}
+
+
+def _recorded(entry: dict[str, Any]) -> Recorded:
+    params = {
+        key if file == str(PARAMS) else f"{file}:{key}": value
+        for file, values in entry.get("params", {}).items()
+        for key, value in values.items()
+    }
+    return Recorded(_md5s(entry), _md5s(entry, "deps"), params)
+
+
 def stage_states(running: str | None, outputs: Iterable[Path]) -> dict[str, StageState]:
     """Every stage of the pass. `dvc.lock` does not have `running` yet: its `outputs` are hashed here."""
     executed, locked = session.executed(), _locked()
@@ -37,7 +66,7 @@ def stage_states(running: str | None, outputs: Iterable[Path]) -> dict[str, Stag
     for stage in layout.STAGES:
         found = _md5s(locked.get(stage, {}))
         if stage == running:
-            found = {str(path): _md5(path) for path in outputs}
+            found = {str(path): md5_of_file(path) for path in outputs}
         states[stage] = StageState(found, stage == running or stage in executed)
     return states
 
@@ -59,8 +88,8 @@ def outputs(text: str) -> dict[str, str]:
     return {path: md5 for entry in stages.values() for path, md5 in _md5s(entry).items()}
 
 
-def _md5s(entry: dict[str, Any]) -> dict[str, str]:
-    return {str(out["path"]): str(out.get("md5", "")) for out in entry.get("outs", [])}
+def _md5s(entry: dict[str, Any], kind: str = "outs") -> dict[str, str]:
+    return {str(one["path"]): str(one.get("md5", "")) for one in entry.get(kind, [])}
 
 
 def require_current(params: dict[str, Any]) -> None:
@@ -95,7 +124,7 @@ def changed(
             if node != value:
                 found.append(f"params.yaml {key} (of {stage})")
         for path, md5 in _md5s(entry).items():
-            if (looked_at is None or path in looked_at) and _md5(Path(path)) != md5:
+            if (looked_at is None or path in looked_at) and md5_of_file(Path(path)) != md5:
                 found.append(path)
     return found
 
@@ -115,7 +144,7 @@ def md5_of(path: Path) -> str:
         for out in entry.get("outs", []):
             if Path(str(out["path"])) == path and out.get("md5"):
                 return str(out["md5"])
-    return _md5(path)
+    return md5_of_file(path)
 
 
 def md5_of_dependency(stage: str, path: Path) -> str | None:
@@ -134,11 +163,11 @@ def _locked() -> dict[str, Any]:
     return stages
 
 
-def _md5(path: Path) -> str:
+def md5_of_file(path: Path) -> str:
     """As DVC: of a file its bytes; of a directory its sorted listing of md5 and relpath, with '.dir'."""
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
-        listing = [{"md5": _md5(p), "relpath": p.relative_to(path).as_posix()} for p in files]
+        listing = [{"md5": md5_of_file(p), "relpath": p.relative_to(path).as_posix()} for p in files]
         text = json.dumps(listing, sort_keys=True)
         return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
     with path.open("rb") as file:

@@ -9,13 +9,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
+from typing import Any
 
 import psutil
 
 NOTES = Path(".graft/executed.json")
+TOOK = Path(".graft/took.json")
+"""What each stage took when it ran here last: nothing that a stage or a run reads."""
+
 PROCESS = "GRAFT_DVC_PROCESS"
 """In the environment of a stage that a warm process forked: the `dvc` process, which is not among its ancestors."""
 
@@ -36,6 +41,19 @@ def executed() -> set[str]:
     """The stages that have run in this session."""
     session = _session()
     return {stage for stage, noted in _notes().items() if noted == session}
+
+
+def note_took(stage: str, values: Mapping[str, Any]) -> None:
+    """Leave word of what `stage` took, now that it has ended. Costs nothing but the word where it cannot be written."""
+    noted = {"session": _session(), "ended": time.time(), **values}
+    with suppress(OSError):
+        TOOK.parent.mkdir(exist_ok=True)
+        TOOK.write_text(json.dumps(took() | {stage: noted}, indent=2) + "\n")
+
+
+def took() -> dict[str, dict[str, Any]]:
+    """stage -> what `note_took` noted, beside the `session` it ran in and when it `ended`."""
+    return _read(TOOK)
 
 
 def process_above() -> psutil.Process | None:
@@ -91,11 +109,16 @@ def _path(text: str) -> PurePath:
 
 
 def _notes() -> dict[str, str]:
+    return _read(NOTES)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The JSON object that a file holds; nothing where there is none."""
     try:
-        notes: dict[str, str] = json.loads(NOTES.read_text())
+        values = json.loads(file.read_text())
     except (OSError, ValueError):
         return {}
-    return notes
+    return values if isinstance(values, dict) else {}
 
 
 def _session() -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graft import inputs
-from graft.backbones import build, encoders, table, taps
+from graft.backbones import build, encoders, table, taps, vision
 from graft.errors import BackboneError, DataError, StaleError
 from graft.models import assemble, card, saving
 from graft.serving.classifier import CARD, MODEL, Classifier
@@ -147,8 +147,8 @@ def _features(card: Mapping[str, Any]) -> keras.Model:
         return build.feature_model(loaded, reads["pooling"])
     width = "" if needed["alpha"] is None else f" {needed['alpha']}"
     nowhere = "this version of graft has no network of that name"
-    if encoders.is_text(needed["name"]):
-        nowhere = "a card does not say where the files of a text network are"
+    if encoders.is_text(needed["name"]) or vision.is_vision(needed["name"]):
+        nowhere = "a card does not say where the files of a network of KerasHub's are"
     raise DataError(
         f"heads: need {needed['name']}{width} with weights of sha256 {_short(needed['weights_sha256'])}, which cannot "
         f"be had here: {'; '.join(failed) or nowhere}. "

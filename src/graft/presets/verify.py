@@ -8,11 +8,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from graft.backbones import encoders
+from graft.backbones import encoders, vision
 from graft.backbones.table import get, keras_models
 from graft.evaluation import summary
-from graft.pipeline import layout
-from graft.presets import claims, files, worktree
+from graft.pipeline import layout, worktree
+from graft.presets import claims, files
 from graft.project import template
 from graft.verdicts import reproduced
 from graft.verdicts.words import NOT_COMPARABLE, Reproduced
@@ -48,9 +48,10 @@ def download(preset: files.Preset, project: Path, data: Path | None = None) -> s
     """What Keras would download for a preset; None where all is here, or cannot be downloaded."""
     source, weights = preset.values["data"]["source"], preset.values["backbone"]["weights"]
     path = _data(preset, project, data)
-    if encoders.is_text(preset.values["backbone"]["name"]):  # of a folder, which `lacking` looks for
+    name = preset.values["backbone"]["name"]
+    if encoders.is_text(name) or vision.is_vision(name):  # of a folder, which `lacking` looks for
         return None
-    row = get(preset.values["backbone"]["name"])
+    row = get(name)
     home = keras_models().parent
     wanted = []
     if source in KERAS_DATASETS and path.is_dir() and not (path / "train").is_dir():

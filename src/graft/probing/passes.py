@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graft import inputs
-from graft.backbones import build, taps
+from graft.backbones import build, networks, taps
 from graft.features import compute, plan
 from graft.features.cache import FeatureCache, Part
 from graft.inputs.batches import Read, Task
@@ -52,7 +52,7 @@ def run(params: Params, tasks: Sequence[Task], read: Read) -> Passed:
 
     The values are those of `extract.taps: all` with `pooling: avg` and `dtype: float32`, and so is their cache.
     """
-    network = build.of(params.backbone)
+    network = networks.of(params.backbone)
     longest = inputs.of(params).longest or 1  # a tap of a text network says what a token takes
     found = [replace(tap, stored_bytes=tap.stored_bytes * longest) for tap in taps.of(network.model)]
     loaded = replace(network, model=taps.joined(network.model, POOLING))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graft.backbones.imagenet import published
+from graft.backbones.vision import is_vision
 from graft.errors import StaleError
 from graft.examples import catalogue, dataset, split
 from graft.examples.sources import SOURCES
@@ -68,8 +69,10 @@ def without_test(data: Dataset) -> Dataset:
 
 
 def name_of(params: Params) -> str:
-    """MobileNetV2 0.35 at 96 px; Bert of minilm, the name of a folder or preset"""
+    """MobileNetV2 0.35 at 96 px; Bert of minilm, the name of a folder or preset; ViT of vit-base at 224 px"""
     if params.data.kind == "text":
         return f"{params.backbone.name} of {Path(params.backbone.weights).name}"
     width = "" if params.backbone.width is None else f" {params.backbone.width:g}"
+    if is_vision(params.backbone.name):
+        width = f" of {Path(params.backbone.weights).name}"
     return f"{params.backbone.name}{width} at {params.backbone.input_size} px"

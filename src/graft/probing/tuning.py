@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graft.backbones import build
+from graft.backbones import build, networks
 from graft.backbones.taps import Tap, evenly
 from graft.convex import ridge
 from graft.errors import TrainingError
@@ -79,7 +79,7 @@ def run(
     found = []
     for tap in cuts_of(taps):
         cut = tap.cut or ""
-        loaded = build.of(params.backbone)
+        loaded = networks.of(params.backbone)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "activations"
             activations = plan.on_engine(

@@ -54,6 +54,14 @@ class Database:
         """The value of each key, None where there is none, or a damaged one."""
         return self._tried(lambda environment: _get(environment, keys)) or [None] * len(keys)
 
+    def all_keys(self) -> list[bytes]:
+        """Every key, damaged values' too."""
+        return self._tried(_keys) or []
+
+    def has(self, keys: Sequence[bytes]) -> list[bool]:
+        """Whether there is a value of each key, which is not read: a damaged one counts."""
+        return self._tried(lambda environment: _has(environment, keys)) or [False] * len(keys)
+
     @property
     def usable(self) -> bool:
         """Whether anything can be kept."""
@@ -129,10 +137,20 @@ def _get(environment: lmdb.Environment, keys: Sequence[bytes | None]) -> list[by
         return [None if key is None else _whole(key, transaction.get(key)) for key in keys]
 
 
+def _has(environment: lmdb.Environment, keys: Sequence[bytes]) -> list[bool]:
+    with environment.begin() as transaction, transaction.cursor() as cursor:
+        return [cursor.set_key(key) for key in keys]
+
+
 def _put(environment: lmdb.Environment, pairs: Sequence[tuple[bytes, bytes]]) -> None:
     with environment.begin(write=True) as transaction:
         for key, value in pairs:
             transaction.put(key, _checksum(key, value) + value)
+
+
+def _keys(environment: lmdb.Environment) -> list[bytes]:
+    with environment.begin() as transaction:
+        return list(transaction.cursor().iternext(keys=True, values=False))
 
 
 def _damaged(environment: lmdb.Environment) -> tuple[int, list[bytes]]:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -14,6 +15,20 @@ T = TypeVar("T")
 
 LOG_EVERY_SECONDS = 30.0
 
+
+@dataclass(frozen=True)
+class Tracked:
+    """Work that is done. n: examples. seconds: of all of it. each: seconds for one of those after the first to come,
+    with which all starts; None where there were no others."""
+
+    what: str
+    n: int
+    seconds: float
+    each: float | None
+
+
+tracked: list[Tracked] = []
+"""All that `track` has seen to its end in this process."""
 
 _hushes: list[None] = []
 
@@ -63,5 +78,7 @@ def track(
                 left = f", {(total - done) / rate:.0f} s left" if total is not None else ""
                 say(f"{what}: {of_all}, {rate:.0f} {unit}/s{left}")
                 last = now
-    seconds = max(time.monotonic() - start, 1e-9)
+    end = time.monotonic()
+    seconds = max(end - start, 1e-9)
+    tracked.append(Tracked(what, done, seconds, (end - began) / (done - first) if done > first else None))
     say(f"{what}: {done} {unit} in {seconds:.1f} s, {done / seconds:.0f} {unit}/s")

@@ -97,8 +97,11 @@ def _models(params: Params, paths: Paths, data: dataset.Dataset) -> dict[str, tu
         models["head"] = (saving.load(paths.head), features)
     if len(history.read(paths.finetune_history)):
         above = assemble.above(saving.load(paths.model), store.read_meta(paths.activations)[0].output["cut"])
-        images = pixels.of(data, meta.made_with, params.data.source, Path(params.data.path))
-        models["finetuned"] = (above, store.load(paths.activations, data.sha256s) or images)
+        activations = store.load(paths.activations, data.sha256s)
+        models["finetuned"] = (
+            above,
+            activations or pixels.of(data, meta.made_with, params.data.source, Path(params.data.path)),
+        )
     return models
 
 

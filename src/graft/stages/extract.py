@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from graft import inputs
-from graft.backbones import automatic, build, cuts, taps
+from graft.backbones import automatic, build, cuts, networks
 from graft.errors import DataError, listing
 from graft.examples import catalogue
 from graft.examples.sources import SOURCES
-from graft.features import cache, compute, plan
+from graft.features import cache, compute, plan, store
 from graft.features.sink import Sink
-from graft.inputs.batches import Task
+from graft.inputs.batches import Task, batches
 from graft.runtime.progress import say, track
 
 if TYPE_CHECKING:
     from graft.config.schema import Params
     from graft.pipeline.layout import Paths
+
+SAMPLE_EXAMPLES = 4
+"""Whose inputs are kept for `finetune` to compare by."""
 
 
 def run(params: Params, paths: Paths) -> None:
@@ -28,14 +31,17 @@ def run(params: Params, paths: Paths) -> None:
     images = catalogue.read(paths.catalogue).used
     if params.data.kind == "image":
         _require_visible(images, params)
-    loaded = taps.built(params.backbone, params.extract.pooling, params.extract.taps)
+    loaded = networks.built(params.backbone, params.extract.pooling, params.extract.taps)
     say(f"{params.backbone.name}, weights {params.backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
     cut = _cut(params, loaded)
     sha256s = list(images["sha256"])
     if params.data.kind == "text":
         _note_cut_off(params, images)
     plan.on_engine(
-        params, lambda engine: _compute(plan.make(params, paths, loaded, cut, engine, sha256s), images, params, loaded)
+        params,
+        lambda engine: _compute(
+            plan.make(params, paths, loaded, cut, engine, sha256s), images, params, loaded, paths.features
+        ),
     )
 
 
@@ -78,8 +84,11 @@ def _cut(params: Params, loaded: build.Loaded) -> str | None:
     return cut
 
 
-def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: build.Loaded) -> None:
-    """Fill every output of the plan. Raises CannotRunError where the engine cannot run the network."""
+def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: build.Loaded, sample: Path) -> None:
+    """Fill every output of the plan. sample: the folder of what `finetune` compares by.
+
+    Raises CannotRunError where the engine cannot run the network.
+    """
     path_of = dict(zip(images["sha256"][::-1], images["path"][::-1], strict=True))
     read = catalogue.reader(SOURCES[params.data.source], Path(params.data.path))
     with Sink(planned, list(images["sha256"])) as sink:
@@ -97,6 +106,10 @@ def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: b
             unit = f"{planned.spec.inputs.kind}s"
             for keys, outputs in track(results, _n_views(views.values()), what, lambda batch: len(batch[0]), unit):
                 sink.put(keys, outputs)
+        some = images.head(SAMPLE_EXAMPLES)
+        shown = [Task(path, sha256) for path, sha256 in zip(some["path"], some["sha256"], strict=True)]
+        _, arrays = next(batches(planned.spec.inputs, read, shown, len(shown)))
+        store.write_sample(sample, next(iter(arrays.values())))
         sink.finish()
     for one in cache.prune(cache.limit_bytes(), keep=sink.cache_names):
         say(f"features of {one.backbone} left the cache ({one.n_bytes / 1e6:.0f} MB), to stay within its limit")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graft.backbones import build, taps
+from graft.backbones import build, networks, taps
 from graft.backbones.build import ACTIVATIONS, FEATURES
 from graft.errors import StaleError, TrainingError
 from graft.evaluation import temperature
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from graft.pipeline.layout import Paths
     from graft.training.fit import OnEpoch
 
-GATE_EXAMPLES = 4
-
 
 def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
     """Write the model on pixels, its card, and the history of fine-tuning (without rows where it is not enabled)."""
@@ -42,16 +40,16 @@ def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
     head = saving.load(paths.head)
     model = assemble.classifier(loaded, meta.output["pooling"], head)
 
-    images = pixels.of(data, meta.made_with, params.data.source, Path(params.data.path))
-    rows = data.sides.rows["train"][:GATE_EXAMPLES]
-    inputs = images.plain(rows)
+    inputs = store.read_sample(paths.features)
+    rows = np.arange(len(inputs))
     predicted = _gate(stored, rows, assemble.opened(model, cut), head, inputs)
 
     curve, last = history.empty(), head
-    views: store.Views = stored[FEATURES] or images
+    views: store.Views = stored[FEATURES if cut is None else ACTIVATIONS] or pixels.of(
+        data, meta.made_with, params.data.source, Path(params.data.path)
+    )
     if cut is not None:
         learns = params.finetune.batch_norm == "learning"
-        views = stored[ACTIVATIONS] or images
         assemble.unfreeze(loaded, cut, learns)
         if learns and params.backbone.weights == "random":
             assemble.hasten_averages(loaded)
@@ -83,7 +81,7 @@ def _folders(paths: Paths) -> dict[str, Path]:
 
 def built(params: Params, meta: store.Meta) -> build.Loaded:
     """The backbone. Raises StaleError where its weights are not those of the features."""
-    loaded = taps.built(params.backbone, meta.output["pooling"], meta.output.get("taps", taps.NONE))
+    loaded = networks.built(params.backbone, meta.output["pooling"], meta.output.get("taps", taps.NONE))
     expected = meta.made_with["weights_sha256"]
     if loaded.weights_sha256 != expected:
         raise StaleError(

@@ -20,7 +20,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from graft.backbones import build, cuts
+from graft.backbones import cuts, networks
 from graft.features import store
 from graft.models import heads
 
@@ -65,7 +65,7 @@ class Network:
 
 def of(params: Params, paths: Paths, n_classes: int) -> Network:
     """The network of params.yaml and its head, as `extract` has prepared them. Raises StaleError where it has not."""
-    points = cuts.derive(build.of(params.backbone).model)
+    points = cuts.derive(networks.of(params.backbone).model)
     features, has_features = store.read_meta(paths.features)
     activations, has_activations = store.read_meta(paths.activations)
     cut = activations.output["cut"]

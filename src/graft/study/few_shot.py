@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 
-from graft.backbones import encoders
+from graft.backbones import encoders, vision
 from graft.backbones.table import BACKBONES
 from graft.errors import TrainingError
 from graft.examples import dataset, split
@@ -125,12 +125,16 @@ def _require_validation(sides: pd.Series) -> None:
 
 def has_layers(params: Params) -> bool:
     """Whether there is a network to train: a head on pixels is itself the network from scratch."""
-    return encoders.is_text(params.backbone.name) or BACKBONES[params.backbone.name].is_network
+    return _is_of_files(params) or BACKBONES[params.backbone.name].is_network
 
 
 def has_scratch(params: Params) -> bool:
-    """Whether the network can begin with random weights: a text network is what its files are."""
-    return has_layers(params) and not encoders.is_text(params.backbone.name)
+    """Whether the network can begin with random weights: one of KerasHub's is what its files are."""
+    return has_layers(params) and not _is_of_files(params)
+
+
+def _is_of_files(params: Params) -> bool:
+    return encoders.is_text(params.backbone.name) or vision.is_vision(params.backbone.name)
 
 
 def _ways(

@@ -104,6 +104,12 @@ def versions(folder: Path, path: Path) -> list[str]:
     return found
 
 
+def commits_with(folder: Path, text: str, path: Path) -> list[str]:
+    """The commits that brought or took a text in a file, in whatever branch, tag or DVC experiment; the first first."""
+    form = ("--format=%H", "--reverse", "--topo-order")
+    return _git(folder, "log", "--all", *form, f"-S{text}", "--", path.as_posix()).decode().split()
+
+
 def revision(folder: Path, name: str) -> str | None:
     """The commit that git or DVC calls so: a hash, branch, tag, `HEAD~1` or experiment; None where there is none.
 

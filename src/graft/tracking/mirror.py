@@ -19,6 +19,7 @@ from graft.examples import catalogue, report
 from graft.examples.sources import SOURCES
 from graft.models import card
 from graft.pipeline import lock
+from graft.runtime import environment
 from graft.tracking import examples, ledger, model
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ CURVES = {"train": "while_training", "finetune": "while_finetuning"}
 WITHOUT_FINETUNING = "without_finetuning"
 """What the head's own figures stand under, where a fine-tuned model ships."""
 
+ENVIRONMENT, LOCKED, STAGES = "environment.json", "code/dvc.lock", "stages.json"
+"""Artefacts that `graft reproduce` reads, beside the metrics: what ran, of what, with which results."""
+
 WEIGHTS, DATA = "graft.model_weights", "graft.data_md5"
 """Tags of a finished run: the sha256 of the weights of the model that ships, as its card and every served answer say
 it, and the md5 that `dvc.lock` has of data.path.
@@ -96,6 +100,7 @@ def log(tracked: Tracked, params: Params, paths: Paths, running: str | None) -> 
     for key, value in ledger.tags(paths).items():
         tracked.client.set_tag(tracked.run_id, key, value)
     _log_stages(tracked, paths, running)
+    _log_surroundings(tracked, params, paths)
     described = _card(params, paths)
     tracked.client.log_dict(tracked.run_id, described, "card.json")
     example = _example(params.data, paths)
@@ -209,4 +214,13 @@ def _log_stages(tracked: Tracked, paths: Paths, running: str | None) -> None:
         how = "executed" if state.executed else "cached"
         tracked.client.set_tag(tracked.run_id, f"graft.stage.{stage}", f"{how} {state.md5}")
     listing = {stage: {"executed": state.executed, "md5": state.md5s} for stage, state in states.items()}
-    tracked.client.log_dict(tracked.run_id, listing, "stages.json")
+    tracked.client.log_dict(tracked.run_id, listing, STAGES)
+
+
+def _log_surroundings(tracked: Tracked, params: Params, paths: Paths) -> None:
+    """What it takes to compute the pass again elsewhere, and to say what was otherwise there."""
+    client, run_id = tracked.client, tracked.run_id
+    client.log_dict(run_id, environment.here(params.numerics).model_dump(), ENVIRONMENT)
+    client.set_tag(run_id, ledger.MODEL, lock.md5_of(paths.model))  # without test images, too
+    if lock.LOCK.exists():
+        client.log_artifact(run_id, str(lock.LOCK), "code")

@@ -22,6 +22,7 @@ import yaml
 
 from graft.errors import StaleError, TrackingError
 from graft.models import card as cards
+from graft.models import saving
 from graft.pipeline import code
 from graft.serving import pyfunc as served
 from graft.serving.classifier import CARD, MODEL, TOP_K, Classifier
@@ -165,7 +166,8 @@ class _KerasFile:
         )
         mlflow_model.model_size_bytes = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
         mlflow_model.save(str(folder / "MLmodel"))
-        _write_environment(folder, (*REQUIREMENTS, *kind.requirements))
+        hub = ("keras-hub",) if saving.has_layers_of_hub(file) else ()
+        _write_environment(folder, tuple(dict.fromkeys((*REQUIREMENTS, *hub, *kind.requirements))))
 
 
 def _copy_code(folder: Path) -> str:

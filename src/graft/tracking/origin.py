@@ -15,8 +15,8 @@ from graft.errors import StaleError, TrackingError, listing
 from graft.models import card as cards
 from graft.serving.classifier import CARD, MODEL
 from graft.tracking import ledger, mirror, server
+from graft.tracking.identity import COMPLETE, OUTPUTS
 from graft.tracking.logged import called
-from graft.tracking.run import COMPLETE, OUTPUTS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

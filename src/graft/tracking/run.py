@@ -8,8 +8,6 @@ that runs again after a crash resumes the run, if the code is still the same.
 from __future__ import annotations
 
 import getpass
-import hashlib
-import json
 import os
 from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +23,12 @@ from graft.pipeline import lock, session
 from graft.runtime import cores
 from graft.runtime.progress import say
 from graft.tracking import examples, git, mirror, names, server
+from graft.tracking.identity import CODE as CODE
+from graft.tracking.identity import COMPLETE as COMPLETE
+from graft.tracking.identity import DIVERGED as DIVERGED
+from graft.tracking.identity import OUTPUTS as OUTPUTS
+from graft.tracking.identity import PASS as PASS
+from graft.tracking.identity import pass_id as pass_id
 from graft.tracking.mirror import Tracked
 
 if TYPE_CHECKING:
@@ -35,26 +39,7 @@ if TYPE_CHECKING:
     from graft.pipeline.layout import Paths
     from graft.training.fit import OnEpoch
 
-PASS = "graft.pass"
-CODE = "graft.code"
-COMPLETE = "graft.complete"
-OUTPUTS = "graft.outputs"
-DIVERGED = "graft.diverged_from"
-
 MOST_CHARACTERS = 6000
-
-UNTRACKED = ("tracking.", "data.path", "export.")
-"""Parameters that change nothing that a pass computes: the catalogue has every image's sha256."""
-
-
-def pass_id(params: Params, paths: Paths) -> str:
-    """12 hex digits over the parameters that compute something, the catalogue, the split and what made the features."""
-    state = hashlib.sha256()
-    leaves = {key: value for key, value in params.flat().items() if not key.startswith(UNTRACKED)}
-    state.update(json.dumps(leaves, sort_keys=True).encode())
-    for path in (paths.catalogue, paths.split, paths.features / "meta.json", paths.activations / "meta.json"):
-        state.update(path.read_bytes())
-    return state.hexdigest()[:12]
 
 
 @contextmanager

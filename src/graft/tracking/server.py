@@ -68,6 +68,11 @@ def is_unmade() -> bool:
     return file is not None and not file.exists()
 
 
+def is_remote() -> bool:
+    """Whether runs go to a server, rather than into a file or a database."""
+    return uri().startswith(("http://", "https://"))
+
+
 def shown() -> str:
     """The tracking URI without a user's password."""
     return _without_password(uri())
@@ -99,6 +104,17 @@ def reason(error: Exception) -> str:
     return _without_password(text).strip()[:300]
 
 
+def looking(within_seconds: float) -> MlflowClient:
+    """A client of the server that makes nothing there and does not wait long. Raises TrackingError."""
+    where = uri()
+    require_answer(where, within_seconds)
+    os.environ |= {"MLFLOW_HTTP_REQUEST_TIMEOUT": f"{within_seconds:.0f}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    import mlflow
+
+    _quiet()
+    return mlflow.MlflowClient(where)
+
+
 def connect(experiment: str) -> tuple[MlflowClient, str]:
     """A client and the id of `experiment`, made if need be. Raises TrackingError where the server does not answer.
 
@@ -107,7 +123,7 @@ def connect(experiment: str) -> tuple[MlflowClient, str]:
     from filelock import FileLock
 
     where = uri()
-    if where.startswith(("http://", "https://")):
+    if is_remote():
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
         require_answer(where)
@@ -152,10 +168,10 @@ def _experiment(client: MlflowClient, name: str, artifacts: Path | None) -> str:
         return str(found.experiment_id)
 
 
-def require_answer(where: str) -> None:
-    """Raises TrackingError where an HTTP address does not. MLflow's own client would retry for minutes."""
+def require_answer(where: str, within_seconds: float = ANSWER_WITHIN_SECONDS) -> None:
+    """Raises TrackingError where a server does not answer: MLflow's own client would retry for minutes."""
     try:
-        with urllib.request.urlopen(f"{_without_password(where).rstrip('/')}/health", timeout=ANSWER_WITHIN_SECONDS):
+        with urllib.request.urlopen(f"{_without_password(where).rstrip('/')}/health", timeout=within_seconds):
             pass
     except urllib.error.HTTPError:
         pass  # it answers; whether it lets us in is for MLflow's client to say

@@ -15,13 +15,15 @@ class Reproduced(StrEnum):
     """How a result stands to the one that was expected. Each word is tried in this order; the first that holds, holds.
 
     BIT_IDENTICAL: the same bytes. WITHIN_TOLERANCE: closer than the claim's own tolerance. WITHIN_SEED_NOISE: further,
-    but no further than other seeds of the same recipe lie apart. OUTSIDE: further than that.
+    but no further than other seeds of the same recipe lie apart. OUTSIDE: further than that, of a claim; DIFFERENT: the
+    same of what a stage wrote, where no tolerance is for other bytes, too.
     """
 
     BIT_IDENTICAL = "bit-identical"
     WITHIN_TOLERANCE = "within tolerance"
     WITHIN_SEED_NOISE = "within seed noise"
     OUTSIDE = "outside"
+    DIFFERENT = "different"
     NOT_COMPARABLE = NOT_COMPARABLE
 
 

@@ -1,0 +1,30 @@
+"""By what the run of a pass is known: its content, and the tags that say so. Needs no MLflow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graft.config.schema import Params
+    from graft.pipeline.layout import Paths
+
+PASS = "graft.pass"
+CODE = "graft.code"
+COMPLETE = "graft.complete"
+OUTPUTS = "graft.outputs"
+DIVERGED = "graft.diverged_from"
+
+UNTRACKED = ("tracking.", "data.path", "export.")
+"""Parameters that change nothing that a pass computes: the catalogue has every image's sha256."""
+
+
+def pass_id(params: Params, paths: Paths) -> str:
+    """12 hex digits over the parameters that compute something, the catalogue, the split and what made the features."""
+    state = hashlib.sha256()
+    leaves = {key: value for key, value in params.flat().items() if not key.startswith(UNTRACKED)}
+    state.update(json.dumps(leaves, sort_keys=True).encode())
+    for path in (paths.catalogue, paths.split, paths.features / "meta.json", paths.activations / "meta.json"):
+        state.update(path.read_bytes())
+    return state.hexdigest()[:12]
