@@ -179,7 +179,7 @@ def test_every_key_of_the_default_file_is_explained() -> None:
         (
             {"backbone.name": "MobilNetV2"},
             "backbone.name: must be one of MobileNet, MobileNetV2, MobileNetV3Small, MobileNetV3Large, ResNet50, "
-            "ResNet101, ResNet152, ResNet50V2, ResNet101V2, ResNet152V2, EfficientNetB0, EfficientNetB1, … (42 in all)."
+            "ResNet101, ResNet152, ResNet50V2, ResNet101V2, ResNet152V2, EfficientNetB0, EfficientNetB1, … (46 in all)."
             " Got 'MobilNetV2'. Did you mean 'MobileNetV2'?",
         ),
         ({"backbone.input_size": 16}, "backbone.input_size: must be at least 32 pixels for MobileNetV2. Got 16."),

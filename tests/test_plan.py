@@ -252,6 +252,7 @@ def test_code_that_graft_lock_does_not_name(project: Project) -> None:
             lock.unlink()
 
 
+@pytest.mark.slow
 def test_what_dvc_has_from_before(project: Project) -> None:
     """A pass is run and left again: DVC restores the first one, as the plan says, and starts nothing."""
     with kept(project):

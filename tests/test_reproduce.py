@@ -295,6 +295,7 @@ def test_without_photos_the_recorded_features_do(project: Stood) -> None:
     assert {one["reason"] for one in told["stages"][:2]} == {"the examples are not at data/photos"}
 
 
+@pytest.mark.slow
 def test_without_photos_features_come_from_a_remote(project: Stood, tmp_path: Path) -> None:
     """One that only this clone knows, by a relative path, as a colleague's clone does."""
     project.dvc("remote add --local -d team ../remote", "push -q")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -285,7 +286,16 @@ def test_what_keras_reads_around_it_changes_nothing(tmp_path: Path) -> None:
     assert said.split("\n")[:2] == ["tensorflow float32 1e-07 channels_last float32 None False", "1"]
 
 
-def test_what_nobody_reads_any_more_is_let_go() -> None:
+@pytest.fixture
+def collecting() -> Iterator[None]:
+    """Garbage is collected as often as Python does by itself; the suite lets it lie longer."""
+    before = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.set_threshold(*before)
+
+
+def test_what_nobody_reads_any_more_is_let_go(collecting: None) -> None:
     """Of a deep network few feature maps are held at once, those that are read again later among them."""
     import keras
     import tensorflow as tf

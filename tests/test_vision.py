@@ -200,6 +200,7 @@ def test_what_its_files_alone_tell_is_not_known_without_them() -> None:
     assert not known_cuts.at_input("ViT", "block_0")
 
 
+@pytest.mark.slow
 def test_files_read_back_where_nothing_of_kerashub_was_imported(folders: dict[str, Path], tmp_path: Path) -> None:
     """As a logged model is: by Keras, which finds the layers where the file says, in one process without graft."""
     expected = {}

@@ -25,7 +25,7 @@ USUAL_SIDE = 224
 def table() -> Table:
     """A row for each network of the table."""
     shown = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for column in ("KerasHub's for images", "folder in Hugging Face's layout", "KerasHub's preset", "pixels", "cls"):
+    for column in ("KerasHub's for images", "Hugging Face's folder", "preset", "pixels", "cls"):
         shown.add_column(column, no_wrap=True)
     for row in VISION.values():
         layout = f"model_type {row.layout}" if row.layout else "-"
