@@ -21,7 +21,7 @@ from conftest import params_of
 from graft import cli
 from graft.errors import DataError, StaleError, TrackingError
 from graft.lineage import near, seen
-from graft.tracking import examples, mirror, run, server
+from graft.tracking import examples, identity, run, server
 from logged_passes import Logged, entered, made
 
 
@@ -159,7 +159,7 @@ def test_a_run_of_an_earlier_graft_is_told_of_and_mended_by_log(logged: Logged, 
     run_id = logged.ids["real"]
     client = mlflow.MlflowClient(server.uri())
     (logged.folder / "mlruns" / run_id / "artifacts" / examples.ARTEFACT).unlink()
-    for tag in (examples.DIGEST, mirror.WEIGHTS, mirror.DATA):
+    for tag in (examples.DIGEST, identity.WEIGHTS, identity.DATA):
         client.delete_tag(run_id, tag)
     image = str(logged.folder / "images" / "cross" / "000.png")
     found = told(image)

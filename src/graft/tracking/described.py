@@ -12,7 +12,7 @@ from graft.config import yaml_file
 from graft.config.load import FILE
 from graft.config.schema import flattened
 from graft.errors import ParamsError
-from graft.tracking import artefacts, examples, git, ledger, mirror
+from graft.tracking import artefacts, examples, git, identity, ledger
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -56,13 +56,13 @@ def describe(found: Finished) -> Described:
         run_id,
         run.info.run_name,
         datetime.fromtimestamp(run.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
-        tags.get(mirror.WEIGHTS),
+        tags.get(identity.WEIGHTS),
         _versions(client, run_id),
         commit,
         tags.get("graft.git.dirty") == "true",
         _changed(artefacts.tree(client, run_id, PARAMS), commit),
         run.data.params.get("data.path", ""),
-        tags.get(mirror.DATA),
+        tags.get(identity.DATA),
         counts.get("split", {}),
         {key: value for key, value in run.data.metrics.items() if key.startswith(("test_", "val_"))},
         tags.get(ledger.TEST_SPLIT),

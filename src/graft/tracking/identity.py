@@ -15,6 +15,10 @@ CODE = "graft.code"
 COMPLETE = "graft.complete"
 OUTPUTS = "graft.outputs"
 DIVERGED = "graft.diverged_from"
+WEIGHTS, DATA = "graft.model_weights", "graft.data_md5"
+"""Tags of a finished run: the sha256 of the weights of the model that ships, as its card and every served answer say
+it, and the md5 that `dvc.lock` has of data.path.
+"""
 
 UNTRACKED = ("tracking.", "data.path", "export.")
 """Parameters that change nothing that a pass computes: the catalogue has every image's sha256."""

@@ -20,7 +20,7 @@ from graft.examples.sources import SOURCES
 from graft.models import card
 from graft.pipeline import lock
 from graft.runtime import environment
-from graft.tracking import examples, ledger, model
+from graft.tracking import examples, identity, ledger, model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,10 +65,6 @@ WITHOUT_FINETUNING = "without_finetuning"
 ENVIRONMENT, LOCKED, STAGES = "environment.json", "code/dvc.lock", "stages.json"
 """Artefacts that `graft reproduce` reads, beside the metrics: what ran, of what, with which results."""
 
-WEIGHTS, DATA = "graft.model_weights", "graft.data_md5"
-"""Tags of a finished run: the sha256 of the weights of the model that ships, as its card and every served answer say
-it, and the md5 that `dvc.lock` has of data.path.
-"""
 
 CURVE = ("loss", "accuracy", "val_loss", "val_accuracy")
 """What is logged of an epoch; the learning rate stands in the history."""
@@ -183,9 +179,9 @@ def _log_data(tracked: Tracked, params: Params, paths: Paths) -> None:
 
 def log_origins(tracked: Tracked, params: Params, paths: Paths) -> None:
     """What `graft lineage` finds a model by: its weights, the data, and each example that it has seen."""
-    tracked.client.set_tag(tracked.run_id, WEIGHTS, card.read(paths.card)["weights_sha256"])
+    tracked.client.set_tag(tracked.run_id, identity.WEIGHTS, card.read(paths.card)["weights_sha256"])
     if md5 := lock.md5_of_dependency("prepare", Path(params.data.path)):
-        tracked.client.set_tag(tracked.run_id, DATA, md5)
+        tracked.client.set_tag(tracked.run_id, identity.DATA, md5)
     examples.log(tracked.client, tracked.run_id, paths)
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from graft.errors import StaleError, TrackingError, listing
 from graft.models import card as cards
 from graft.serving.classifier import CARD, MODEL
-from graft.tracking import ledger, mirror, server
-from graft.tracking.identity import COMPLETE, OUTPUTS
+from graft.tracking import ledger, server
+from graft.tracking.identity import COMPLETE, OUTPUTS, WEIGHTS
 from graft.tracking.logged import called
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def with_digest(client: MlflowClient, digest: str) -> list[Finished]:
     whose id begins so.
     """
     return (
-        complete(client, f"tags.`{mirror.WEIGHTS}` LIKE '{digest}%'")
+        complete(client, f"tags.`{WEIGHTS}` LIKE '{digest}%'")
         or complete(client, f"tags.`{ledger.MODEL}` = '{digest}'")
         or [one for one in complete(client) if one.id.startswith(digest)]
     )

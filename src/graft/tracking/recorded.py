@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graft.errors import StaleError, TrackingError, listing
 from graft.runtime import environment
 from graft.runtime.environment import Environment
-from graft.tracking import ledger, mirror, server
+from graft.tracking import artefacts, ledger, mirror, server
 from graft.tracking.logged import called
 
 if TYPE_CHECKING:
@@ -114,10 +111,5 @@ def _json(client: MlflowClient, run_id: str, path: str) -> dict[str, Any] | None
 
 
 def _text(client: MlflowClient, run_id: str, path: str) -> str | None:
-    """None where the run has no such artefact."""
-    folder = str(Path(path).parent) if "/" in path else None
-    if path not in [one.path for one in client.list_artifacts(run_id, folder)]:
-        return None
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    with tempfile.TemporaryDirectory() as target:
-        return Path(client.download_artifacts(run_id, path, target)).read_text(encoding="utf-8")
+    data = artefacts.content(client, run_id, path)
+    return None if data is None else data.decode("utf-8")
