@@ -49,7 +49,7 @@ test-all: $(INSTALLED)  ## Run every test, the largest networks and what takes l
 stress: $(INSTALLED)  ## Kill runs, take the server away, fill disks (docs/stress.md)
 	pytest -m stress -n 1
 
-portable: $(INSTALLED)  ## Compare features and training with an emulated Haswell (needs qemu-user; seven minutes)
+portable: $(INSTALLED)  ## Compare features and training with an emulated Haswell (needs qemu-user; five minutes)
 	python tests/portable/compare.py
 
 check: $(INSTALLED)  ## Lint, check the format, check types

@@ -159,7 +159,7 @@ def test_a_stage_has_what_it_would_have_had(own: FakeDvc) -> None:
         "prepare needs no libraries"
     )
     assert code == 0
-    own.cli.write_text(CLI.replace("VERSION = 1", "VERSION = 2"))
+    own.cli.write_text(CLI.replace("VERSION = 1", "VERSION = 2  # of another length, which Python looks at"))
     told, code, seen = own.ran("train", code=7, word="other", where="sub")
     assert told[:3] == ["other", str(own.folder / "sub"), str(own.process.pid)]
     assert told[3] != str(seen), "another process than the one that DVC started"
