@@ -187,7 +187,7 @@ def test_a_store_of_an_earlier_mlflow_is_copied_and_brought_up_to_date(project: 
     before = file.read_bytes()
     found = only(runs.tracking(project), "MLflow")
     assert (found.state, found.says) == (
-        State.BROKEN, f"{file}, 1 runs, with the tables of another MLflow than this one"
+        State.BROKEN, f"{file}, 1 run, with the tables of another MLflow than this one"
     )  # fmt: skip
     with pytest.raises(TrackingError, match="Run `graft doctor --fix`"):
         server.connect("mine")

@@ -24,7 +24,7 @@ def tracking(project: Project) -> Iterator[Finding]:
     except TrackingError as error:
         yield broken("MLflow", str(error), "`graft log` logs the last pass anew once the file is away.")
         return
-    said = f"{file}, {health.runs} runs"
+    said = f"{file}, {health.runs} run{'s' if health.runs != 1 else ''}"
     if health.is_whole:
         yield ok("MLflow", said)
     elif health.runs:
