@@ -24,7 +24,7 @@ from conftest import REPOSITORY, changed, default_params, paths_in
 from graft.config.load import load
 from graft.errors import TrackingError
 from graft.pipeline import layout
-from graft.tracking import git, names, run, server
+from graft.tracking import git, names, run, server, store
 
 CONNECT_AT_ONCE = """
 import os, sys
@@ -120,6 +120,22 @@ def test_a_store_that_is_damaged_and_holds_runs_is_left_alone(monkeypatch: pytes
     (tmp_path / "mlflow.db").write_bytes(b"no database at all, but some text" * 100)
     with pytest.raises(TrackingError, match=r"must be a SQLite store of MLflow's. Got: file is not a database"):
         server.connect("x")
+
+
+def test_a_store_that_a_killed_process_was_writing_is_read_as_it_was_before(tmp_path: Path) -> None:
+    """It leaves a journal beside the file, by which SQLite takes the change back."""
+    file = tmp_path / "mlflow.db"
+    tables(file, "CREATE TABLE runs (x)", *[f"INSERT INTO runs VALUES ('{'a' * 500}')"] * 200)
+    killed = (
+        "import os, sqlite3, sys\n"
+        "database = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "for statement in ('PRAGMA cache_size = 5', 'BEGIN IMMEDIATE', 'DELETE FROM runs'):\n"
+        "    database.execute(statement)\n"
+        "os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(file)], check=False)
+    assert (tmp_path / "mlflow.db-journal").exists()
+    assert store.health(file) == store.Health("", False, 200)
 
 
 def test_a_moved_project_has_its_runs(

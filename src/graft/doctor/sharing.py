@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from graft.doctor.finding import Finding, Project, broken, mended_by, ok, warning
 from graft.errors import listing
@@ -32,8 +32,9 @@ def dvc(project: Project) -> Iterator[Finding]:
     try:
         with Repo(str(project.root)) as repo:
             yield _remote(repo)
-            yield _links(repo)
-            yield _room(repo)
+            arrays = _bytes(_arrays(project.root))
+            yield _links(repo, arrays)
+            yield _room(repo, arrays)
     except NotDvcRepoError:
         yield broken(
             "DVC", "no .dvc folder: `dvc repro` cannot run", "`dvc init` (`dvc init --subdir` below git's root)."
@@ -61,8 +62,8 @@ def _remote(repo: Repo) -> Finding:
     return ok("DVC remote", f"{named}{': ' + url if '://' not in url else ''}")
 
 
-def _links(repo: Repo) -> Finding:
-    """The first of `cache.type` that works between DVC's cache and the project."""
+def _links(repo: Repo, arrays: int) -> Finding:
+    """The first of `cache.type` that works between DVC's cache and the project. arrays: bytes of them here."""
     from dvc_objects.fs.generic import test_links
 
     Path(repo.cache.local.path).mkdir(parents=True, exist_ok=True)
@@ -70,11 +71,10 @@ def _links(repo: Repo) -> Finding:
     asked = list(repo.config["cache"].get("type") or ("reflink", "copy"))
     used = next((one for one in asked if one in works), "copy")
     said = f"cache.type {','.join(asked)}: files are {'copied' if used == 'copy' else used + 's'}"
-    twice = _bytes(repo.root_dir / folder for folder in _arrays(Path(repo.root_dir)))
-    if used == "copy" and twice > MUCH and "hardlink" in works:
+    if used == "copy" and arrays > MUCH and "hardlink" in works:
         return warning(
             "DVC links",
-            f"{said}, and {twice / 1e9:.1f} GB of arrays lie twice",
+            f"{said}, and {arrays / 1e9:.1f} GB of arrays lie twice",
             "`dvc config cache.type hardlink,symlink`, then `dvc checkout --relink` (docs/sharing.md).",
         )
     return ok("DVC links", said)
@@ -85,18 +85,18 @@ def _arrays(root: Path) -> list[Path]:
     return [root / paths.features, root / paths.activations]
 
 
-def _room(repo: Repo) -> Finding:
+def _room(repo: Repo, arrays: int) -> Finding:
     """Features lie in three places: each says what it has."""
     held = sum(one.n_bytes for one in features.held())
-    here, kept = _bytes(_arrays(Path(repo.root_dir))), _bytes([Path(repo.cache.local.path)])
+    kept = _bytes([Path(repo.cache.local.path)])
     return ok(
         "room",
         f"graft's cache {held / 1e6:,.0f} MB of features (limit {features.limit_bytes() / 1e9:g} GB), the project "
-        f"{here / 1e6:,.0f} MB of features and activations, DVC's cache {kept / 1e6:,.0f} MB in all",
+        f"{arrays / 1e6:,.0f} MB of features and activations, DVC's cache {kept / 1e6:,.0f} MB in all",
     )
 
 
-def _bytes(folders: Iterable[Any]) -> int:
+def _bytes(folders: Iterable[Path]) -> int:
     """On disk, of all files below; one that is linked into several of these folders counts in each."""
     found = 0
     for folder in folders:

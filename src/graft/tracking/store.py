@@ -6,7 +6,6 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from graft.errors import TrackingError
 from graft.runtime.progress import say
@@ -60,11 +59,14 @@ class Health:
 
 
 def health(file: Path) -> Health:
-    """Of a store that is there; nothing is changed. Raises TrackingError where it is no database."""
+    """Of a store that is there. Raises TrackingError where it is no database.
+
+    Not opened as read only: what a killed process left half written is taken back by whoever opens it next.
+    """
     from mlflow.store.db.utils import _get_latest_schema_revision
 
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", timeout=60, uri=True)) as database:
+        with closing(sqlite3.connect(file, timeout=60)) as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             version = "alembic_version" in tables and database.execute("SELECT * FROM alembic_version").fetchone()
             runs = database.execute("SELECT count(*) FROM runs").fetchone()[0] if "runs" in tables else 0
