@@ -9,6 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 
 import text_network
+from numpy_layers import dense, normalised
 from text_network import HEADS, HIDDEN, INTERMEDIATE, WORD_PIECES, Architecture
 
 CLASSES: dict[Architecture, str] = {
@@ -30,16 +31,6 @@ def loaded(folder: Path, architecture: Architecture) -> np.ndarray:
     if architecture == "bert":
         return np.asarray(network(given | {"segment_ids": SEGMENTS})["sequence_output"])
     return np.asarray(network(given))
-
-
-def normalised(x: np.ndarray, weights: dict[str, np.ndarray], name: str, epsilon: float) -> np.ndarray:
-    centred = x - x.mean(-1, keepdims=True)
-    scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + epsilon)
-    return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
-
-
-def dense(x: np.ndarray, weights: dict[str, np.ndarray], name: str) -> np.ndarray:
-    return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
 
 
 def gelu_by_tanh(x: np.ndarray) -> np.ndarray:

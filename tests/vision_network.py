@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from numpy_layers import dense, normalised
+
 WIDTH, HEADS, INNER, BLOCKS, PATCH, SIDE = 16, 2, 32, 2, 8, 32
 REGISTERS = 2
 """Of DINOv3."""
@@ -185,10 +187,10 @@ def vit(pixels: np.ndarray) -> np.ndarray:
     epsilon = CONFIGS["ViT"]["layer_norm_eps"]
     x = _embedded(pixels, w) + w["embeddings.position_embeddings"]
     for layer in (f"encoder.layer.{i}" for i in range(BLOCKS)):
-        x = x + _attended(_normalised(x, w, f"{layer}.layernorm_before", epsilon), w, layer)
-        inner = _gelu(_dense(_normalised(x, w, f"{layer}.layernorm_after", epsilon), w, f"{layer}.intermediate.dense"))
-        x = x + _dense(inner, w, f"{layer}.output.dense")
-    return _normalised(x, w, "layernorm", epsilon)
+        x = x + _attended(normalised(x, w, f"{layer}.layernorm_before", epsilon), w, layer)
+        inner = _gelu(dense(normalised(x, w, f"{layer}.layernorm_after", epsilon), w, f"{layer}.intermediate.dense"))
+        x = x + dense(inner, w, f"{layer}.output.dense")
+    return normalised(x, w, "layernorm", epsilon)
 
 
 def dinov2(pixels: np.ndarray) -> np.ndarray:
@@ -196,11 +198,11 @@ def dinov2(pixels: np.ndarray) -> np.ndarray:
     w = {name: values.astype(np.float64) for name, values in weights("DINOV2").items()}
     x = _embedded(pixels, w) + w["embeddings.position_embeddings"]
     for layer in (f"encoder.layer.{i}" for i in range(BLOCKS)):
-        step = _attended(_normalised(x, w, f"{layer}.norm1", 1e-6), w, layer)
+        step = _attended(normalised(x, w, f"{layer}.norm1", 1e-6), w, layer)
         x = x + step * w[f"{layer}.layer_scale1.lambda1"]
-        inner = _gelu(_dense(_normalised(x, w, f"{layer}.norm2", 1e-6), w, f"{layer}.mlp.fc1"))
-        x = x + _dense(inner, w, f"{layer}.mlp.fc2") * w[f"{layer}.layer_scale2.lambda1"]
-    return _normalised(x, w, "layernorm", 1e-6)
+        inner = _gelu(dense(normalised(x, w, f"{layer}.norm2", 1e-6), w, f"{layer}.mlp.fc1"))
+        x = x + dense(inner, w, f"{layer}.mlp.fc2") * w[f"{layer}.layer_scale2.lambda1"]
+    return normalised(x, w, "layernorm", 1e-6)
 
 
 def _embedded(pixels: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
@@ -215,22 +217,12 @@ def _embedded(pixels: np.ndarray, w: dict[str, np.ndarray]) -> np.ndarray:
 def _attended(x: np.ndarray, w: dict[str, np.ndarray], layer: str) -> np.ndarray:
     n, length, _ = x.shape
     query, key, value = (
-        _dense(x, w, f"{layer}.attention.attention.{part}").reshape(n, length, HEADS, -1).swapaxes(1, 2)
+        dense(x, w, f"{layer}.attention.attention.{part}").reshape(n, length, HEADS, -1).swapaxes(1, 2)
         for part in ("query", "key", "value")
     )
     scores = np.exp(query @ key.swapaxes(2, 3) / math.sqrt(WIDTH // HEADS))
     mixed = scores / scores.sum(-1, keepdims=True) @ value
-    return _dense(mixed.swapaxes(1, 2).reshape(n, length, WIDTH), w, f"{layer}.attention.output.dense")
-
-
-def _normalised(x: np.ndarray, w: dict[str, np.ndarray], name: str, epsilon: float) -> np.ndarray:
-    centred = x - x.mean(-1, keepdims=True)
-    scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + epsilon)
-    return scaled * w[f"{name}.weight"] + w[f"{name}.bias"]
-
-
-def _dense(x: np.ndarray, w: dict[str, np.ndarray], name: str) -> np.ndarray:
-    return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+    return dense(mixed.swapaxes(1, 2).reshape(n, length, WIDTH), w, f"{layer}.attention.output.dense")
 
 
 def _gelu(x: np.ndarray) -> np.ndarray:
