@@ -436,6 +436,7 @@ def test_a_pass_on_texts(folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.long
 def test_the_whole_network_is_trained_on_tokens(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -42,6 +42,7 @@ sys.exit(any(os.waitpid(process, 0)[1] for process in started))
 DEFAULT = load(REPOSITORY / "params.yaml")
 
 
+@pytest.mark.long
 def test_three_at_once_make_one_store(tmp_path: Path) -> None:
     """MLflow itself fails here: each process would create the tables."""
     command = [sys.executable, "-c", CONNECT_AT_ONCE]
