@@ -1,0 +1,229 @@
+"""Whatever ran and whatever came from a cache, by whichever of DVC's ways, in whichever store: one whole run.
+
+A row of the matrix is what DVC has before, a column how DVC is asked, and each cell is there in a file and on a server.
+A few cells, of every row, column and store, are in the suite; `make stress` has all of them (docs/stress.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import psutil
+import pytest
+
+import complete_run
+import tracking_server
+from conftest import QUICK_STEP, Project, changed, few_layers, make_project, tiny_params
+
+ALL = complete_run.STAGES
+BEFORE: dict[str, tuple[tuple[str, ...], str, tuple[float, float]]] = {
+    "nothing cached": (ALL, "train.learning_rate", (0.02, 0.03)),
+    "features cached": (ALL[2:], "train.learning_rate", (0.02, 0.03)),
+    "all but evaluate cached": (ALL[4:], "evaluate.confidence", (0.9, 0.8)),
+    "all restored": ((), "evaluate.confidence", (0.7, 0.6)),
+}
+"""What DVC has -> the stages that are executed, and the parameter and its values by which that comes about."""
+
+QUEUE = "exp run --queue"
+WAYS = ("repro", "exp run", "exp run --temp", QUEUE)
+STORES = ("SQLite", "PostgreSQL")
+IN_THE_SUITE = {
+    ("nothing cached", "repro", "SQLite"),
+    ("features cached", "exp run", "PostgreSQL"),
+    ("all but evaluate cached", "exp run --temp", "SQLite"),
+    ("all restored", QUEUE, "PostgreSQL"),
+}
+CELLS = [
+    pytest.param(*cell, id=", ".join(cell), marks=[] if cell in IN_THE_SUITE else [pytest.mark.stress])
+    for cell in product(BEFORE, WAYS, STORES)
+]
+QUEUE_WITHIN_SECONDS = 240
+
+
+@dataclass
+class Cell:
+    """store: the tracking URI. values: of `key`, one for each experiment."""
+
+    project: Project
+    store: str
+    experiment: str
+    key: str
+    values: tuple[float, ...]
+
+    def run(self, way: str) -> None:
+        """DVC is asked this way, as often as there are values."""
+        if way == "repro":
+            section, name = self.key.split(".")
+            self.project.change(**{section: {name: self.values[0]}})
+            self.project.run("dvc", "repro")
+        elif way == QUEUE:
+            self._run_queue()
+        else:
+            self.project.run("dvc", *way.split(), "-S", f"{self.key}={self.values[0]}")
+
+    def _run_queue(self) -> None:
+        before = len(self.experiments())
+        listed = ",".join(map(str, self.values))
+        self.project.run("dvc", *QUEUE.split(), "-S", f"{self.key}={listed}")
+        self.project.run("dvc", "queue", "start", "--jobs", "2")
+        began = time.monotonic()
+        while len(self.experiments()) < before + len(self.values):
+            assert time.monotonic() - began < QUEUE_WITHIN_SECONDS, self.project.run("dvc", "queue", "status").stdout
+            time.sleep(0.3)
+        psutil.wait_procs(workers_of(self.project.folder), timeout=60)
+
+    def experiments(self) -> dict[str, str]:
+        """The name of each of DVC's experiments -> its commit."""
+        form = "--format=%(refname:lstrip=4) %(objectname)"
+        lines = self.project.run("git", "for-each-ref", form, "refs/exps/??/").stdout.splitlines()
+        return dict(line.split() for line in lines)
+
+    def client(self) -> Any:
+        return mlflow.MlflowClient(self.store)
+
+    def runs(self) -> list[Any]:
+        """In MLflow's experiment of this cell; none before there is one."""
+        if self.store.startswith("sqlite") and not (self.project.folder / "mlflow.db").exists():
+            return []
+        client = self.client()
+        found = client.get_experiment_by_name(self.experiment)
+        return list(client.search_runs([found.experiment_id])) if found else []
+
+
+def workers_of(folder: Path) -> list[psutil.Process]:
+    """Processes that DVC's queue has started here."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if "queue-worker" in process.cmdline() and Path(process.cwd()).is_relative_to(folder):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+class Began:
+    """Projects in which so much has happened; each is made once, and copied for every cell that begins there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made: dict[str, Project] = {}
+
+    def copy(self, name: str, target: Path) -> Project:
+        made = self._made[name] if name in self._made else self._make(name)
+        shutil.copytree(made.folder, target, symlinks=True)
+        project = Project(target)
+        for store in ("mlflow.db", "mlflow.db.lock", "mlruns", ".graft"):
+            place = target / store
+            shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+        project.environment["GRAFT_CACHE_DIR"] = str(self._folder / f"cache of {name}")
+        return project
+
+    def _make(self, name: str) -> Project:
+        if name == "nothing cached":
+            project = self._fresh()
+        elif name == "all restored":
+            project = self._passed(self.copy("features cached", self._folder / name))
+        else:
+            project = self.copy("nothing cached", self._folder / name)
+            project.run("dvc", "repro")
+            project.commit()
+        self._made[name] = project
+        return project
+
+    def _fresh(self) -> Project:
+        network = few_layers(self._folder)
+        network["backbone.weights_sha256"] = hashlib.sha256(Path(network["backbone.weights"]).read_bytes()).hexdigest()
+        small = {"extract.views": 0, "train.epochs": 2, "finetune.epochs": 1}
+        tree = changed(tiny_params(), QUICK_STEP | network | small)
+        return make_project(self._folder / "nothing cached", tree, per_class=6)
+
+    def _passed(self, project: Project) -> Project:
+        """DVC has run every stage with the values of the cells, but nothing of it is in the folder any more."""
+        _, key, values = BEFORE["all restored"]
+        section, name = key.split(".")
+        before = (project.folder / "params.yaml").read_text()
+        for value in values:
+            project.change(**{section: {name: value}})
+            project.run("dvc", "repro")
+        (project.folder / "params.yaml").write_text(before)
+        (project.folder / "dvc.lock").unlink()
+        shutil.rmtree(project.folder / "metrics")
+        project.run("git", "clean", "-qfdX", "--exclude=!.dvc", "--exclude=!.dvc/**")
+        project.commit()
+        return project
+
+
+@pytest.fixture(scope="module")
+def began(tmp_path_factory: pytest.TempPathFactory) -> Began:
+    return Began(tmp_path_factory.mktemp("matrix"))
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with tracking_server.running() as server:
+        yield server.address
+
+
+@pytest.fixture
+def cell(before: str, way: str, store: str, began: Began, tmp_path: Path, request: pytest.FixtureRequest) -> Cell:
+    name = "all but evaluate cached" if before == "features cached" else before  # they differ in what changes
+    project = began.copy(name, tmp_path / "project")
+    uri = f"sqlite:///{project.folder}/mlflow.db"
+    if store == "PostgreSQL":
+        uri = project.environment["MLFLOW_TRACKING_URI"] = request.getfixturevalue("address")
+    if before == "nothing cached":
+        project.environment["GRAFT_CACHE_DIR"] = str(tmp_path / "cache")
+    experiment = f"{before}, {way}"
+    project.change(tracking={"experiment": experiment})
+    project.commit()
+    _, key, values = BEFORE[before]
+    return Cell(project, uri, experiment, key, values if way == QUEUE else values[:1])
+
+
+@pytest.mark.parametrize(("before", "way", "store"), CELLS)
+def test_every_pass_is_one_whole_run(cell: Cell, before: str, way: str, store: str, tmp_path: Path) -> None:
+    executed = BEFORE[before][0]
+    cell.run(way)
+    log = ("graft", "log", *(() if way == "repro" else ("--experiments",)))
+    if not executed:
+        assert cell.runs() == [], "nothing ran that could have logged"
+        cell.project.run(*log)
+    runs = cell.runs()
+    by_value = {float(run.data.params[cell.key]): run for run in runs}
+    assert sorted(by_value) == sorted(cell.values)
+    assert len(runs) == len(cell.values)
+    files = {None: complete_run.of_workspace(cell.project)} if way == "repro" else {
+        name: complete_run.of_commit(cell.project, commit) for name, commit in cell.experiments().items()
+    }  # fmt: skip
+    assert len(files) == len(cell.values)
+    section, name = cell.key.split(".")
+    for experiment, these in files.items():
+        run = by_value[these.params[section][name]]
+        folder = tmp_path / str(experiment)
+        folder.mkdir()
+        complete_run.assert_complete(cell.client(), run, these, executed, folder)
+        assert run.data.tags.get("dvc.exp_name") == experiment
+    assert_no_second(cell, way, log, (before, way, store) in IN_THE_SUITE)
+
+
+def assert_no_second(cell: Cell, way: str, log: tuple[str, ...], quick: bool) -> None:
+    """An unchanged state makes no second run; a stage that is forced to run again names the run that is there."""
+    ids = {run.info.run_id for run in cell.runs()}
+    cell.project.run(*log)
+    if way == "repro":
+        again = ("--force",) if not quick else ("--force", "--single-item", "evaluate")
+        cell.project.run("dvc", "repro")
+        said = cell.project.run("dvc", "repro", *again).stderr
+        assert f"({next(iter(ids))})" in said.partition("reproduced: the same bytes as MLflow run")[2]
+    elif not quick:
+        cell.run(way)
+    assert {run.info.run_id for run in cell.runs()} == ids
