@@ -1,4 +1,4 @@
-"""What a complete MLflow run holds, taken from params.yaml, dvc.lock and DVC's cache alone: no code of graft's says it."""
+"""What a complete MLflow run holds, by params.yaml, dvc.lock and DVC's cache alone: no code of graft's says it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FIGURES = {"accuracy": "accuracy", "log_loss": "log_loss", "f1": "macro_f1", "ec
 
 @dataclass(frozen=True)
 class Files:
-    """Of one pass. cache: DVC's. lock: stages of its dvc.lock. params: its params.yaml as a tree. summary: as it was."""
+    """Of one pass. cache: DVC's. lock: stages of its dvc.lock. params: its params.yaml as a tree. summary: its own."""
 
     cache: Path
     lock: dict[str, Any]
@@ -47,7 +47,9 @@ class Files:
 
 def of_workspace(project: Project) -> Files:
     here = project.folder
-    return _files(project, *((here / name).read_bytes() for name in ("dvc.lock", "params.yaml", "metrics/summary.json")))
+    return _files(
+        project, *((here / name).read_bytes() for name in ("dvc.lock", "params.yaml", "metrics/summary.json"))
+    )
 
 
 def of_commit(project: Project, commit: str) -> Files:
@@ -148,7 +150,9 @@ def _assert_model(client: Any, run: Any, files: Files, folder: Path) -> None:
     (output,) = client.get_run(run.info.run_id).outputs.model_outputs
     model = client.get_logged_model(output.model_id)
     assert (model.source_run_id, str(model.status)) == (run.info.run_id, "READY")
-    place = Path(download_artifacts(f"models:/{model.model_id}", dst_path=str(folder), tracking_uri=client.tracking_uri))
+    place = Path(
+        download_artifacts(f"models:/{model.model_id}", dst_path=str(folder), tracking_uri=client.tracking_uri)
+    )
     assert md5_of((place / "data" / "model.keras").read_bytes()) == files.md5("models/model.keras")
     described = yaml.safe_load((place / "MLmodel").read_text())
     assert {"signature", "saved_input_example_info"} <= set(described)

@@ -63,7 +63,17 @@ def _database(programs: Path, folder: Path) -> Iterator[str]:
         os.chown(place, nobody.pw_uid, nobody.pw_gid)
         owner = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     data = str(place / "data")
-    make = [programs / "initdb", "-D", data, "--auth=trust", "--username=graft", "--no-sync", "--locale=C", "-E", "UTF8"]
+    make = [
+        programs / "initdb",
+        "-D",
+        data,
+        "--auth=trust",
+        "--username=graft",
+        "--no-sync",
+        "--locale=C",
+        "-E",
+        "UTF8",
+    ]
     subprocess.run(make, cwd=place, check=True, capture_output=True, **owner)
     options = [word for setting in ("listen_addresses=", f"unix_socket_directories={place}", *QUICK)
                for word in ("-c", setting)]  # fmt: skip

@@ -113,7 +113,7 @@ def _unfinished(found: list[_Found]) -> _Found | None:
     from graft.tracking import run  # which brings MLflow
 
     code = git.state(Path.cwd(), run.written()).digest
-    return next((one for one in found if one.tags.get(CODE) == code), None)
+    return next((one for one in found if one.tags.get(CODE) == code and run.is_resumed(one.tags)), None)
 
 
 def _short(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,10 +24,11 @@ def log(experiment: git.Experiment) -> str:
     """
     project = Path.cwd()
     with worktree.at(project, experiment.baseline) as tree:
-        _told(tree, "git", "read-tree", "-u", "--reset", experiment.commit, at=tree.top)
-        _told(tree, sys.executable, "-m", "dvc", "checkout", "--allow-missing", "--quiet")
+        environment = tree.environment | _to_the_same_store(experiment.name)
+        _told(tree.top, environment, "git", "read-tree", "-u", "--reset", experiment.commit)
+        _told(tree.folder, environment, sys.executable, "-m", "dvc", "checkout", "--allow-missing", "--quiet")
         _link_data(project, tree.folder)
-        said = _told(tree, sys.executable, "-m", "graft", "log", **_to_the_same_store(experiment.name))
+        said = _told(tree.folder, environment, sys.executable, "-m", "graft", "log")
     return said.split()[-1]
 
 
@@ -46,16 +48,9 @@ def _link_data(project: Path, folder: Path) -> None:
             there.symlink_to((project / path).resolve())
 
 
-def _told(tree: worktree.Worktree, *command: str, at: Path | None = None, **environment: str) -> str:
+def _told(folder: Path, environment: Mapping[str, str], *command: str) -> str:
     """What a command prints that runs in the worktree."""
-    done = subprocess.run(
-        command,
-        cwd=at or tree.folder,
-        env=tree.environment | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         raise TrackingError(f"`{' '.join(command[-2:])}` said: {last.removeprefix('graft: ')}")
