@@ -150,9 +150,7 @@ def _assert_model(client: Any, run: Any, files: Files, folder: Path) -> None:
     (output,) = client.get_run(run.info.run_id).outputs.model_outputs
     model = client.get_logged_model(output.model_id)
     assert (model.source_run_id, str(model.status)) == (run.info.run_id, "READY")
-    place = Path(
-        download_artifacts(f"models:/{model.model_id}", dst_path=str(folder), tracking_uri=client.tracking_uri)
-    )
+    place = Path(download_artifacts(model.artifact_location, dst_path=str(folder), tracking_uri=client.tracking_uri))
     assert md5_of((place / "data" / "model.keras").read_bytes()) == files.md5("models/model.keras")
     described = yaml.safe_load((place / "MLmodel").read_text())
     assert {"signature", "saved_input_example_info"} <= set(described)

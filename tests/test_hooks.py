@@ -24,14 +24,11 @@ IN_BACKGROUND = "graft: MLflow may lack this pass; `graft log` runs in the backg
 
 @pytest.fixture(scope="module")
 def passed(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A clone with DVC's own hooks and graft's, and two branches, each with a pass. MLflow has forgotten both."""
+    """A clone with DVC's own hooks and graft's, and a pass; the branch `before` has none."""
     project = make_project(tmp_path_factory.mktemp("hooks") / "project", changed(tiny_params(), SMALL), per_class=6)
     project.environment["GRAFT_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+    project.run("git", "branch", "before")
     project.dvc("install", "repro")
-    project.commit()
-    project.run("git", "branch", "first")
-    project.change(evaluate={"confidence": 0.9})
-    project.dvc("repro")
     project.commit()
     project.run("graft", "hooks", "install")
     return project
@@ -39,6 +36,7 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def project(passed: Project, tmp_path: Path) -> Project:
+    """A copy of it whose run MLflow has forgotten."""
     shutil.copytree(passed.folder, tmp_path / "project", symlinks=True)
     project = Project(tmp_path / "project")
     for name in ("mlruns", ".graft"):
@@ -71,14 +69,14 @@ def at_work(folder: Path) -> list[psutil.Process]:
 def test_a_commit_has_mlflow_know_a_pass_that_it_lacks(project: Project) -> None:
     """Git is through before; a second commit of the same pass starts nothing and says nothing."""
     commit = ("git", "commit", "--allow-empty", "-qm", "as it is")
-    assert project.run(*commit).stderr.splitlines() == [IN_BACKGROUND]
+    assert project.run(*commit).stderr.splitlines()[1:] == [IN_BACKGROUND], "the first line is of DVC's own hook"
     assert not (project.folder / ".graft" / "hooks.log").exists(), "Git has waited"
+    assert len(log_of(project.folder)) == 1, log_of(project.folder)
     (said,) = log_of(project.folder)
     (run,) = project.runs()
     assert said == f"in MLflow: {run.info.run_name} ({run.info.run_id})"
     assert run.data.tags["graft.complete"] == "true"
-    again = project.run(*commit)
-    assert (again.stdout, again.stderr) == ("", "")
+    assert len(project.run(*commit).stderr.splitlines()) == 1
     assert at_work(project.folder) == []
     assert project.run("graft", "log").stdout.strip() == run.info.run_id
 
@@ -87,15 +85,14 @@ def test_a_checkout_logs_what_dvcs_own_hook_has_brought(project: Project) -> Non
     """DVC's hook ends with `exec dvc`, behind which nothing would run."""
     hook = (project.folder / ".git" / "hooks" / "post-checkout").read_text()
     assert re.search(r"^exec dvc git-hook post-checkout", hook, re.MULTILINE)
-    project.run("git", "checkout", "-q", "first")
+    project.run("git", "-c", "core.hooksPath=/dev/null", "checkout", "-q", "before")
+    shutil.rmtree(project.folder / "models", ignore_errors=True)
+    done = project.run("git", "checkout", "-q", "-")
+    assert IN_BACKGROUND in done.stderr
     (said,) = log_of(project.folder)
     (run,) = project.runs()
     assert said.endswith(f"({run.info.run_id})")
-    assert run.data.params["evaluate.confidence"] == "0.95"
-    project.run("git", "-c", "core.hooksPath=/dev/null", "checkout", "-q", "first")
-    project.run("git", "checkout", "-q", "-")
-    assert len(log_of(project.folder, 2)) == 2
-    assert {one.data.params["evaluate.confidence"] for one in project.runs()} == {"0.95", "0.9"}
+    assert (project.folder / "models" / "model.keras").is_file()
 
 
 def test_what_cannot_be_logged_is_a_line_and_git_goes_on(project: Project) -> None:
@@ -120,14 +117,15 @@ def test_what_cannot_be_logged_is_a_line_and_git_goes_on(project: Project) -> No
 
 def test_a_worktree_has_its_own_state_and_0_switches_hooks_off(project: Project, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
-    done = project.run("git", "worktree", "add", "-q", str(tree), "first", GRAFT_HOOKS="0")
+    add = ("git", "worktree", "add", "-q", "--detach", str(tree))
+    done = project.run(*add, ok=False, GRAFT_HOOKS="0")  # DVC's own hook fails there, without a cache
     assert "graft" not in done.stderr
     shutil.copytree(project.folder / ".dvc" / "cache", tree / ".dvc" / "cache")
     other = Project(tree)
     other.run("dvc", "checkout")
     other.run("git", "commit", "--allow-empty", "-qm", "there")
     assert log_of(tree)[0].startswith("in MLflow: ")
-    assert [run.data.params["evaluate.confidence"] for run in other.runs()] == ["0.95"]
+    assert len(other.runs()) == 1
     assert not (project.folder / ".graft").exists()
 
 

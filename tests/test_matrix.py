@@ -7,6 +7,7 @@ A few cells, of every row, column and store, are in the suite; `make stress` has
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -82,9 +83,8 @@ class Cell:
 
     def experiments(self) -> dict[str, str]:
         """The name of each of DVC's experiments -> its commit."""
-        form = "--format=%(refname:lstrip=4) %(objectname)"
-        lines = self.project.run("git", "for-each-ref", form, "refs/exps/??/").stdout.splitlines()
-        return dict(line.split() for line in lines)
+        listed = self.project.run("git", "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps/").stdout
+        return dict(re.findall(r"^refs/exps/\w\w/\w{38}/(\S+) (\w+)$", listed, re.MULTILINE))
 
     def client(self) -> Any:
         return mlflow.MlflowClient(self.store)

@@ -220,8 +220,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {
         "errors", "audit", "backbones", "config", "doctor", "evaluation", "examples", "features", "hooks", "inputs",
         "lineage", "pipeline", "planning", "prediction", "presets", "probing", "project", "range_test", "registry",
-        "repetition", "reporting", "reproduction", "runtime", "server", "serving", "stages", "study", "tracking", "training",
-        "verdicts",
+        "repetition", "reporting", "reproduction", "runtime", "server", "serving", "stages", "study", "tracking",
+        "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

@@ -40,8 +40,9 @@ def run(git: int | None) -> None:
     with suppress(Timeout), FileLock(f"{LOG}.lock", timeout=0):  # else another one is here, and looks again
         if git is not None:
             _wait(git)
+        where = os.environb.get(b"MLFLOW_TRACKING_URI", b"")  # which MLflow sets, once it is used
         for _ in range(STATES):
-            state = _state()
+            state = _state(where)
             if state in _noted():
                 return
             said, settled = _logged()
@@ -49,7 +50,7 @@ def run(git: int | None) -> None:
                 _append(LOG, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {said}")
             if settled:
                 _append(NOTED, state)
-            if not settled and state == _state():
+            if not settled and state == _state(where):
                 return
 
 
@@ -78,10 +79,9 @@ def _logged() -> tuple[str, bool]:
         return f"not logged: {type(error).__name__}: {' '.join(str(error).split())}. Run `graft log`.", False
 
 
-def _state() -> str:
+def _state(where: bytes) -> str:
     """As the hook itself reckons it, by Git alone: of both files, and where runs go."""
-    content = b"".join(path.read_bytes() for path in (FILE, lock.LOCK) if path.is_file())
-    content += os.environb.get(b"MLFLOW_TRACKING_URI", b"")
+    content = b"".join(path.read_bytes() for path in (FILE, lock.LOCK) if path.is_file()) + where
     hashed = subprocess.run(["git", "hash-object", "--stdin"], input=content, capture_output=True, check=False)
     return hashed.stdout.decode().strip()
 

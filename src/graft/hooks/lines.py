@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 
-SHELLS = re.compile(r"#!\s*\S*?(/env\s+)?/?(ba|da|k|z|a)?sh(\s.*)?")
+SHELLS = re.compile(r"#!\s*(\S*/)?(env\s+)?(ba|da|k|z|a)?sh(\s.*)?")
 """The first line of a file that POSIX shell may be put into."""
 
 FIRST = "#!/bin/sh\n"
