@@ -109,6 +109,15 @@ def require_whole(paths: Paths) -> None:
     lock.require_current(yaml_file.read(FILE))
 
 
+def _require_unchanged(paths: Paths, digest: str) -> None:
+    """Raises TrackingError where the outputs are not those any more that a run was begun for."""
+    if paths.missing() or mirror.outputs_digest(paths) != digest:
+        raise TrackingError(
+            "the outputs of the pass: must stay as they are while they are logged, and have changed meanwhile, as by "
+            "`dvc checkout` or another `dvc repro`. The run is not complete; `graft log` logs what is there now."
+        )
+
+
 @dataclass(frozen=True)
 class Logged:
     """The finished run of a pass."""
@@ -148,6 +157,7 @@ def complete(params: Params, paths: Paths, running: str | None) -> Logged:
         tracked = _open(client, experiment_id, params, paths)
         with ending(tracked):
             mirror.log(tracked, params, paths, running)
+            _require_unchanged(paths, digest)
             if other is not None:
                 client.set_tag(tracked.run_id, DIVERGED, other.info.run_id)
             client.set_tag(tracked.run_id, OUTPUTS, digest)
