@@ -7,6 +7,7 @@ A few cells, of every row, column and store, are in the suite; `make stress` has
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 import time
@@ -168,9 +169,9 @@ def began(tmp_path_factory: pytest.TempPathFactory) -> Began:
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def server() -> Iterator[tracking_server.Server]:
     with tracking_server.running() as server:
-        yield server.address
+        yield server
 
 
 @pytest.fixture
@@ -179,7 +180,7 @@ def cell(before: str, way: str, store: str, began: Began, tmp_path: Path, reques
     project = began.copy(name, tmp_path / "project")
     uri = f"sqlite:///{project.folder}/mlflow.db"
     if store == "PostgreSQL":
-        uri = project.environment["MLFLOW_TRACKING_URI"] = request.getfixturevalue("address")
+        uri = project.environment["MLFLOW_TRACKING_URI"] = request.getfixturevalue("server").address
     if before == "nothing cached":
         project.environment["GRAFT_CACHE_DIR"] = str(tmp_path / "cache")
     experiment = f"{before}, {way}"
@@ -227,3 +228,33 @@ def assert_no_second(cell: Cell, way: str, log: tuple[str, ...], quick: bool) ->
     elif not quick:
         cell.run(way)
     assert {run.info.run_id for run in cell.runs()} == ids
+
+
+@pytest.mark.stress
+def test_a_database_without_a_server_is_a_store_too(
+    began: Began, server: tracking_server.Server, tmp_path: Path
+) -> None:
+    """`graft plan` looks into it, and makes nothing there; artefacts lie in the project, also of a temporary folder."""
+    project = began.copy("all but evaluate cached", tmp_path / "project")
+    project.change(tracking={"experiment": "no server"})
+    project.commit()
+    project.environment["MLFLOW_TRACKING_URI"] = server.database
+
+    def planned() -> Any:
+        return json.loads(project.run("graft", "plan", "--json", "-").stdout)["mlflow"]
+
+    client = mlflow.MlflowClient(server.address)
+    assert planned()["kind"] == "nothing"
+    assert client.get_experiment_by_name("no server") is None
+    run_id = project.run("graft", "log").stdout.strip()
+    found = planned()
+    assert (found["kind"], found["run"]) == ("same", run_id)
+    project.run("dvc", "exp", "run", "--temp", "-S", "evaluate.confidence=0.9")
+    runs = client.search_runs([client.get_experiment_by_name("no server").experiment_id])
+    assert len(runs) == 2
+    for run in runs:
+        assert (project.folder / "mlruns" / run.info.run_id / "artifacts" / "plots" / "curves.png").is_file()
+    silent = server.database.replace("host=", "host=/nowhere")
+    found = json.loads(project.run("graft", "plan", "--json", "-", MLFLOW_TRACKING_URI=silent).stdout)["mlflow"]
+    assert found["kind"] == "unknown"
+    assert "does not answer now" in found["sentence"]
