@@ -40,7 +40,7 @@ def run(git: int | None) -> None:
     with suppress(Timeout), FileLock(f"{LOG}.lock", timeout=0):  # else another one is here, and looks again
         if git is not None:
             _wait(git)
-        where = os.environb.get(b"MLFLOW_TRACKING_URI", b"")  # which MLflow sets, once it is used
+        where = os.fsencode(os.environ.get("MLFLOW_TRACKING_URI", ""))  # which MLflow sets, once it is used
         for _ in range(STATES):
             state = _state(where)
             if state in _noted():

@@ -52,7 +52,9 @@ def _in_file(file: Path, wanted: dict[str, str], within_seconds: float) -> list[
             rows = database.execute(RUNS_OF_PASS, wanted).fetchall()
             return [Found(run_id, name, dict(database.execute(TAGS, {"run": run_id}))) for run_id, name in rows]
     except sqlite3.Error as error:
-        raise TrackingError(f"Got: {error}") from None
+        raise TrackingError(
+            f"{file}: must be a SQLite store of MLflow's. Got: {error}. `graft doctor` says more."
+        ) from None
 
 
 def _in_database(wanted: dict[str, str], within_seconds: float) -> list[Found]:
@@ -72,7 +74,10 @@ def _in_database(wanted: dict[str, str], within_seconds: float) -> list[Found]:
             tags = sqlalchemy.text(TAGS)
             return [Found(one, name, dict(map(tuple, database.execute(tags, {"run": one})))) for one, name in rows]
     except (SQLAlchemyError, ArgumentError, ImportError) as error:
-        raise TrackingError(f"Got: {server.reason(error)}") from None
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI: {server.shown()} must be a database that answers. Got: {server.reason(error)}. "
+            "Start it, or unset the variable to use mlflow.db in the project."
+        ) from None
 
 
 def _in_server(experiment: str, this: str, within_seconds: float) -> list[Found]:
