@@ -37,6 +37,7 @@ TAKE_LONGEST = (
     "test_repeat.py", "test_text_export.py", "test_text_commands.py", "test_scratch.py", "test_code_key.py",
     "test_text_report.py", "test_training.py", "test_text_use.py", "test_warm.py", "test_tracking.py",
     "test_probe.py", "test_plan.py", "test_reproduce.py", "test_gates.py", "test_extras.py", "test_study.py",
+    "test_matrix.py", "test_hooks.py",
 )  # fmt: skip
 """Files that a worker begins with: each is one worker's, and what is begun last is done alone."""
 

@@ -115,6 +115,7 @@ def test_what_cannot_be_logged_is_a_line_and_git_goes_on(project: Project) -> No
     assert not (project.folder / "mlflow.db").exists()
 
 
+@pytest.mark.slow
 def test_a_worktree_has_its_own_state_and_0_switches_hooks_off(project: Project, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     add = ("git", "worktree", "add", "-q", "--detach", str(tree))

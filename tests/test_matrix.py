@@ -172,8 +172,11 @@ class Began:
 
     def _without_outputs(self, project: Project) -> Project:
         (project.folder / "dvc.lock").unlink()
-        for outputs in ("metrics", "models", "plots", *(f"data/{name}" for name in ("prepared", "features"))):
-            shutil.rmtree(project.folder / outputs)
+        outputs = ("metrics", "models", "plots", *(f"data/{name}" for name in ("prepared", "features", "activations")))
+        for folder in outputs:
+            shutil.rmtree(project.folder / folder)
+        for file in ("evaluation.json", "predictions.parquet"):
+            (project.folder / "data" / file).unlink()
         project.commit()
         return project
 

@@ -49,7 +49,9 @@ def is_free(held: Mapping[str, str]) -> bool:
     if host != socket.gethostname():
         return time.time() - float(held[HELD]) > LEFT_AFTER_SECONDS
     try:
-        return abs(psutil.Process(int(pid)).create_time() - float(started)) > SAME_START_SECONDS
+        process = psutil.Process(int(pid))
+        is_same = abs(process.create_time() - float(started)) < SAME_START_SECONDS
+        return not is_same or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:  # it is there, and somebody else's
