@@ -24,7 +24,7 @@ from conftest import REPOSITORY, changed, default_params, paths_in
 from graft.config.load import load
 from graft.errors import TrackingError
 from graft.pipeline import layout
-from graft.tracking import git, names, run, server, store
+from graft.tracking import git, names, run, server, sought, store
 
 CONNECT_AT_ONCE = """
 import os, sys
@@ -61,6 +61,29 @@ def test_what_is_no_store_is_one_error(uri: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TrackingError, match=r"^MLFLOW_TRACKING_URI: "):
         server.connect("x")
+
+
+@pytest.mark.parametrize(
+    ("uri", "got"),
+    [
+        ("postgresql+psycopg2://me:secret@127.0.0.1:1/x", "connection refused"),
+        ("foo://me:secret@bar", "can't load plugin"),
+        ("./mlruns", "could not parse"),
+        ("sqlite:///no.db", "file is not a database"),
+    ],
+)
+def test_a_store_that_cannot_be_looked_into_is_one_error(
+    uri: str, got: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Within seconds, and nothing is made; what is an error later must not stop a plan."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "no.db").write_text("no database at all, but some text" * 100)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(TrackingError) as caught:
+        sought.of_pass("x", "y", 2)
+    assert got in str(caught.value).lower()
+    assert "secret" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["no.db"]
 
 
 def test_a_relative_sqlite_path_is_meant_from_the_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ verify      whether presets give what is claimed of them
 reproduce   an earlier result computed again, stage by stage
 export      the model for other runtimes, behind a parity gate: `graft export`
 study       the claims of transfer learning on one's own examples: `graft study few-shot`
-data params preset backbones cache  groups of commands, each with the tables that it prints
+data params preset backbones cache hooks  groups of commands, each with the tables that it prints
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from graft.cli import (
     data,
     doctor,
     export,
+    hooks,
     init,
     lineage,
     lr_find,
@@ -89,6 +90,7 @@ for group, name in (
     (preset.app, "preset"),
     (backbones.app, "backbones"),
     (study.app, "study"),
+    (hooks.app, "hooks"),
 ):
     app.add_typer(group, name=name, rich_help_panel=ACTION)
 for action in (

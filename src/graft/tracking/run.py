@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from graft.errors import TrackingError
 from graft.pipeline import lock, session
 from graft.runtime import cores
 from graft.runtime.progress import say
-from graft.tracking import examples, git, mirror, names, server
+from graft.tracking import examples, git, holding, mirror, names, server
 from graft.tracking.identity import CODE as CODE
 from graft.tracking.identity import COMPLETE as COMPLETE
 from graft.tracking.identity import DIVERGED as DIVERGED
@@ -109,6 +109,15 @@ def require_whole(paths: Paths) -> None:
     lock.require_current(yaml_file.read(FILE))
 
 
+def _require_unchanged(paths: Paths, digest: str) -> None:
+    """Raises TrackingError where the outputs are not those any more that a run was begun for."""
+    if paths.missing() or mirror.outputs_digest(paths) != digest:
+        raise TrackingError(
+            "the outputs of the pass: must stay as they are while they are logged, and have changed meanwhile, as by "
+            "`dvc checkout` or another `dvc repro`. The run is not complete; `graft log` logs what is there now."
+        )
+
+
 @dataclass(frozen=True)
 class Logged:
     """The finished run of a pass."""
@@ -140,6 +149,7 @@ def complete(params: Params, paths: Paths, running: str | None) -> Logged:
             if examples.DIGEST not in same.data.tags:
                 say("note: it was logged by an earlier graft; what `graft lineage` reads is added")
                 mirror.log_origins(Tracked(client, run_id, name), params, paths)
+            holding.drop_own(client, experiment_id, this[PASS])
             return Logged(run_id, name)
         other = find(client, experiment_id, this)
         if other is not None:
@@ -147,28 +157,42 @@ def complete(params: Params, paths: Paths, running: str | None) -> Logged:
         tracked = _open(client, experiment_id, params, paths)
         with ending(tracked):
             mirror.log(tracked, params, paths, running)
+            _require_unchanged(paths, digest)
             if other is not None:
                 client.set_tag(tracked.run_id, DIVERGED, other.info.run_id)
             client.set_tag(tracked.run_id, OUTPUTS, digest)
             client.set_tag(tracked.run_id, COMPLETE, "true")
-    return Logged(tracked.run_id, tracked.name)
+        kept = holding.only_first(client, experiment_id, this[PASS], digest)
+    return Logged(kept.info.run_id, kept.info.run_name)
 
 
 def find(client: MlflowClient, experiment_id: str, tags: dict[str, str]) -> Run | None:
     """The newest run with these tags."""
-    wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-    found = client.search_runs([experiment_id], wanted, order_by=["start_time DESC"], max_results=1)
+    found = search(client, experiment_id, tags, 1)
     return found[0] if found else None
 
 
+def search(client: MlflowClient, experiment_id: str, tags: dict[str, str], most: int = 1000) -> list[Run]:
+    """Runs with these tags, the newest first."""
+    wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    return list(client.search_runs([experiment_id], wanted, order_by=["start_time DESC"], max_results=most))
+
+
+def is_resumed(tags: Mapping[str, str]) -> bool:
+    """Whether a run of the very pass and code with these tags would go on."""
+    return tags.get(COMPLETE) != "true" and holding.is_free(tags)
+
+
 def _open(client: MlflowClient, experiment_id: str, params: Params, paths: Paths) -> Tracked:
-    """Resume the pass's unfinished run, if the same code made it, or make one; with all params and tags."""
+    """Resume an unfinished run of the pass that the same code made and nobody works on, or make one; with all params
+    and tags."""
     from mlflow.entities import RunTag
 
     code = git.state(Path.cwd(), written())
-    tags = {PASS: pass_id(params, paths), **described(params, code, "dvc repro")}
-    run = find(client, experiment_id, {PASS: tags[PASS], CODE: tags[CODE]})
-    if run is None or run.data.tags.get(COMPLETE) == "true":
+    tags = {PASS: pass_id(params, paths), **described(params, code, "dvc repro"), **holding.tags()}
+    made = search(client, experiment_id, {PASS: tags[PASS], CODE: tags[CODE]})
+    run = next((one for one in made if is_resumed(one.data.tags)), None)
+    if run is None:
         run = client.create_run(experiment_id, tags=tags, run_name=params.tracking.run_name or names.of(params))
     else:
         client.update_run(run.info.run_id, status="RUNNING")

@@ -143,7 +143,7 @@ def connect(experiment: str) -> tuple[MlflowClient, str]:
                 store.follow(file, (root() / ARTIFACTS).as_uri())
             mlflow.set_tracking_uri(where)
             client = mlflow.MlflowClient(where)
-            return client, _experiment(client, experiment, root() / ARTIFACTS if local else None)
+            return client, _experiment(client, experiment, None if is_remote() else root() / ARTIFACTS)
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: Path | None) -> str:
