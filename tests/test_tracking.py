@@ -24,7 +24,7 @@ from conftest import REPOSITORY, changed, default_params, paths_in
 from graft.config.load import load
 from graft.errors import TrackingError
 from graft.pipeline import layout
-from graft.tracking import git, names, run, server, store
+from graft.tracking import git, live, names, run, server, store
 
 CONNECT_AT_ONCE = """
 import os, sys
@@ -209,12 +209,12 @@ def client(folder: Path) -> Any:
 
 
 def test_a_crashed_stage_is_resumed_by_the_same_code(inputs: layout.Paths, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), run.live("train", DEFAULT, inputs) as on_epoch:  # noqa: PT012
+    with pytest.raises(RuntimeError), live.live("train", DEFAULT, inputs) as on_epoch:  # noqa: PT012
         on_epoch(1, {"loss": 2.0})
         raise RuntimeError("killed")
     (crashed,) = client(tmp_path).search_runs(["1"])
     assert crashed.info.status == "FAILED"
-    with run.live("train", DEFAULT, inputs) as on_epoch:
+    with live.live("train", DEFAULT, inputs) as on_epoch:
         on_epoch(1, {"loss": 2.0})
         on_epoch(2, {"loss": 1.0})
     (resumed,) = client(tmp_path).search_runs(["1"])
@@ -228,7 +228,7 @@ def test_other_code_makes_another_run(inputs: layout.Paths, tmp_path: Path, monk
     for commit in ("a" * 40, "b" * 40):
         state = git.CodeState(commit, False, "")
         monkeypatch.setattr(git, "state", lambda folder, written, state=state: state)
-        with run.live("train", DEFAULT, inputs) as on_epoch:
+        with live.live("train", DEFAULT, inputs) as on_epoch:
             on_epoch(1, {"loss": 2.0})
     assert len(client(tmp_path).search_runs(["1"])) == 2
 
@@ -309,7 +309,7 @@ def test_a_store_that_dies_does_not_stop_the_training(
         raise OSError("connection reset")
 
     finished = []
-    with run.live("train", DEFAULT, inputs) as on_epoch:
+    with live.live("train", DEFAULT, inputs) as on_epoch:
         monkeypatch.setattr(mlflow.MlflowClient, "log_batch", gone)
         for epoch in (1, 2, 3):
             on_epoch(epoch, {"loss": 1.0})
@@ -367,7 +367,7 @@ def test_a_server_that_ails_in_training_costs_seconds(
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ailing) as ailing:
         threading.Thread(target=ailing.serve_forever, daemon=True).start()
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{ailing.server_port}")
-        with run.live("train", DEFAULT, inputs) as on_epoch:
+        with live.live("train", DEFAULT, inputs) as on_epoch:
             Ailing.ails = ails
             began = time.monotonic()
             for epoch in range(1, 51):
