@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from graft.training.fit import OnEpoch
 
 SOON_SECONDS = 10.0
-"""What ends sooner leaves it to a later stage to open the run, unless it fails."""
+"""What ends sooner leaves it to a later stage to open the run, unless it fails. 0: the run is opened before training."""
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def live(stage: str, params: Params, paths: Paths) -> Iterator[OnEpoch]:
     session.note_execution(stage)
     server.require_usable()
     following = _Following(stage, params, paths)
-    if server.store_file() is None:
+    if server.store_file() is None or not SOON_SECONDS:
         following.open_now()
     else:
         following.open_in_time()
@@ -81,8 +81,7 @@ class _Following:
                 self._tracked.client.set_terminated(self._tracked.run_id, status)
 
     def _open(self) -> None:
-        self._ended.wait(SOON_SECONDS)
-        if self._status not in ("RUNNING", "FAILED"):
+        if self._ended.wait(SOON_SECONDS) and self._status != "FAILED":
             return
         try:
             self.open_now()
