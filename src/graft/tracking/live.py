@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from graft.training.fit import OnEpoch
 
 SOON_SECONDS = 10.0
-"""What ends sooner leaves it to a later stage to open the run, unless it fails. 0: the run is opened before training."""
+"""What ends sooner leaves it to a later stage to open the run, unless it fails. 0: it is opened before training."""
 
 
 @contextmanager
