@@ -4,6 +4,7 @@ commit. For `pipeline.py`, which says what they have in common.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def complete(params, paths, running):
     return SimpleNamespace(run_id="", name="none")
 """,
 }
-"""What stands in the place of two modules of `tracking` where a pass is timed without MLflow. No stage depends on it."""
+"""What two modules of `tracking` hold where a pass is timed without MLflow. No stage depends on them."""
 
 
 @dataclass
@@ -87,7 +88,10 @@ def without_tracking(folder: Path, changes: Mapping[str, Any]) -> Edited:
 def of_earlier_commit(folder: Path, changes: Mapping[str, Any], python: Path) -> Edited:
     """python: of an environment in which a checkout of that commit is installed in place (`pip install -e`)."""
     where = "import graft, pathlib; print(pathlib.Path(graft.__file__).parents[2])"
-    found = subprocess.run([str(python), "-c", where], capture_output=True, text=True, check=True, cwd=folder.parent)
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    found = subprocess.run(
+        [str(python), "-c", where], capture_output=True, text=True, check=True, cwd=folder.parent, env=alone
+    )
     repository = Path(found.stdout.strip())
     if repository == REPOSITORY:
         raise SystemExit(
