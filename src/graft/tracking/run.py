@@ -10,7 +10,6 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Container, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,61 +36,23 @@ if TYPE_CHECKING:
 
     from graft.config.schema import Params
     from graft.pipeline.layout import Paths
-    from graft.training.fit import OnEpoch
 
 MOST_CHARACTERS = 6000
 
 
-@contextmanager
-def live(stage: str, params: Params, paths: Paths) -> Iterator[OnEpoch]:
-    """Around a training stage: yields what to call as each epoch ends.
-
-    Opens or resumes the pass's run before anything is trained; raises TrackingError if that fails. A run
-    that is complete is left alone: training again is a check of it, and `complete` compares. If the store
-    fails later, training goes on: `complete` logs from the files.
-    """
-    session.note_execution(stage)
+def opened(params: Params, paths: Paths) -> Tracked | None:
+    """The run of a pass that is trained now: the unfinished one of the same code, or a new one. None where the pass is
+    complete already. Raises TrackingError."""
     client, experiment_id = server.connect(params.tracking.experiment)
     with server.faults():
         done = find(client, experiment_id, {PASS: pass_id(params, paths), COMPLETE: "true"})
     if done is not None:
         say(f"this pass is complete in MLflow as {done.info.run_name} ({done.info.run_id}); computing it again")
-        yield lambda epoch, metrics: None
-        return
+        return None
     with server.faults():
         tracked = _open(client, experiment_id, params, paths)
     say(f"MLflow run {tracked.run_id} in {server.shown()}")
-    with ending(tracked), _Stream(stage, tracked) as stream:
-        yield stream.on_epoch
-
-
-class _Stream:
-    """Logs epochs on a thread of its own: training waits for no server. The first failure ends it, with a line."""
-
-    def __init__(self, stage: str, tracked: Tracked) -> None:
-        self._stage, self._tracked, self._failed = stage, tracked, False
-        self._thread = ThreadPoolExecutor(1)
-
-    def __enter__(self) -> _Stream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=self._failed)
-
-    def on_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
-        self._thread.submit(self._log, epoch, metrics)
-
-    def _log(self, epoch: int, metrics: dict[str, float]) -> None:
-        if self._failed:
-            return
-        try:
-            self._tracked.metrics(mirror.curve(self._stage, metrics), epoch)
-        except Exception as error:  # whatever the store raises, the training is worth more
-            self._failed = True
-            say(
-                f"note: MLflow failed in epoch {epoch} ({server.reason(error)}); training goes on, `evaluate` will log "
-                "the curves from the files"
-            )
+    return tracked
 
 
 def before_judging(stage: str, params: Params) -> None:
