@@ -1,0 +1,20 @@
+"""Where features are computed: `extract.runner` of params.yaml. To add a runner, add a module with its `run` and a row.
+
+A runner changes no value, only where it comes from and how long it takes: none is named in a key or in `meta.json`.
+
+base      what a runner is given
+local     this process, on all of its cores
+ray       processes of a Ray cluster, by Ray Data
+cluster   the cluster itself: which one, how many processes fit, and Ray kept quiet
+worker    what such a process does; knows nothing of Ray
+"""
+
+from __future__ import annotations
+
+from graft.features.runners import local, ray
+from graft.features.runners.base import Runner
+
+RUNNERS: dict[str, Runner] = {
+    "local": local.run,
+    "ray": ray.run,
+}

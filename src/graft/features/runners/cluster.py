@@ -1,0 +1,107 @@
+"""The Ray cluster that computes: one of this machine, or one that runs already; and Ray kept quiet."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from graft.errors import SurroundingsError, listing
+from graft.runtime.cores import available
+from graft.runtime.progress import say
+
+if TYPE_CHECKING:
+    from graft.config.schema import RayParams
+
+OF_A_JOB = "RAY_ADDRESS"
+"""Where Ray says, inside a submitted job, which cluster it runs on."""
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning about a later version's default
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # else this process would take the memory of a GPU that an actor needs
+}
+"""Set where the user has set nothing: nothing is reported over the network, nor printed."""
+
+
+def library() -> Any:
+    """The package, with its part for data. Raises SurroundingsError where it is not installed."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise SurroundingsError(
+            f"extract.runner: ray needs Ray ({error}). Install it: pip install 'graft-transfer[ray]'; or set "
+            "extract.runner: local."
+        ) from None
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return ray
+
+
+@contextmanager
+def connected(p: RayParams) -> Iterator[int]:
+    """Inside, Ray can be used; gives how many actors there shall be. One that was started here ends afterwards.
+
+    Raises SurroundingsError where there is no such cluster, or no machine of it is large enough.
+    """
+    ray = library()
+    own = not ray.is_initialized()
+    if own:
+        _connect(ray, p)
+    try:
+        yield _actors(p, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _connect(ray: Any, p: RayParams) -> None:
+    address = p.address or os.environ.get(OF_A_JOB)
+    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    try:
+        if address is None:
+            # One CPU beyond those of the actors, or what Ray does beside them would wait for ever.
+            n_cpus = (p.actors or max(1, available() // p.cpus)) * p.cpus + 1
+            ray.init("local", num_cpus=n_cpus, include_dashboard=False, **quiet)
+        else:
+            ray.init(address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        if address is None:
+            raise SurroundingsError(
+                f"extract.runner: Ray must be able to start on this machine. Got: {reason}. Set extract.runner: local."
+            ) from None
+        raise SurroundingsError(
+            f"extract.ray.address: must be the address of a Ray cluster that this machine belongs to, with the same "
+            f"versions of Ray and Python. Got {address!r}: {reason}. Start it (`ray start --head`), or leave it empty "
+            "for a Ray of this machine's own."
+        ) from None
+
+
+def _actors(p: RayParams, machines: list[dict[str, float]]) -> int:
+    """How many actors there shall be; those that do not fit yet start when a machine is added or gets free."""
+    fitting = sum(_fitting(p, machine) for machine in machines)
+    if not fitting:
+        sizes = [f"{one.get('CPU', 0):g} CPUs and {one.get('GPU', 0):g} GPUs" for one in machines]
+        raise SurroundingsError(
+            f"extract.ray: an actor of {p.cpus} CPUs and {p.gpus:g} GPUs must fit on a machine of the Ray cluster. "
+            f"Got machines with {listing(sizes, 5) or 'nothing'}. Lower extract.ray.cpus or extract.ray.gpus, or add "
+            "a machine."
+        )
+    if p.actors is not None and p.actors > fitting:
+        say(
+            f"note: of {p.actors} actors (extract.ray.actors), {fitting} fit on the Ray cluster as it is; the others "
+            "start when machines are added"
+        )
+    return p.actors or fitting
+
+
+def _fitting(p: RayParams, machine: dict[str, float]) -> int:
+    by_cpu = int(machine.get("CPU", 0) / p.cpus)
+    return min(by_cpu, int(machine.get("GPU", 0) / p.gpus)) if p.gpus else by_cpu
