@@ -7,6 +7,7 @@ local     this process, on all of its cores
 ray       processes of a Ray cluster, by Ray Data
 cluster   the cluster itself: which one, how many processes fit, and Ray kept quiet
 worker    what such a process does; knows nothing of Ray
+same      whether it computes with what the cache's keys say: code, libraries, weights, processor
 """
 
 from __future__ import annotations

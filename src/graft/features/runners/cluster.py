@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from graft.errors import SurroundingsError, listing
@@ -55,7 +56,9 @@ def connected(p: RayParams) -> Iterator[int]:
     if own:
         _connect(ray, p)
     try:
-        yield _actors(p, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        # On a thread of its own, Ray prints there what happens to each of its processes.
+        with open(os.devnull, "w") as nothing, redirect_stdout(nothing):
+            yield _actors(p, [node["Resources"] for node in ray.nodes() if node["Alive"]])
     finally:
         if own:
             ray.shutdown()
@@ -63,14 +66,16 @@ def connected(p: RayParams) -> Iterator[int]:
 
 def _connect(ray: Any, p: RayParams) -> None:
     address = p.address or os.environ.get(OF_A_JOB)
-    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    own: dict[str, Any] = {}
+    if address is None:
+        # One CPU beyond those of the actors, or what Ray does beside them would wait for ever.
+        own = {
+            "num_cpus": (p.actors or max(1, available() // p.cpus)) * p.cpus + 1,
+            "include_dashboard": False,
+        }
     try:
-        if address is None:
-            # One CPU beyond those of the actors, or what Ray does beside them would wait for ever.
-            n_cpus = (p.actors or max(1, available() // p.cpus)) * p.cpus + 1
-            ray.init("local", num_cpus=n_cpus, include_dashboard=False, **quiet)
-        else:
-            ray.init(address, **quiet)
+        with _nothing_printed():
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **own)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         if address is None:
@@ -82,6 +87,20 @@ def _connect(ray: Any, p: RayParams) -> None:
             f"versions of Ray and Python. Got {address!r}: {reason}. Start it (`ray start --head`), or leave it empty "
             "for a Ray of this machine's own."
         ) from None
+
+
+@contextmanager
+def _nothing_printed() -> Iterator[None]:
+    """Ray's C++ part reports its settings on standard error; a failure is an exception all the same."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _actors(p: RayParams, machines: list[dict[str, float]]) -> int:

@@ -44,6 +44,12 @@ STARTS = 3
 def run(job: Job) -> Iterator[Results]:
     """In the order in which they are ready. Raises DataError where an example kills every actor that computes it."""
     ray = cluster.library()
+    if job.cluster.gpus and job.plan.spec.engine != "tensorflow":
+        raise SurroundingsError(
+            "extract.ray.gpus: above 0, graft itself must be started on a machine with such a GPU, too, which decides "
+            f"the engine (`ray job submit --entrypoint-num-gpus 0.1`). Got the {job.plan.spec.engine} engine. Start it "
+            "there, or set extract.ray.gpus: 0.0."
+        )
     with cluster.connected(job.cluster) as n_actors:
         try:
             tally = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Tally).remote()

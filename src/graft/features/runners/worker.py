@@ -12,18 +12,19 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graft.errors import DataError, GraftError, StaleError, SurroundingsError
-from graft.features import compute, engines, plan
+from graft.errors import DataError, GraftError, StaleError
+from graft.features import compute, engines
 from graft.features.engines.base import CannotRunError
+from graft.features.runners import same
 from graft.runtime import cores, numerics
 from graft.runtime.tensorflow import start_tensorflow
 
 if TYPE_CHECKING:
-    from graft.backbones.build import Loaded
+    from graft.features.plan import Plan
     from graft.inputs.batches import Read, Task
 
 BLOCK, TASKS = "block", "tasks"
@@ -53,7 +54,7 @@ class Place:
 class Work:
     """What a worker is told; it can be pickled. plan, wanted, open_reader: as in `base.Job`."""
 
-    plan: plan.Plan
+    plan: Plan
     wanted: Sequence[str]
     open_reader: Callable[[], Read]
     begun: Begun
@@ -67,11 +68,12 @@ class Worker:
         self._work = work
         self._fault: Exception | None = None
         try:
-            self._start(work.plan.spec, work.place)
+            self._start(work)
         except (GraftError, CannotRunError) as error:
             self._fault = error
 
-    def _start(self, spec: compute.Spec, place: Place) -> None:
+    def _start(self, work: Work) -> None:
+        spec, place = work.plan.spec, work.place
         os.environ[cores.VARIABLE] = str(place.threads)
         numerics.apply(spec.numerics)
         start_tensorflow()
@@ -80,11 +82,11 @@ class Worker:
         from graft.backbones import networks
 
         self._loaded = networks.built(spec.backbone, spec.pooling, spec.taps)
-        _require_same(self._work, self._loaded)
+        same.require(work.plan, work.wanted, self._loaded)
         # Compiled once; `computed` would do it for every block.
-        engine = engines.ready(compute.forward(spec, self._work.wanted, self._loaded))
+        engine = engines.ready(compute.forward(spec, work.wanted, self._loaded))
         self._spec = replace(spec, engine=engine)
-        self._read = self._work.open_reader()
+        self._read = work.open_reader()
 
     def __call__(self, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs of a block's tasks and what they are of; or an error."""
@@ -120,36 +122,6 @@ class Worker:
                     "computed is in graft's cache."
                 )
             yield from self._computed([task])
-
-
-def _require_same(work: Work, loaded: Loaded) -> None:
-    """Raises SurroundingsError where values computed here would not be what the cache's keys say of them."""
-    for name in work.wanted:
-        output = work.plan.outputs[name]
-        found = plan.keys(work.plan.spec, loaded, output.meta.output, output.part)
-        if found != output.keys:
-            raise SurroundingsError(
-                "extract.ray: every machine of the cluster must compute with what the one has on which graft was "
-                f"started. Different: {'; '.join(_differences(output.keys[0], found[0]))}. Install the same there, or "
-                "let graft start where such machines are."
-            )
-
-
-def _differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """'numpy must be 2.3.1, is 2.2.0', of each that differs."""
-    lines = []
-    for name in wanted:
-        here, there = wanted[name], found.get(name)
-        if isinstance(here, Mapping) and isinstance(there, Mapping):
-            lines += _differences(here, there)
-        elif here != there:
-            lines.append(f"{name} must be {_short(here)}, is {_short(there)}")
-    return lines
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _with_machine(error: Exception, place: Place) -> Exception:
