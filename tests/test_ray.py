@@ -156,7 +156,7 @@ def test_the_same_bytes_though_an_actor_dies_and_what_is_cached_is_not_sent(
     assert set(read) == set(extraction.every.used["path"].iloc[PER_CLASS:])
     assert read.count(fatal) == 2
     said = "".join(capsys.readouterr())
-    assert "blocks of examples were computed again, since the actors that had them died" in said
+    assert "note: blocks of examples that were computed again, since actors died on them: " in said
     assert f"extracting features and activations: {4 * PER_CLASS} images in" in said
     lines = [line for line in said.splitlines() if not line.startswith(("note: ", "extracting "))]
     assert len(lines) == 3, f"Ray itself says something: {lines}"
@@ -340,14 +340,14 @@ def test_a_killed_driver_leaves_nobody_behind_and_goes_on_where_it_was(
     assert left
     driver.kill()
     driver.wait()
-    _, alive = psutil.wait_procs(left, timeout=30)
-    assert not alive
     notes.unlink()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert 0 < len(notes.read_text().splitlines()) < n_images
     assert extraction.written() == expected
+    _, alive = psutil.wait_procs(left, timeout=120)  # Ray's own agents look for their cluster for a minute
+    assert not alive
 
 
 def test_a_fault_of_the_cluster_itself_is_one_error() -> None:

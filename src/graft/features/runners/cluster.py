@@ -55,13 +55,13 @@ def connected(p: RayParams) -> Iterator[int]:
     own = not ray.is_initialized()
     if own:
         _connect(ray, p)
-    try:
-        # On a thread of its own, Ray prints there what happens to each of its processes.
-        with open(os.devnull, "w") as nothing, redirect_stdout(nothing):
+    # On a thread of its own, Ray prints on standard output what happens to each of its processes.
+    with open(os.devnull, "w") as nothing, redirect_stdout(nothing):
+        try:
             yield _actors(p, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-    finally:
-        if own:
-            ray.shutdown()
+        finally:
+            if own:
+                ray.shutdown()
 
 
 def _connect(ray: Any, p: RayParams) -> None:
@@ -84,8 +84,8 @@ def _connect(ray: Any, p: RayParams) -> None:
             ) from None
         raise SurroundingsError(
             f"extract.ray.address: must be the address of a Ray cluster that this machine belongs to, with the same "
-            f"versions of Ray and Python. Got {address!r}: {reason}. Start it (`ray start --head`), or leave it empty "
-            "for a Ray of this machine's own."
+            f"versions of Ray and Python, and the token that it asks for. Got {address!r}: {reason}. Start it "
+            "(`ray start --head`), set RAY_AUTH_MODE=token, or leave it empty for a Ray of this machine's own."
         ) from None
 
 

@@ -55,7 +55,7 @@ def run(job: Job) -> Iterator[Results]:
             tally = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Tally).remote()
             yield from _computed(ray, job, partial(_begun, tally), n_actors)
             if n_again := ray.get(tally.again.remote()):
-                say(f"note: {n_again} blocks of examples were computed again, since the actors that had them died")
+                say(f"note: blocks of examples that were computed again, since actors died on them: {n_again}")
         except ray.exceptions.RayError as error:
             raise _wrapped(error) from None
 
