@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,7 @@ from unittest import mock
 import numpy as np
 import psutil
 import pytest
+import yaml
 
 from conftest import REPOSITORY, few_layers, params_of, paths_in, write_drawings
 from graft.config.schema import RayParams
@@ -109,9 +110,9 @@ def job(extraction: Extraction) -> Job:
     """What a runner is given for these drawings."""
     seen: list[Job] = []
 
-    def kept(job: Job) -> Iterator[compute.Results]:
+    def kept(job: Job) -> Generator[compute.Results]:
         seen.append(job)
-        return local.run(job)
+        yield from local.run(job)
 
     with mock.patch.dict(RUNNERS, {"local": kept}):
         extraction.run("local", "job")
@@ -159,7 +160,8 @@ def test_the_same_bytes_though_an_actor_dies_and_what_is_cached_is_not_sent(
     assert "note: blocks of examples that were computed again, since actors died on them: " in said
     assert f"extracting features and activations: {4 * PER_CLASS} images in" in said
     lines = [line for line in said.splitlines() if not line.startswith(("note: ", "extracting "))]
-    assert len(lines) == 3, f"Ray itself says something: {lines}"
+    assert lines[-1].startswith("Ray 2.")
+    assert len(lines) == 4, f"Ray itself says something: {lines}"
 
 
 @pytest.mark.slow
@@ -239,6 +241,24 @@ def test_without_ray_it_is_one_error_that_says_what_to_install(job: Job, monkeyp
         next(RUNNERS["ray"](job))
 
 
+def test_nobody_else_imports_ray() -> None:
+    script = "import sys, graft.stages.extract; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_the_documented_job_is_for_the_ray_that_is_locked() -> None:
+    text = (REPOSITORY / "docs" / "scale.md").read_text()
+    job = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    cluster_spec = job["spec"]["rayClusterSpec"]
+    version = cluster_spec["rayVersion"]
+    assert f"\nray=={version} " in (REPOSITORY / "requirements.lock").read_text()
+    assert f"FROM rayproject/ray:{version}-py311" in text
+    pods = [cluster_spec["headGroupSpec"], *cluster_spec["workerGroupSpecs"]]
+    for pod in (one["template"]["spec"] for one in pods):
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        assert {mount["name"] for one in pod["containers"] for mount in one["volumeMounts"]} == volumes
+
+
 def test_gpus_want_an_engine_that_uses_them(job: Job) -> None:
     with pytest.raises(SurroundingsError, match=r"extract.ray.gpus: above 0, .* Got the openvino engine"):
         next(RUNNERS["ray"](replace(job, cluster=OWN.model_copy(update={"gpus": 1.0}))))
@@ -261,6 +281,30 @@ def test_a_cluster_that_is_not_there(address: str | None, message: str, monkeypa
     given = OWN.model_copy(update={"address": address})
     with pytest.raises(SurroundingsError, match=message), cluster.connected(given):
         pass
+
+
+@pytest.mark.parametrize(("cpus", "actors"), [(1, 4), (3, 1), (8, 1)])
+def test_a_ray_of_this_machines_own_is_as_large_as_its_actors_and_one_more_cpu(
+    cpus: int, actors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def init(address: str, **more: Any) -> None:
+        asked.update(more, address=address)
+
+    def nodes() -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": float(asked["num_cpus"])}}, {"Alive": False, "Resources": {}}]
+
+    own: Any = SimpleNamespace(
+        init=init, nodes=nodes, is_initialized=lambda: bool(asked), shutdown=asked.clear, __version__="2"
+    )
+    monkeypatch.setattr(cluster, "library", lambda: own)
+    monkeypatch.delenv(cluster.OF_A_JOB, raising=False)
+    monkeypatch.setenv("GRAFT_THREADS", "4")
+    with cluster.connected(OWN.model_copy(update={"cpus": cpus, "actors": None})) as n_actors:
+        assert n_actors == actors
+        assert (asked["address"], asked["num_cpus"]) == ("local", actors * cpus + 1)
+    assert not asked, "ended"
 
 
 def test_actors_are_as_many_as_fit(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,7 @@ from graft.backbones import automatic, build, cuts, networks
 from graft.errors import DataError, listing
 from graft.examples import catalogue
 from graft.examples.sources import SOURCES
-from graft.features import cache, plan, store
-from graft.features.runners import RUNNERS
+from graft.features import cache, plan, runners, store
 from graft.features.runners.base import Job
 from graft.features.sink import Sink
 from graft.inputs.batches import Read, Task, batches
@@ -34,6 +34,7 @@ def run(params: Params, paths: Paths) -> None:
     images = catalogue.read(paths.catalogue).used
     if params.data.kind == "image":
         _require_visible(images, params)
+    runners.begin(params.extract.runner)
     loaded = networks.built(params.backbone, params.extract.pooling, params.extract.taps)
     say(f"{params.backbone.name}, weights {params.backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
     cut = _cut(params, loaded)
@@ -108,9 +109,9 @@ def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: b
             job = Job(planned, names, tasks, read, open_reader, loaded, params.extract.ray)
             what = f"extracting {' and '.join(names)}"
             unit = f"{planned.spec.inputs.kind}s"
-            results = RUNNERS[params.extract.runner](job)
-            for keys, outputs in track(results, _n_views(views.values()), what, lambda batch: len(batch[0]), unit):
-                sink.put(keys, outputs)
+            with closing(runners.RUNNERS[params.extract.runner](job)) as results:
+                for keys, outputs in track(results, _n_views(views.values()), what, lambda batch: len(batch[0]), unit):
+                    sink.put(keys, outputs)
         some = images.head(SAMPLE_EXAMPLES)
         shown = [Task(path, sha256) for path, sha256 in zip(some["path"], some["sha256"], strict=True)]
         _, arrays = next(batches(planned.spec.inputs, read, shown, len(shown)))

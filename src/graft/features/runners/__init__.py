@@ -12,10 +12,18 @@ same      whether it computes with what the cache's keys say: code, libraries, w
 
 from __future__ import annotations
 
-from graft.features.runners import local, ray
+import os
+
+from graft.features.runners import local, ray, worker
 from graft.features.runners.base import Runner
 
 RUNNERS: dict[str, Runner] = {
     "local": local.run,
     "ray": ray.run,
 }
+
+
+def begin(name: str) -> None:
+    """Before a network is built in this process, which may share a GPU with those of the runner."""
+    if name != "local":
+        os.environ |= worker.SHARED_GPU

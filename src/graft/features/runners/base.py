@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,6 @@ class Job:
     cluster: RayParams
 
 
-Runner = Callable[[Job], Iterator[Results]]
+Runner = Callable[[Job], Generator[Results]]
 """The results of every view of a job's tasks, each once, in any order. Raises what `compute.computed` raises, and
-SurroundingsError where it has nothing to compute on."""
+SurroundingsError where it has nothing to compute on. Closed, it lets go of what it computes on."""

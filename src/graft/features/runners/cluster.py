@@ -23,7 +23,6 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning about a later version's default
-    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # else this process would take the memory of a GPU that an actor needs
 }
 """Set where the user has set nothing: nothing is reported over the network, nor printed."""
 
@@ -54,25 +53,29 @@ def connected(p: RayParams) -> Iterator[int]:
     ray = library()
     own = not ray.is_initialized()
     if own:
-        _connect(ray, p)
+        address = p.address or os.environ.get(OF_A_JOB)
+        if address is None and p.actors is None:
+            p = p.model_copy(update={"actors": max(1, available() // p.cpus)})
+        _connect(ray, p, address)
     # On a thread of its own, Ray prints on standard output what happens to each of its processes.
     with open(os.devnull, "w") as nothing, redirect_stdout(nothing):
         try:
-            yield _actors(p, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+            machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            n_actors = _actors(p, machines)
+            gpus = f" and {p.gpus:g} GPUs" if p.gpus else ""
+            say(f"Ray {ray.__version__}: {n_actors} actors of {p.cpus} CPUs{gpus}; machines: {len(machines)}")
+            yield n_actors
         finally:
             if own:
                 ray.shutdown()
 
 
-def _connect(ray: Any, p: RayParams) -> None:
-    address = p.address or os.environ.get(OF_A_JOB)
+def _connect(ray: Any, p: RayParams, address: str | None) -> None:
+    """address: None for a Ray of this machine's own, with `p.actors`."""
     own: dict[str, Any] = {}
     if address is None:
-        # One CPU beyond those of the actors, or what Ray does beside them would wait for ever.
-        own = {
-            "num_cpus": (p.actors or max(1, available() // p.cpus)) * p.cpus + 1,
-            "include_dashboard": False,
-        }
+        # One CPU beyond those of the actors, so that nothing that Ray does beside them has to wait.
+        own = {"num_cpus": (p.actors or 1) * p.cpus + 1, "include_dashboard": False}
     try:
         with _nothing_printed():
             ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **own)

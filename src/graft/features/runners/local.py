@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from graft.features import compute
@@ -11,6 +11,6 @@ if TYPE_CHECKING:
     from graft.features.runners.base import Job
 
 
-def run(job: Job) -> Iterator[compute.Results]:
+def run(job: Job) -> Generator[compute.Results]:
     """In the order of the tasks. Raises what `compute.computed` raises."""
-    return compute.computed(job.plan.spec, job.wanted, job.tasks, job.read, job.loaded)
+    yield from compute.computed(job.plan.spec, job.wanted, job.tasks, job.read, job.loaded)

@@ -12,7 +12,7 @@ import os
 import pickle
 import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ STARTS = 3
 """Actors that may die one after the other as they start; with more, it is not chance."""
 
 
-def run(job: Job) -> Iterator[Results]:
+def run(job: Job) -> Generator[Results]:
     """In the order in which they are ready. Raises DataError where an example kills every actor that computes it."""
     ray = cluster.library()
     if job.cluster.gpus and job.plan.spec.engine != "tensorflow":

@@ -36,6 +36,9 @@ SHA256, VIEW, ERROR = "sha256", "view", "error"
 TRIES = 3
 """An example on which so many processes died is not tried once more."""
 
+SHARED_GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+"""TensorFlow takes what it needs of a GPU, not all that there is: processes share one."""
+
 Begun = Callable[[str], int]
 """Told what is begun, it gives how often that was, in all processes together."""
 
@@ -74,7 +77,7 @@ class Worker:
 
     def _start(self, work: Work) -> None:
         spec, place = work.plan.spec, work.place
-        os.environ[cores.VARIABLE] = str(place.threads)
+        os.environ |= SHARED_GPU | {cores.VARIABLE: str(place.threads)}
         numerics.apply(spec.numerics)
         start_tensorflow()
         if Path(place.folder).is_dir():  # else this is another machine, where only whole paths lead anywhere
