@@ -34,9 +34,10 @@ os.environ["GRAFT_CACHE_DIR"] = tempfile.mkdtemp(prefix="graft-tests-")
 
 TAKE_LONGEST = (
     "test_pipeline.py", "test_backbones.py", "test_cache.py", "test_text.py", "test_models.py", "test_shards.py",
-    "test_ray.py", "test_repeat.py", "test_text_export.py", "test_text_commands.py", "test_scratch.py", "test_code_key.py",
-    "test_text_report.py", "test_training.py", "test_text_use.py", "test_warm.py", "test_tracking.py",
-    "test_probe.py", "test_plan.py", "test_reproduce.py", "test_gates.py", "test_extras.py", "test_study.py",
+    "test_ray.py", "test_repeat.py", "test_text_export.py", "test_text_commands.py", "test_scratch.py",
+    "test_code_key.py", "test_text_report.py", "test_training.py", "test_text_use.py", "test_warm.py",
+    "test_tracking.py", "test_probe.py", "test_plan.py", "test_reproduce.py", "test_gates.py", "test_extras.py",
+    "test_study.py",
 )  # fmt: skip
 """Files that a worker begins with: each is one worker's, and what is begun last is done alone."""
 
