@@ -39,6 +39,9 @@ OWN = RayParams(address=None, actors=1, cpus=1, gpus=0.0)
 
 PER_CLASS = 8
 
+SOURCES_HERE = os.pathsep.join(str(REPOSITORY / name) for name in ("src", "tests"))
+"""PYTHONPATH of actors, which import what tests put in the place of graft's own."""
+
 
 def spied(notes: str, asking: int, fatal: str, times: int, source: str, path: str) -> Read:
     """`extract`'s reader, which notes what processes other than `asking` read; `fatal` kills the first `times`."""
@@ -54,7 +57,7 @@ def spied(notes: str, asking: int, fatal: str, times: int, source: str, path: st
                     file.write("x")
                 os.kill(os.getpid(), signal.SIGKILL)
             if Path(notes, "slow").exists():
-                time.sleep(0.1)
+                time.sleep(0.5)
         return inner(path, sha256)
 
     return read
@@ -98,8 +101,7 @@ def expected(extraction: Extraction) -> dict[str, bytes]:
 def own_cluster() -> Iterator[None]:
     """One for this file: `extract` uses the Ray that runs already."""
     pytest.importorskip("ray")
-    beside = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY / "tests"), beside])
+    os.environ["PYTHONPATH"] = SOURCES_HERE
     with cluster.connected(OWN) as n_actors:
         assert n_actors == 1
         yield
@@ -358,9 +360,7 @@ def test_an_image_that_kills_every_actor_is_named(
 
 
 SCRIPT = """\
-import functools, os, sys
-sys.path[:0] = {paths!r}
-import pathlib, test_ray
+import functools, os, pathlib, test_ray
 from conftest import params_of, paths_in
 from graft.stages import extract
 extract._reader = functools.partial(test_ray.spied, {notes!r}, os.getpid(), "", 0)
@@ -376,10 +376,16 @@ def test_a_killed_driver_leaves_nobody_behind_and_goes_on_where_it_was(
     pytest.importorskip("ray")
     notes, n_images = tmp_path / "read", len(extraction.every.used)
     (tmp_path / "slow").touch()
-    paths = [str(REPOSITORY / "tests"), str(REPOSITORY / "src")]
     changes = extraction.changes | {"extract.runner": "ray", "extract.ray.actors": 1}
-    script = SCRIPT.format(paths=paths, notes=str(tmp_path), changes=changes, out=str(extraction.folder / "out"))
-    command, environment = [sys.executable, "-c", script], os.environ | {"GRAFT_CACHE_DIR": str(tmp_path / "cache")}
+    script = SCRIPT.format(notes=str(tmp_path), changes=changes, out=str(extraction.folder / "out"))
+    command, environment = (
+        [sys.executable, "-c", script],
+        os.environ
+        | {
+            "GRAFT_CACHE_DIR": str(tmp_path / "cache"),
+            "PYTHONPATH": SOURCES_HERE,
+        },
+    )
     driver = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while (len(notes.read_text().splitlines()) if notes.exists() else 0) < n_images * 3 // 4:
         assert driver.poll() is None

@@ -100,7 +100,8 @@ def _computed(ray: Any, job: Job, begun: worker.Begun, n_actors: int) -> Iterato
         num_cpus=job.cluster.cpus,
         num_gpus=job.cluster.gpus,
     )
-    for answer in answers.iter_batches(batch_size=None, batch_format="numpy"):
+    # Nothing fetched ahead: it would hold back each answer until the next one comes, and a killed driver would lose it.
+    for answer in answers.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
         if worker.ERROR in answer:
             raise pickle.loads(answer[worker.ERROR][0])
         keys = zip(answer[worker.SHA256].tolist(), answer[worker.VIEW].tolist(), strict=True)
