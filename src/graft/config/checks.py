@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from graft.backbones import cuts, known_cuts
 from graft.backbones.table import BACKBONES
 from graft.backbones.vision import VISION, is_vision
-from graft.config import of_text, of_vision
+from graft.config import of_ray, of_text, of_vision
 from graft.errors import unknown
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def across(sections: dict[str, Any]) -> list[str]:
             "extract.precision: must be float32 for extract.engine: tensorflow; openvino computes in bfloat16 too. "
             f"Got {extract.precision!r}."
         )
+    if extract is not None:
+        faults += of_ray.check_extract(extract)
     if extract is not None and train is not None:
         faults += _check_head(extract, train)
     if extract is not None and extract.taps == "all":

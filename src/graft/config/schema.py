@@ -81,10 +81,19 @@ class TextAugmentation(Section):
         return bool(self.dropout or self.masking)
 
 
+class RayParams(Section):
+    address: Annotated[str, Field(min_length=1)] | None
+    actors: Count | None
+    cpus: Count
+    gpus: NotNegative
+
+
 class ExtractParams(Section):
     engine: Literal["auto", "tensorflow", "openvino"]
     precision: Literal["float32", "bfloat16"]
     batch_size: Count | None
+    runner: Literal["local", "ray"]
+    ray: RayParams
     pooling: Pooling | None
     taps: Literal["none", "all"]
     dtype: Literal["float32", "float16"]

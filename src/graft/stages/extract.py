@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +15,10 @@ from graft.backbones import automatic, build, cuts, networks
 from graft.errors import DataError, listing
 from graft.examples import catalogue
 from graft.examples.sources import SOURCES
-from graft.features import cache, compute, plan, store
+from graft.features import cache, plan, runners, store
+from graft.features.runners.base import Job
 from graft.features.sink import Sink
-from graft.inputs.batches import Task, batches
+from graft.inputs.batches import Read, Task, batches
 from graft.runtime.cores import available
 from graft.runtime.prefetch import prefetched
 from graft.runtime.progress import say, track
@@ -36,6 +39,7 @@ def run(params: Params, paths: Paths) -> None:
     images = catalogue.read(paths.catalogue).used
     if params.data.kind == "image":
         _require_visible(images, params)
+    runners.begin(params.extract.runner)
     loaded = networks.built(params.backbone, params.extract.pooling, params.extract.taps)
     say(f"{params.backbone.name}, weights {params.backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
     cut = _cut(params, loaded)
@@ -68,7 +72,7 @@ def _require_visible(images: pd.DataFrame, params: Params) -> None:
 def _note_cut_off(params: Params, texts: pd.DataFrame) -> None:
     """A word where texts are longer than `backbone.max_tokens`, with the first of them."""
     spec = inputs.of(params)
-    read = catalogue.reader(SOURCES[params.data.source], Path(params.data.path))
+    read = _reader(params.data.source, params.data.path)
 
     def is_cut(one: tuple[str, str]) -> tuple[str, bool]:
         return one[0], spec.is_cut(read(*one))
@@ -100,7 +104,8 @@ def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: b
     Raises CannotRunError where the engine cannot run the network.
     """
     path_of = dict(zip(images["sha256"][::-1], images["path"][::-1], strict=True))
-    read = catalogue.reader(SOURCES[params.data.source], Path(params.data.path))
+    open_reader = partial(_reader, params.data.source, params.data.path)
+    read = open_reader()
     with Sink(planned, list(images["sha256"])) as sink:
         missing = sink.fill()
         for other in planned.others:
@@ -111,11 +116,12 @@ def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: b
             say(f"{name} of {_shown(images, planned)}: {n_wanted - n_missing} of {n_wanted} are in the cache")
         for names, views in missing.items():
             tasks = [Task(path_of[sha256], sha256, tuple(numbers)) for sha256, numbers in views.items()]
-            results = compute.computed(planned.spec, names, tasks, read, loaded)
+            job = Job(planned, names, tasks, read, open_reader, loaded, params.extract.ray)
             what = f"extracting {' and '.join(names)}"
             unit = f"{planned.spec.inputs.kind}s"
-            for keys, outputs in track(results, _n_views(views.values()), what, lambda batch: len(batch[0]), unit):
-                sink.put(keys, outputs)
+            with closing(runners.RUNNERS[params.extract.runner](job)) as results:
+                for keys, outputs in track(results, _n_views(views.values()), what, lambda batch: len(batch[0]), unit):
+                    sink.put(keys, outputs)
         some = images.head(SAMPLE_EXAMPLES)
         shown = [Task(path, sha256) for path, sha256 in zip(some["path"], some["sha256"], strict=True)]
         _, arrays = next(batches(planned.spec.inputs, read, shown, len(shown)))
@@ -123,6 +129,11 @@ def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: b
         sink.finish()
     for one in cache.prune(cache.limit_bytes(), keep=sink.cache_names):
         say(f"features of {one.backbone} left the cache ({one.n_bytes / 1e6:.0f} MB), to stay within its limit")
+
+
+def _reader(source: str, path: str) -> Read:
+    """Reads examples; other processes call it too, to open a reader of their own."""
+    return catalogue.reader(SOURCES[source], Path(path))
 
 
 def _n_views(views: Collection[Sequence[int]]) -> int:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from graft.errors import BackboneError
 from graft.features.engines import openvino, tensorflow
-from graft.features.engines.base import CannotRunError, Engine
+from graft.features.engines.base import CannotRunError, Engine, Forward
 from graft.runtime.progress import say
 
 ENGINES: dict[str, Engine] = {
     "tensorflow": tensorflow.forward,
     "openvino": openvino.forward,
 }
+
+
+def ready(made: Forward) -> str:
+    """A name under which this process has a network on an engine as it is, for who computes with it again and again."""
+    name = f"ready {len(ENGINES)}"
+    ENGINES[name] = lambda *_: made
+    return name
 
 
 def resolve(wanted: str, numerics: str, openvino_is_portable: bool) -> str:
