@@ -11,7 +11,7 @@ import pandas as pd
 from graft import inputs
 from graft.backbones import automatic, build, cuts, networks
 from graft.errors import DataError, listing
-from graft.examples import catalogue
+from graft.examples import ahead, catalogue
 from graft.examples.sources import SOURCES
 from graft.features import cache, compute, plan, store
 from graft.features.sink import Sink
@@ -101,11 +101,12 @@ def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: b
             say(f"{name} of {_shown(images, planned)}: {n_wanted - n_missing} of {n_wanted} are in the cache")
         for names, views in missing.items():
             tasks = [Task(path_of[sha256], sha256, tuple(numbers)) for sha256, numbers in views.items()]
-            results = compute.computed(planned.spec, names, tasks, read, loaded)
             what = f"extracting {' and '.join(names)}"
             unit = f"{planned.spec.inputs.kind}s"
-            for keys, outputs in track(results, _n_views(views.values()), what, lambda batch: len(batch[0]), unit):
-                sink.put(keys, outputs)
+            with ahead.reading(read, tasks, Path(params.data.path)) as early:
+                results = compute.computed(planned.spec, names, tasks, early, loaded)
+                for keys, outputs in track(results, _n_views(views.values()), what, lambda batch: len(batch[0]), unit):
+                    sink.put(keys, outputs)
         some = images.head(SAMPLE_EXAMPLES)
         shown = [Task(path, sha256) for path, sha256 in zip(some["path"], some["sha256"], strict=True)]
         _, arrays = next(batches(planned.spec.inputs, read, shown, len(shown)))

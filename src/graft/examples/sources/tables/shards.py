@@ -74,6 +74,7 @@ class Shards:
         self._tree = tree
         self._lock = Lock()
         self._indices: dict[str, Index] = {}
+        self._learning = Lock()
         self._open: OrderedDict[str, tuple[IO[bytes], Lock]] = OrderedDict()
 
     def entries(self) -> list[Entry]:
@@ -109,6 +110,7 @@ class Shards:
 
     def learn(self, files: Iterable[str]) -> None:
         """Go through several shards at a time. Raises DataError for what is no whole tar, OSError where none is."""
+        Database.opened(KIND)  # once, before several threads do
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(self.index, files))
 
@@ -146,7 +148,9 @@ class Shards:
 
     def _place(self, file: str, member: str) -> tuple[int, int]:
         try:
-            return self.index(file).members[member]
+            with self._learning:  # a shard that was not learned is gone through by one of the threads that read
+                index = self.index(file)
+            return index.members[member]
         except KeyError:
             raise OSError(errno.ENOENT, "no such member in the shard") from None
 
