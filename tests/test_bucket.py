@@ -475,3 +475,14 @@ def test_extract_has_the_next_examples_on_their_way(tmp_path: Path) -> None:
     assert len(asked) == len(set(asked)) <= 251 + ahead.MOST
     with ahead.reading(read, tasks, tmp_path) as early:
         assert early is read
+
+
+def test_pages_go_without_pictures_where_the_bucket_is_away(tmp_path: Path, no_waiting: None) -> None:
+    """A run is logged all the same."""
+    from graft.examples import excerpts, thumbnails
+
+    listing = tmp_path / "away.listing"
+    files = {f"a/{i}.png": listings.File(10, "a") for i in range(3)} | {"a/0.txt": listings.File(10, "a")}
+    listing.write_bytes(listings.Listing("http://127.0.0.1:9", "http://127.0.0.1:9", files).to_bytes())
+    assert thumbnails.of("folder", listing, list(files)) == {}
+    assert excerpts.of("folder", listing, ["a/0.txt"]) == {}

@@ -36,6 +36,7 @@ class Listed:
         self.root = listing.root
         self._files, self._file = listing.files, file
         self._kind = storage.protocol(listing.root)
+        self._away = False  # or the last try has shown that waiting is in vain
 
     def entries(self) -> list[Entry]:
         ordered = sorted(self._files, key=lambda path: path.split("/"))
@@ -95,11 +96,14 @@ class Listed:
     def _tried(self, path: str, action: Callable[[], T]) -> T:
         address = plain(f"{self.root}/{path}")
         try:
-            return storage.patiently(action)
+            found = action() if self._away else storage.patiently(action)
+            self._away = False
+            return found
         except StaleError:
             raise
         except Exception as error:
             if not isinstance(error, marks.ChangedError) and not storage.is_gone(error):
+                self._away = True
                 storage.fail(address, "read", error)
             how = f"changed ({error})" if isinstance(error, marks.ChangedError) else "is gone"
             raise StaleError(
