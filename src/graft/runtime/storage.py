@@ -40,6 +40,12 @@ PASSING = {"ConnectionError", "TimeoutError", "ClientConnectionError", "ClientPa
 
 REFUSED = {"PermissionError", "NoCredentialsError", "CredentialRetrievalError", "DefaultCredentialsError"}
 
+MAKERS = {
+    "adlfs", "aiobotocore", "aiohttp", "asyncssh", "azure", "botocore", "dvc", "dvc_objects", "fsspec", "gcsfs",
+    "google", "s3fs",
+}  # fmt: skip
+"""Packages whose errors are about a storage."""
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
         "use_listings_cache": False,
@@ -147,6 +153,11 @@ def status(error: BaseException) -> int | None:
         if isinstance(found, int):
             return found
     return None
+
+
+def is_storages(error: BaseException) -> bool:
+    """Whether an error is a storage's, by who made its class: they have no base in common."""
+    return isinstance(error, OSError) or bool(MAKERS & {kind.__module__.split(".")[0] for kind in type(error).__mro__})
 
 
 def is_gone(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from graft.errors import FULL, SurroundingsError
+from graft.runtime import storage
 
 FOLDER = "graft"
 """In the remote; what `dvc gc --cloud` looks through is `files/`."""
@@ -49,17 +50,18 @@ class Remote:
 @contextmanager
 def opened(name: str | None) -> Iterator[Remote]:
     """A remote of the project here; None: the default one. Whatever it raises becomes one SurroundingsError."""
-    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
         with Repo(str(Path.cwd())) as repo:
             found = repo.cloud.get_remote(name=name)
             yield Remote(found.name, found.fs, str(found.fs.join(found.path, FOLDER)))
-    except (DvcException, OSError) as error:
+    except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:  # a disk here, which is said as everywhere
+            raise
+        if not storage.is_storages(error):
             raise
         raise SurroundingsError(
             f"--remote: must be a remote of DVC's that can be used ({name or 'the default one'}). Got: "
-            f"{' '.join(str(error).split())} `dvc remote list` shows what there is, `dvc remote add` makes one."
+            f"{storage.cleaned(error)} `dvc remote list` shows what there is, `dvc remote add` makes one."
         ) from None
