@@ -159,7 +159,9 @@ def test_what_is_damaged_is_left_out(project: Path, monkeypatch: pytest.MonkeyPa
 def test_what_is_no_remote_is_one_sentence(project: Path) -> None:
     done = graft("push", "--remote", "nowhere")
     assert isinstance(done.exception, SurroundingsError)
-    assert str(done.exception).startswith("--remote: must be a remote of DVC's that can be used (nowhere). Got: ")
+    assert str(done.exception).startswith(
+        "--remote: must be a remote of DVC's that can be used, a bucket or a folder (nowhere). Got: "
+    )
 
 
 def test_features_travel_through_a_bucket(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -554,7 +554,7 @@ def test_graft_log_makes_the_run_anew_from_files(
     assert run.data.tags["graft.outputs"] == original.data.tags["graft.outputs"]
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def team(request: pytest.FixtureRequest, tmp_path: Path, project: Project) -> Iterator[list[str]]:
     """DVC's commands that add a remote: a folder, or a bucket at a server that speaks S3."""
     if request.param == "folder":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,15 @@ SAMPLE_EXAMPLES = 4
 """Whose inputs are kept for `finetune` to compare by."""
 
 
-def run(params: Params, paths: Paths) -> None:
+Shared = Callable[[plan.Plan, Sequence[str]], AbstractContextManager[object]]
+"""Around the look into the cache and the computation: a cache that others fill, too. Of which examples, by sha256."""
+
+
+def _alone(planned: plan.Plan, sha256s: Sequence[str]) -> AbstractContextManager[object]:
+    return nullcontext()
+
+
+def run(params: Params, paths: Paths, shared: Shared = _alone) -> None:
     """Write the features of the used examples in their order and, for fine-tuning, what crosses at its cut."""
     images = catalogue.read(paths.catalogue).used
     if params.data.kind == "image":
@@ -40,7 +49,7 @@ def run(params: Params, paths: Paths) -> None:
     plan.on_engine(
         params,
         lambda engine: _compute(
-            plan.make(params, paths, loaded, cut, engine, sha256s), images, params, loaded, paths.features
+            plan.make(params, paths, loaded, cut, engine, sha256s), images, params, loaded, paths.features, shared
         ),
     )
 
@@ -84,14 +93,17 @@ def _cut(params: Params, loaded: build.Loaded) -> str | None:
     return cut
 
 
-def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: build.Loaded, sample: Path) -> None:
+def _compute(
+    planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: build.Loaded, sample: Path, shared: Shared
+) -> None:
     """Fill every output of the plan. sample: the folder of what `finetune` compares by.
 
     Raises CannotRunError where the engine cannot run the network.
     """
     path_of = dict(zip(images["sha256"][::-1], images["path"][::-1], strict=True))
     read = catalogue.reader(SOURCES[params.data.source], Path(params.data.path))
-    with Sink(planned, list(images["sha256"])) as sink:
+    sha256s = list(images["sha256"])
+    with shared(planned, sha256s), Sink(planned, sha256s) as sink:
         missing = sink.fill()
         for other in planned.others:
             say(f"{other.name}: none, since {other.reason}")
