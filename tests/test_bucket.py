@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import json
@@ -19,7 +20,7 @@ import yaml
 from typer.testing import CliRunner
 
 from bucket import SECRET, Server, served
-from conftest import CLASSES, PreparedData, default_params, drawing, encoded, write_drawings
+from conftest import CLASSES, PreparedData, default_params, drawing, encoded, make_project, tiny_params, write_drawings
 from graft import cli
 from graft.errors import DataError, StaleError
 from graft.examples import inventory
@@ -486,3 +487,48 @@ def test_pages_go_without_pictures_where_the_bucket_is_away(tmp_path: Path, no_w
     listing.write_bytes(listings.Listing("http://127.0.0.1:9", "http://127.0.0.1:9", files).to_bytes())
     assert thumbnails.of("folder", listing, list(files)) == {}
     assert excerpts.of("folder", listing, ["a/0.txt"]) == {}
+
+
+@pytest.mark.slow
+def test_dvc_sees_what_the_listing_says(server: Server, bucket: str, tmp_path: Path) -> None:
+    """Real DVC: the bucket is asked by `graft data list` alone; `dvc repro` follows what that wrote."""
+    tree = tiny_params()
+    tree["data"] |= {"source": "folder", "path": "data/photos.listing"}
+    project = make_project(tmp_path / "project", tree, per_class=6)
+    server.put(project.folder / "data" / "drawings", bucket, "photos")
+    project.run("graft", "data", "list", f"s3://{bucket}/photos", "--to", "data/photos.listing")
+    project.commit()
+    assert project.executed(project.run("dvc", "repro", "prepare").stdout) == ["prepare"]
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())
+    assert lock["stages"]["prepare"]["deps"][0]["path"] == "data/photos.listing"
+    server.storage().delete_object(Bucket=bucket, Key="photos/circle/003.png")
+    other = encoded(drawing("circle", 4321))
+    server.storage().put_object(Bucket=bucket, Key="photos/circle/004.png", Body=other)
+    assert project.executed(project.run("dvc", "repro", "prepare").stdout) == []
+    stale = project.run("dvc", "repro", "--force", "prepare", ok=False, GRAFT_CACHE_DIR=str(tmp_path / "empty"))
+    assert stale.returncode != 0
+    said = stale.stdout + stale.stderr
+    assert f"graft: s3://{bucket}/photos/circle/00" in said
+    assert "Traceback" not in said
+    assert SECRET not in said
+    listed = project.run("graft", "data", "list").stdout
+    assert listed.splitlines()[1:] == ["1 gone: circle/003.png", "1 changed: circle/004.png"]
+    assert project.executed(project.run("dvc", "repro", "prepare").stdout) == ["prepare"]
+    catalogue = pd.read_csv(project.folder / "data" / "prepared" / "catalogue.csv").set_index("path")
+    assert len(catalogue) == 17
+    assert catalogue.loc["circle/004.png", "sha256"] == hashlib.sha256(other).hexdigest()
+
+
+def test_a_project_starts_from_a_listing(photos: Path, bucket: str, tmp_path: Path) -> None:
+    """Which git holds; an address says how to make one."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    listing = written(tmp_path, f"s3://{bucket}/photos").rename(folder / "photos.listing")
+    runner = CliRunner()
+    done = runner.invoke(cli.app, ["init", str(folder), "--data", str(listing)])
+    assert done.exit_code == 0, done.output
+    assert "saw: 18 images of 3 classes" in done.output
+    assert yaml.safe_load((folder / "params.yaml").read_text())["data"]["path"] == "photos.listing"
+    assert "photos.listing" not in (folder / ".gitignore").read_text()
+    address = runner.invoke(cli.app, ["init", str(tmp_path / "other"), "--data", f"s3://{bucket}/photos"])
+    assert "`graft data list ADDRESS --to photos.listing` makes the listing" in str(address.exception)

@@ -104,9 +104,10 @@ def opened(name: str | None) -> Iterator[Remote | AtAddress]:
             raise
         if not storage.is_storages(error):
             raise
+        called, said = name or "the default one", storage.cleaned(error)
         raise SurroundingsError(
-            "--remote: must be a remote of DVC's that can be used, a bucket or a folder "
-            f"({name or 'the default one'}). Got: {storage.cleaned(error)} `dvc remote list` shows what there is, `dvc remote add` makes one."
+            f"--remote: must be a remote of DVC's that can be used, a bucket or a folder ({called}). Got: "
+            f"{said} `dvc remote list` shows what there is, `dvc remote add` makes one."
         ) from None
 
 
