@@ -532,3 +532,23 @@ def test_a_project_starts_from_a_listing(photos: Path, bucket: str, tmp_path: Pa
     assert "photos.listing" not in (folder / ".gitignore").read_text()
     address = runner.invoke(cli.app, ["init", str(tmp_path / "other"), "--data", f"s3://{bucket}/photos"])
     assert "`graft data list ADDRESS --to photos.listing` makes the listing" in str(address.exception)
+
+
+def test_texts_in_a_bucket(bucket: str, server: Server, tmp_path: Path, prepare: Prepare) -> None:
+    """Files of one class each, and rows of a table."""
+    folder = tmp_path / "texts"
+    for kind in ("short", "long"):
+        (folder / kind).mkdir(parents=True)
+        for i in range(40):
+            (folder / kind / f"{i:02d}.txt").write_text(f"{kind} number {i * 7919} " * (9 if kind == "long" else 1))
+    server.put(folder, bucket, "texts")
+    there = prepare(written(tmp_path, f"s3://{bucket}/texts"), {"kind": "text"})
+    here = prepare(folder, {"kind": "text"})
+    assert there.catalogue.equals(here.catalogue)
+    assert len(there.catalogue) == 80
+    rows = pd.DataFrame([(f"text {i}, {i * i * 31}", "ab"[i % 2]) for i in range(30)], columns=["text", "label"])
+    server.storage().put_object(Bucket=bucket, Key="table/all.csv", Body=rows.to_csv(index=False).encode())
+    values = {"kind": "text", "manifest.file": "all.csv", "manifest.columns.text": "text"}
+    found = prepare(written(tmp_path, f"s3://{bucket}/table"), values, "manifest").catalogue
+    assert list(found["label"]) == list(rows["label"])
+    assert found.loc[3, "sha256"] == hashlib.sha256(rows.loc[3, "text"].encode()).hexdigest()

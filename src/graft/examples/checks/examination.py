@@ -26,8 +26,9 @@ PROCESSES_FROM = 4000
 """Images from which on processes are worth their start; below, threads share the work."""
 
 CHUNK = 64
-WAITING = 16
-"""Threads where they wait for a network most of the time."""
+WAITING, CHUNK_WAITING = 16, 4
+"""Threads, and images of a chunk, where they wait for a network most of the time: what is read at once lies close
+together, as in the blocks of a shard."""
 
 SAVE_SECONDS = 2.0
 """Between transactions of the cache, since each waits for the disk."""
@@ -55,7 +56,7 @@ def examine_all(source: str, root: Path, paths: Sequence[str], max_pixels: int) 
         return [found[i] for i in range(len(paths))]
     unsaved: list[int] = []
     saved = time.monotonic()
-    size = CHUNK if not reader.waits else min(CHUNK, -(-len(rest) // WAITING))
+    size = CHUNK_WAITING if reader.waits else CHUNK
     chunks = [rest[start : start + size] for start in range(0, len(rest), size)]
     results = _in_parallel(source, root, reader, [[paths[i] for i in chunk] for chunk in chunks], max_pixels)
     for chunk, examined in track(zip(chunks, results, strict=True), len(rest), "examining", lambda pair: len(pair[0])):

@@ -20,7 +20,7 @@ T = TypeVar("T")
 BLOCK_BYTES = 2**22
 """Of what is read here and there; the next block comes while one is used."""
 
-MOST_BLOCKS = 8
+MOST_BLOCKS = 24
 
 OF_CONTENT = re.compile(r"[0-9a-f]{32}(-\d+)?|md5:.+")
 """Marks that a storage makes of the bytes: the same in another bucket."""

@@ -39,7 +39,7 @@ TEXTS = ("cls", "txt", "json")
 """Last endings of members that are read as they are passed."""
 
 MOST_TEXT_BYTES = 2**16
-AT_ONCE = 8
+AT_ONCE = 4
 """Shards that are gone through, or held open, at a time."""
 
 KIND, VERSION = "shards", b"1"
