@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import json
+import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 import yaml
 from typer.testing import CliRunner
 
@@ -26,7 +28,7 @@ from graft.errors import DataError, StaleError
 from graft.examples import inventory
 from graft.examples.sources import listing as listings
 from graft.examples.sources.listed import Listed
-from graft.runtime import marks, storage
+from graft.runtime import marks, patience, storage
 
 Prepare = Callable[..., PreparedData]
 NUMBERS = itertools.count()
@@ -56,7 +58,7 @@ def photos(server: Server, bucket: str, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "WAITS_SECONDS", (0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(patience, "WAITS_SECONDS", (0.0, 0.0, 0.0, 0.0))
 
 
 def graft(*arguments: str) -> Any:
@@ -250,6 +252,11 @@ def test_shards_of_webdataset(ending: str, bucket: str, server: Server, tmp_path
         ("train-0000.tar/0002.png", "stripes"), ("train-0000.tar/0003.png", "circle"),
     ]  # fmt: skip
     assert set(here.split.loc[here.split["path"].str.startswith("val"), "split"]) == {"validation"}
+    by_pattern = inventory.take(f"s3://{bucket}/{{train,val}}-{{0000..0001}}.tar", lambda: None)
+    assert (sorted(by_pattern[0].files), by_pattern[1]) == (
+        sorted(f.name for f in folder.glob("*.tar")),
+        ["val-0001.tar"],
+    )
     listing = written(tmp_path, f"s3://{bucket}")
     for name in ("train-0000.tar", "train-0001.tar", "val-0000.tar"):
         server.storage().delete_object(Bucket=bucket, Key=name)
@@ -358,7 +365,7 @@ def test_what_cannot_be_listed_is_one_error(
 ) -> None:
     if address.startswith("gs:"):  # as where nobody has installed it
         monkeypatch.setitem(storage.PACKAGES, "gs", "gcsfs")
-        monkeypatch.setitem(__import__("sys").modules, "gcsfs", None)
+        monkeypatch.setitem(sys.modules, "gcsfs", None)
         storage._filesystem.cache_clear()
     public(server, bucket, "there.txt", b"so that what is not there is no secret")
     server.storage().put_bucket_acl(Bucket=bucket, ACL="public-read")
@@ -384,13 +391,13 @@ def test_credentials_that_are_refused_are_one_error(
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(photos))
     storage._filesystem.cache_clear()
-    __import__("s3fs").S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem.clear_instance_cache()
     try:
         with pytest.raises(DataError, match=r"Give credentials that may read there"):
             inventory.take(f"s3://{bucket}/photos", lambda: None)
     finally:
         storage._filesystem.cache_clear()
-        __import__("s3fs").S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.mark.parametrize(

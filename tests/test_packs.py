@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 import yaml
 from typer.testing import CliRunner
 
@@ -189,9 +190,9 @@ def test_features_travel_through_a_bucket(project: Path, monkeypatch: pytest.Mon
         done = graft("pull")
         assert "in the remote is damaged; left out" in done.stderr
         assert done.exit_code == 0
-    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    __import__("s3fs").S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem.clear_instance_cache()
     away = graft("pull")
     assert isinstance(away.exception, SurroundingsError)
     assert SECRET not in str(away.exception)

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import s3fs
 
 from bucket import SECRET, Server, served
 from conftest import Pass, extracted_pass, few_layers
 from graft.doctor import sharing
 from graft.features import cache, compute, team
 from graft.features.cache import FeatureCache, Part
-from graft.runtime import mounts, storage
+from graft.runtime import mounts, patience, storage
 from graft.stages import extract
 from graft.tracking import remote
 
@@ -118,9 +119,7 @@ def test_a_place_that_cannot_be_used_is_a_line(
     where: str, person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stage goes on, and does not ask twice."""
-    import s3fs
-
-    monkeypatch.setattr(storage, "WAITS_SECONDS", ())
+    monkeypatch.setattr(patience, "WAITS_SECONDS", ())
     monkeypatch.setattr(storage, "OPTIONS", {})
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")

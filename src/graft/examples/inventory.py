@@ -20,7 +20,7 @@ from graft.errors import DataError, listing
 from graft.examples.sources import manifest, tables
 from graft.examples.sources.listing import File, Listing
 from graft.examples.sources.tables.columns import rows_of
-from graft.runtime import marks, storage
+from graft.runtime import marks, patience, storage
 
 if TYPE_CHECKING:
     from graft.config.data import DataParams
@@ -77,7 +77,7 @@ def take(address: str, data: Callable[[], DataParams]) -> tuple[Listing, list[st
 
 def _all_below(address: str, filesystem: Any, place: str) -> Listing:
     """Of a bucket: folders side by side; or of one file, which lies in the folder above."""
-    top = storage.patiently(lambda: filesystem.ls(place, detail=True))
+    top = patience.patiently(lambda: filesystem.ls(place, detail=True))
     if [one["name"] for one in top] == [place] and top[0]["type"] == "file":
         name = place.rpartition("/")[2]
         return Listing(address.rpartition("/")[0], address, {name: _file(top[0])})
@@ -128,7 +128,7 @@ def _of_web(address: str, filesystem: Any, data: Callable[[], DataParams]) -> tu
             "table there, with paths below its own folder."
         )
     table = unquote(name)
-    return root, [table, *_named_in(table, storage.patiently(lambda: filesystem.cat_file(address)), root, data())]
+    return root, [table, *_named_in(table, patience.patiently(lambda: filesystem.cat_file(address)), root, data())]
 
 
 def _named_in(table: str, content: bytes, root: str, data: DataParams) -> Iterator[str]:
@@ -151,7 +151,7 @@ def _asked_for(root: str, address: str, names: Iterable[str]) -> tuple[Listing, 
         try:
             return name, _file(filesystem.info(storage.below(place, name, web)))
         except FileNotFoundError as error:
-            if storage.is_gone(error):
+            if patience.is_gone(error):
                 return name, None
             raise
 
@@ -164,4 +164,4 @@ def _asked_for(root: str, address: str, names: Iterable[str]) -> tuple[Listing, 
 
 def _side_by_side(ask: Callable[[T], R], items: Iterable[T]) -> list[R]:
     with ThreadPoolExecutor(storage.AT_ONCE) as pool:
-        return list(pool.map(lambda item: storage.patiently(lambda: ask(item)), items))
+        return list(pool.map(lambda item: patience.patiently(lambda: ask(item)), items))

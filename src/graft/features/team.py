@@ -102,5 +102,6 @@ def _tried(where: str, action: Callable[[], None]) -> bool:
         action()
         return True
     except Exception as error:  # every storage raises its own; none of it may stop a stage
-        say(f"note: {VARIABLE}: {storage.cleaned(where)} cannot be used ({storage.cleaned(error)}); going on without")
+        said = storage.cleaned(error).removeprefix("--remote: ")
+        say(f"note: {VARIABLE}: {storage.cleaned(where)} cannot be used ({said}); going on without")
         return False

@@ -7,17 +7,13 @@ has it (`FSSPEC_S3='{"anon": true}'`). None is taken from an address, and none i
 from __future__ import annotations
 
 import os
-import random
 import re
-import time
-from collections.abc import Callable
 from functools import cache
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 from graft.errors import DataError, without_credentials
-
-T = TypeVar("T")
+from graft.runtime import patience
 
 PACKAGES = {
     "s3": "'graft-transfer[s3]'", "gs": "gcsfs", "az": "adlfs", "http": "aiohttp", "https": "aiohttp", "file": "fsspec",
@@ -29,22 +25,8 @@ WEB = ("http", "https")
 AT_ONCE = 32
 """Requests on their way at a time: they wait for the network, not for a core."""
 
-WAITS_SECONDS = (0.5, 1.0, 2.0, 4.0)
-"""Before each further try of what failed for a reason that passes; no two processes wait equally long."""
-
-BUSY = {408, 425, 429, 500, 502, 503, 504}
-"""Answers of a server that may be others in a moment."""
-
-PASSING = {"ConnectionError", "TimeoutError", "ClientConnectionError", "ClientPayloadError", "HTTPClientError"}
-"""Names of errors of Python's, aiohttp's and botocore's, and of what is derived from them, that may pass."""
-
 REFUSED = {"PermissionError", "NoCredentialsError", "CredentialRetrievalError", "DefaultCredentialsError"}
-
-MAKERS = {
-    "adlfs", "aiobotocore", "aiohttp", "asyncssh", "azure", "botocore", "dvc", "dvc_objects", "fsspec", "gcsfs",
-    "google", "s3fs",
-}  # fmt: skip
-"""Packages whose errors are about a storage."""
+"""Names of errors of those who may not read, or have not said who they are."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
@@ -132,57 +114,13 @@ def _filesystem(kind: str, process: int) -> Any:
     return made
 
 
-def patiently(action: Callable[[], T]) -> T:
-    """What `action` gives, tried again after growing waits where it fails for a reason that passes."""
-    for wait in WAITS_SECONDS:
-        try:
-            return action()
-        except Exception as error:
-            if not _passes(error):
-                raise
-        time.sleep(wait * random.uniform(0.5, 1.0))
-    return action()
-
-
-def status(error: BaseException) -> int | None:
-    """The number of a server's answer, where that is what went wrong: 404, 412, 503."""
-    for one in (error, error.__cause__):
-        answer = getattr(one, "response", None)
-        found = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(answer, dict) else None
-        found = found or getattr(one, "status", None) or getattr(one, "code", None)
-        if isinstance(found, int):
-            return found
-    return None
-
-
-def is_storages(error: BaseException) -> bool:
-    """Whether an error is a storage's, by who made its class: they have no base in common."""
-    return isinstance(error, OSError) or bool(MAKERS & {kind.__module__.split(".")[0] for kind in type(error).__mro__})
-
-
-def is_gone(error: BaseException) -> bool:
-    """Whether an error says that nothing is there, rather than that nobody could tell."""
-    return isinstance(error, FileNotFoundError) and status(error) in (None, 404, 410) and not _passes(error)
-
-
-def _passes(error: BaseException) -> bool:
-    number = status(error)
-    return number in BUSY if number is not None else bool(PASSING & _names(error))
-
-
-def _names(error: BaseException) -> set[str]:
-    """Of an error's classes, and of those of what caused it: fsspec takes a server that is away for a missing file."""
-    causes = [error, error.__cause__] if error.__cause__ is not None else [error]
-    return {kind.__name__ for one in causes for kind in type(one).__mro__}
-
-
 def fail(address: str, done: str, error: BaseException) -> NoReturn:
     """Raises DataError: an address could not be `done` (read, listed) for `error`."""
-    if status(error) in (401, 403) or REFUSED & _names(error):
+    if patience.status(error) in (401, 403) or REFUSED & patience.names_of(error):
         remedy = "Give credentials that may read there, as the storage's own tools take them (docs/data.md)."
-    elif is_gone(error):
+    elif patience.is_gone(error):
         remedy = "Look whether the address is right."
     else:
         remedy = "Look whether the address is right and the network there, and run it again."
-    said = "nothing there" if is_gone(error) else cleaned(error.__cause__ or error) or type(error).__name__
+    said = "nothing there" if patience.is_gone(error) else cleaned(error.__cause__ or error) or type(error).__name__
     raise DataError(f"{cleaned(address)}: could not be {done}. Got: {said.rstrip('.')}. {remedy}") from None

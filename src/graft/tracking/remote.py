@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from graft.errors import FULL, SurroundingsError
-from graft.runtime import storage
+from graft.runtime import patience, storage
 
 FOLDER = "graft"
 """In the remote; what `dvc gc --cloud` looks through is `files/`."""
@@ -62,21 +62,21 @@ class AtAddress:
         """As `Remote.names`."""
         place = self._at(folder)
         try:
-            found = storage.patiently(lambda: self.filesystem.find(place))
+            found = patience.patiently(lambda: self.filesystem.find(place))
         except FileNotFoundError:
             return []
         return sorted(str(one).removeprefix(f"{place}/") for one in found)
 
     def put(self, file: Path, name: str) -> None:
         place = self._at(name)
-        storage.patiently(lambda: self.filesystem.makedirs(place.rpartition("/")[0], exist_ok=True))
-        storage.patiently(lambda: self.filesystem.put_file(str(file), place))
+        patience.patiently(lambda: self.filesystem.makedirs(place.rpartition("/")[0], exist_ok=True))
+        patience.patiently(lambda: self.filesystem.put_file(str(file), place))
 
     def get(self, name: str, file: Path) -> None:
-        storage.patiently(lambda: self.filesystem.get_file(self._at(name), str(file)))
+        patience.patiently(lambda: self.filesystem.get_file(self._at(name), str(file)))
 
     def open(self, name: str) -> IO[bytes]:
-        opened: IO[bytes] = storage.patiently(lambda: self.filesystem.open(self._at(name), "rb"))
+        opened: IO[bytes] = patience.patiently(lambda: self.filesystem.open(self._at(name), "rb"))
         return opened
 
     def _at(self, name: str) -> str:
@@ -102,7 +102,7 @@ def opened(name: str | None) -> Iterator[Remote | AtAddress]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:  # a disk here, which is said as everywhere
             raise
-        if not storage.is_storages(error):
+        if not patience.is_storages(error):
             raise
         called, said = name or "the default one", storage.cleaned(error)
         raise SurroundingsError(

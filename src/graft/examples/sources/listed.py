@@ -13,7 +13,7 @@ from graft.errors import StaleError
 from graft.examples.sources.base import IGNORED, Problem, plain
 from graft.examples.sources.entry import Entry, hidden, named
 from graft.examples.sources.listing import File, Listing
-from graft.runtime import marks, storage
+from graft.runtime import marks, patience, storage
 
 T = TypeVar("T")
 
@@ -96,13 +96,13 @@ class Listed:
     def _tried(self, path: str, action: Callable[[], T]) -> T:
         address = plain(f"{self.root}/{path}")
         try:
-            found = action() if self._away else storage.patiently(action)
+            found = action() if self._away else patience.patiently(action)
             self._away = False
             return found
         except StaleError:
             raise
         except Exception as error:
-            if not isinstance(error, marks.ChangedError) and not storage.is_gone(error):
+            if not isinstance(error, marks.ChangedError) and not patience.is_gone(error):
                 self._away = True
                 storage.fail(address, "read", error)
             how = f"changed ({error})" if isinstance(error, marks.ChangedError) else "is gone"

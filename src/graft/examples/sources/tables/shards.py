@@ -10,23 +10,19 @@ its images are read from it in place, wherever it lies.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import re
-import tarfile
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
 from threading import Lock
 from typing import IO
 
 from graft.errors import DataError
 from graft.examples.sources.entry import Entry
+from graft.examples.sources.tables import shard_index
 from graft.examples.sources.tables.records import records_table
-from graft.examples.sources.tables.table import Table, decoded
+from graft.examples.sources.tables.table import Table
 from graft.examples.sources.tree import Tree
 from graft.inputs.image.formats import SUFFIXES
 from graft.runtime.database import Database
@@ -35,15 +31,8 @@ SUFFIX = ".tar"
 PATH = re.compile(r"(?P<file>.+\.tar)/(?P<member>.+)", re.IGNORECASE)
 MEMBER = re.compile(r"(?P<key>(?:.*/)?[^/.]*)\.(?P<ending>[^/]+)")
 IMAGE = "image"
-TEXTS = ("cls", "txt", "json")
-"""Last endings of members that are read as they are passed."""
-
-MOST_TEXT_BYTES = 2**16
 AT_ONCE = 4
 """Shards that are gone through, or held open, at a time."""
-
-KIND, VERSION = "shards", b"1"
-"""Of the cache; and of what is kept there."""
 
 
 def is_shard(file: str) -> bool:
@@ -56,14 +45,6 @@ def is_one(path: str) -> bool:
     return PATH.fullmatch(path) is not None
 
 
-@dataclass(frozen=True)
-class Index:
-    """members: name -> (offset of the content, its bytes), in the order of the tar. texts: name -> content."""
-
-    members: dict[str, tuple[int, int]]
-    texts: dict[str, str]
-
-
 class Shards:
     """A tree, and the members of the shards in it."""
 
@@ -73,7 +54,7 @@ class Shards:
         self.waits = tree.waits
         self._tree = tree
         self._lock = Lock()
-        self._indices: dict[str, Index] = {}
+        self._indices: dict[str, shard_index.Index] = {}
         self._learning = Lock()
         self._open: OrderedDict[str, tuple[IO[bytes], Lock]] = OrderedDict()
 
@@ -110,22 +91,14 @@ class Shards:
 
     def learn(self, files: Iterable[str]) -> None:
         """Go through several shards at a time. Raises DataError for what is no whole tar, OSError where none is."""
-        Database.opened(KIND)  # once, before several threads do
+        Database.opened(shard_index.KIND)  # once, before several threads do
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(self.index, files))
 
-    def index(self, file: str) -> Index:
+    def index(self, file: str) -> shard_index.Index:
         """Where a shard's members lie. Raises as `learn`."""
         if file not in self._indices:
-            key = _key(self._tree.stamp(file))
-            (known,) = Database.opened(KIND).get([key])
-            found = known and _unpacked(known)
-            if not found:
-                with self._tree.open(file) as stream:
-                    found = _gone_through(stream, file)
-                if key is not None:
-                    Database.opened(KIND).put([(key, _packed(found))])
-            self._indices[file] = found
+            self._indices[file] = shard_index.of(self._tree.stamp(file), file, lambda: self._tree.open(file))
         return self._indices[file]
 
     def table(self, file: str) -> Table:
@@ -176,45 +149,9 @@ def _cut(stream: IO[bytes], offset: int, size: int) -> bytes:
     return stream.read(size)
 
 
-def _gone_through(stream: IO[bytes], file: str) -> Index:
-    members, texts = {}, {}
-    try:
-        with tarfile.open(fileobj=stream, mode="r:") as tar:
-            for member in tar:
-                if not member.isreg() or member.issparse():
-                    continue
-                members[member.name] = (member.offset_data, member.size)
-                if member.name.rpartition(".")[2].lower() in TEXTS and member.size <= MOST_TEXT_BYTES:
-                    content = tar.extractfile(member)
-                    texts[member.name] = decoded(content.read() if content else b"", f"{file}, {member.name}")
-    except (tarfile.TarError, EOFError) as error:
-        raise DataError(
-            f"data.manifest.file: {file} must be a whole tar that is not compressed, since its members are read in "
-            f"place. Got: {error}. Fetch it again, or unpack it with gunzip."
-        ) from None
-    return Index(members, texts)
-
-
 def _of_json(text: str, where: str) -> dict[str, object]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: must be JSON. Got: {error}. Correct the shard.") from None
     return found if isinstance(found, dict) else {"json": found}
-
-
-def _key(stamp: str | None) -> bytes | None:
-    if stamp is None:
-        return None
-    return VERSION + hashlib.blake2b(stamp.encode("utf-8", "surrogateescape"), digest_size=20).digest()
-
-
-def _packed(index: Index) -> bytes:
-    return zlib.compress(json.dumps([index.members, index.texts]).encode())
-
-
-def _unpacked(value: bytes) -> Index | None:
-    with suppress(ValueError, TypeError, zlib.error):
-        members, texts = json.loads(zlib.decompress(value))
-        return Index({name: (offset, size) for name, (offset, size) in members.items()}, texts)
-    return None
