@@ -571,7 +571,7 @@ def team(request: pytest.FixtureRequest, tmp_path: Path, project: Project) -> It
 
 
 def test_a_colleague_checks_out_what_was_pushed(project: Project, team: list[str], tmp_path: Path) -> None:
-    """And computes nothing; `graft log` then makes the run there, and the features come by themselves."""
+    """And computes nothing; `graft log` makes the run there. Features come from the remote, too, where asked for."""
     project.dvc(*team, "push")
     pushed = project.run("graft", "cache", "push")
     assert "values in all to team" in pushed.stdout
@@ -587,8 +587,12 @@ def test_a_colleague_checks_out_what_was_pushed(project: Project, team: list[str
     (run,) = colleague.runs()
     assert run.info.run_id == run_id
     assert run.data.metrics == project.runs()[-1].data.metrics
-    pulled = colleague.run("graft", "cache", "pull", GRAFT_CACHE_DIR=str(tmp_path / "cache"))
-    assert pulled.stdout.splitlines()[-1] == pushed.stdout.splitlines()[-1].replace(" to ", " from ")
+    mine = {"GRAFT_CACHE_DIR": str(tmp_path / "cache"), "GRAFT_CACHE_REMOTE": "team"}
+    forced = colleague.run("dvc", "repro", "--force", "--single-item", "extract", **mine).stderr
+    assert f"GRAFT_CACHE_REMOTE: {int(pushed.stdout.splitlines()[-1].split()[0]):,} values, " in forced
+    assert "from team, which save 360 forward passes" in forced
+    assert "extracting" not in forced
+    assert (colleague.folder / "dvc.lock").read_text() == (project.folder / "dvc.lock").read_text()
 
 
 @pytest.mark.slow
