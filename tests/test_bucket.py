@@ -10,6 +10,7 @@ import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -559,3 +560,76 @@ def test_texts_in_a_bucket(bucket: str, server: Server, tmp_path: Path, prepare:
     found = prepare(written(tmp_path, f"s3://{bucket}/table"), values, "manifest").catalogue
     assert list(found["label"]) == list(rows["label"])
     assert found.loc[3, "sha256"] == hashlib.sha256(rows.loc[3, "text"].encode()).hexdigest()
+
+
+@pytest.fixture
+def moody() -> Iterator[tuple[str, list[str]]]:
+    """(address, what is answered next) of a server: a number, `cut` for half an answer, or all of it."""
+    moods: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.answer(body=False)
+
+        def do_GET(self) -> None:
+            self.answer(body=True)
+
+        def answer(self, body: bool) -> None:
+            mood = moods.pop(0) if moods else "whole"
+            self.send_response(int(mood) if mood.isdecimal() else 200)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.send_header("ETag", f'"{hashlib.md5(CONTENT).hexdigest()}"')
+            self.end_headers()
+            if body:
+                self.wfile.write(CONTENT[: len(CONTENT) // 2] if mood == "cut" else CONTENT)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", moods
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+CONTENT = b"an image, say" * 999
+
+
+@pytest.mark.parametrize(
+    ("answers", "fault"),
+    [
+        (["503", "429", "cut", "500"], None),
+        (["503"] * 5, "a.png: could not be read. Got: .*503.* and the network there, and run it again"),
+        (["403"], "a.png: could not be read. Got: .*403.*Give credentials that may read there"),
+        (["404"], "a.png: is gone since it was listed"),
+    ],
+)
+def test_a_server_in_a_mood_is_asked_again(
+    answers: list[str], fault: str | None, moody: tuple[str, list[str]], tmp_path: Path, no_waiting: None
+) -> None:
+    address, moods = moody
+    now, missing = inventory.take(f"{address}/{{a,b}}.png", lambda: None)
+    assert (sorted(now.files), missing) == (["a.png", "b.png"], [])
+    tree = Listed(now, tmp_path / "web.listing")
+    moods += answers
+    if fault is None:
+        assert tree.read("a.png") == CONTENT
+    else:
+        with pytest.raises((DataError, StaleError), match=fault):
+            tree.read("a.png")
+    assert moods == []
+
+
+def test_a_listing_is_not_made_of_a_server_in_a_mood(moody: tuple[str, list[str]], no_waiting: None) -> None:
+    """What nobody could tell is not taken for a file that is not there."""
+    address, moods = moody
+    moods += ["503"] * 99
+    with pytest.raises(DataError, match=r"could not be listed. Got: .*503"):
+        inventory.take(f"{address}/{{a,b}}.png", lambda: None)
+    moods.clear()
+    moods += ["404"] * 4  # to HEAD and to GET
+    with pytest.raises(DataError, match=r"must name files that are there. None of 2 is"):
+        inventory.take(f"{address}/{{a,b}}.png", lambda: None)

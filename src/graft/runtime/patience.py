@@ -63,11 +63,17 @@ def is_gone(error: BaseException) -> bool:
 
 
 def _passes(error: BaseException) -> bool:
+    """By the error itself, else by what caused it: fsspec takes a server that is away for a missing file."""
+    if PASSING & _classes(error):
+        return True
     number = status(error)
     return number in BUSY if number is not None else bool(PASSING & names_of(error))
 
 
 def names_of(error: BaseException) -> set[str]:
-    """Of an error's classes, and of those of what caused it: fsspec takes a server that is away for a missing file."""
-    causes = [error, error.__cause__] if error.__cause__ is not None else [error]
-    return {kind.__name__ for one in causes for kind in type(one).__mro__}
+    """Of the classes of an error, and of what caused it."""
+    return _classes(error) | (_classes(error.__cause__) if error.__cause__ is not None else set())
+
+
+def _classes(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
