@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,16 +99,38 @@ def test_what_is_damaged_there_is_computed_here(
     assert said[0].startswith("GRAFT_CACHE_REMOTE: nothing of what is lacking here")
 
 
+InTurn = Callable[[str, list[str]], list[str]]
+WHAT = ({"backbone": {"name": "Tiny"}, "of": "plain"}, {"backbone": {"name": "Tiny"}, "of": "views"})
+PLANNED: Any = SimpleNamespace(outputs={"features": SimpleNamespace(keys=WHAT)}, views=1)
+SHA256S = [f"{number:064x}" for number in range(8)]
+VALUES = {sha256: np.full(3, number, np.float32) for number, sha256 in enumerate(SHA256S)}
+
+
+@pytest.fixture
+def in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str, list[str]], list[str]]:
+    """(whose cache, which examples they compute) -> what is said; a stage without a network."""
+
+    def run(name: str, computes: list[str]) -> list[str]:
+        monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / name))
+        capsys.readouterr()
+        with team.around(remote.opened, lambda: 2.0)(PLANNED, SHA256S):
+            FeatureCache(WHAT[0], Part((3,), "float32")).put([((one, 0), VALUES[one]) for one in computes])
+        return capsys.readouterr().err.splitlines()
+
+    return run
+
+
 @pytest.mark.parametrize(("consent", "said"), [(None, 0), ("no", 0), ("perhaps", 1)])
 def test_nothing_goes_there_without_consent(
-    consent: str | None, said: int, person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    consent: str | None, said: int, in_turn: InTurn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "team"
     monkeypatch.setenv(team.VARIABLE, str(place))
     if consent is not None:
         monkeypatch.setenv(team.PUSH_VARIABLE, consent)
-    n_computed, lines, _ = person.extracts(tmp_path / "a")
-    assert n_computed == 15
+    lines = in_turn("a", SHA256S)
     assert [line for line in lines if "must be yes or no. Got 'perhaps'; taken for no" in line] == lines[1:]
     assert len(lines) == 1 + said
     assert list(place.rglob("*.parquet")) == []
@@ -116,7 +138,7 @@ def test_nothing_goes_there_without_consent(
 
 @pytest.mark.parametrize("where", ["s3://away/graft", "gopher://x/y", "no-such-remote", "https://127.0.0.1:9/x"])
 def test_a_place_that_cannot_be_used_is_a_line(
-    where: str, person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, in_turn: InTurn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stage goes on, and does not ask twice."""
     monkeypatch.setattr(patience, "WAITS_SECONDS", ())
@@ -131,12 +153,10 @@ def test_a_place_that_cannot_be_used_is_a_line(
     s3fs.S3FileSystem.clear_instance_cache()
     monkeypatch.chdir(tmp_path)
     try:
-        n_computed, said, _ = person.extracts(tmp_path / "a")
+        (line,) = in_turn("a", SHA256S)
     finally:
         storage._filesystem.cache_clear()
         s3fs.S3FileSystem.clear_instance_cache()
-    assert n_computed == 15
-    (line,) = said
     assert line.startswith(f"note: GRAFT_CACHE_REMOTE: {where} cannot be used (")
     assert line.endswith("); going on without")
     assert SECRET not in line
@@ -149,27 +169,14 @@ def server() -> Iterator[Server]:
 
 
 def test_through_a_bucket_only_what_is_lacking_comes(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: Server, in_turn: InTurn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two people who have computed different examples have all of them after a pass each."""
     server.make("team")
     monkeypatch.setenv(team.VARIABLE, "s3://team/features of all")
     monkeypatch.setenv(team.PUSH_VARIABLE, "on")
-    what = ({"backbone": {"name": "Tiny"}, "of": "plain"}, {"backbone": {"name": "Tiny"}, "of": "views"})
-    planned: Any = SimpleNamespace(outputs={"features": SimpleNamespace(keys=what)}, views=1)
-    sha256s = [f"{number:064x}" for number in range(8)]
-    values = {sha256: np.full(3, number, np.float32) for number, sha256 in enumerate(sha256s)}
-
-    def in_turn(name: str, computes: list[str]) -> list[str]:
-        monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / name))
-        capsys.readouterr()
-        with team.around(remote.opened, lambda: 2.0)(planned, sha256s):
-            features = FeatureCache(what[0], Part((3,), "float32"))
-            features.put([((sha256, 0), values[sha256]) for sha256 in computes])
-        return capsys.readouterr().err.splitlines()
-
-    assert "5 values" in in_turn("a", sha256s[:5])[-1]
-    brought, given = in_turn("b", sha256s[5:])
+    assert "5 values" in in_turn("a", SHA256S[:5])[-1]
+    brought, given = in_turn("b", SHA256S[5:])
     assert "5 values" in brought
     assert "save 5 forward passes, about 10 s" in brought
     assert "3 values" in given
@@ -177,8 +184,8 @@ def test_through_a_bucket_only_what_is_lacking_comes(
     assert "3 values" in brought
     for name in ("a", "b"):
         monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / name))
-        found = FeatureCache(what[0], Part((3,), "float32")).get([(sha256, 0) for sha256 in sha256s])
-        assert [None if one is None else one.tolist() for one in found] == [one.tolist() for one in values.values()]
+        found = FeatureCache(WHAT[0], Part((3,), "float32")).get([(sha256, 0) for sha256 in SHA256S])
+        assert [None if one is None else one.tolist() for one in found] == [one.tolist() for one in VALUES.values()]
     assert in_turn("b", []) == []
 
 
