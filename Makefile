@@ -7,7 +7,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro clothing minilm banking77 pairs test test-long test-all stress portable check format bench pretrain table cuts presets portable-table verify wheel lock clean
+.PHONY: help install repro pull clothing minilm banking77 pairs test test-long test-all stress portable check format bench pretrain table cuts presets portable-table verify wheel lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ repro: $(INSTALLED)  ## Run the pipeline on params.yaml; print the result and wh
 	@graft params check
 	dvc repro
 	@echo "See also: graft result, mlflow ui, dvc plots show."
+
+pull: $(INSTALLED)  ## Fetch from DVC's remote what dvc.lock names; then `dvc repro` has nothing to compute
+	dvc pull
 
 clothing: $(INSTALLED)  ## Fetch 3,781 product photos (CC0, 106 MB) into data/clothing, as data/clothing.dvc pins them
 	@set -e; here=$$PWD; project=$$(mktemp -d); trap 'rm -rf "$$project"' EXIT; \

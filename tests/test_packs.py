@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 import yaml
 from typer.testing import CliRunner
 
+from bucket import SECRET, served
 from conftest import REPOSITORY
 from graft import cli
 from graft.errors import StaleError, SurroundingsError
@@ -158,4 +160,39 @@ def test_what_is_damaged_is_left_out(project: Path, monkeypatch: pytest.MonkeyPa
 def test_what_is_no_remote_is_one_sentence(project: Path) -> None:
     done = graft("push", "--remote", "nowhere")
     assert isinstance(done.exception, SurroundingsError)
-    assert str(done.exception).startswith("--remote: must be a remote of DVC's that can be used (nowhere). Got: ")
+    assert str(done.exception).startswith(
+        "--remote: must be a remote of DVC's that can be used, a bucket or a folder (nowhere). Got: "
+    )
+
+
+def test_features_travel_through_a_bucket(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole or not at all, by the credentials that DVC has for it, which are not said."""
+    with served() as server:
+        for name in server.environment:
+            monkeypatch.delenv(name, raising=False)
+        server.make("team")
+        (project / ".dvc" / "config").write_text(
+            "[core]\n    remote = team\n['remote \"team\"']\n    url = s3://team/graft\n"
+            f"    endpointurl = {server.endpoint}\n    access_key_id = somebody\n    secret_access_key = {SECRET}\n"
+        )
+        put(slice(0, 6))
+        assert graft("push").stdout.endswith("6 values in all to team\n")
+        put()
+        assert "4 values of Tiny" in graft("push").stdout
+        assert graft("push").stdout == "nothing to move to team\n"
+        elsewhere(monkeypatch, "second")
+        assert "10 values of Tiny" in graft("pull").stdout
+        assert found() == known()
+        keys = [one["Key"] for one in server.storage().list_objects_v2(Bucket="team")["Contents"]]
+        (pack, *_) = [key for key in keys if key.endswith(".parquet")]
+        server.storage().put_object(Bucket="team", Key=pack, Body=b"no parquet")
+        elsewhere(monkeypatch, "third")
+        done = graft("pull")
+        assert "in the remote is damaged; left out" in done.stderr
+        assert done.exit_code == 0
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    s3fs.S3FileSystem.clear_instance_cache()
+    away = graft("pull")
+    assert isinstance(away.exception, SurroundingsError)
+    assert SECRET not in str(away.exception)

@@ -23,6 +23,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from bucket import SECRET, served
 from conftest import CLASSES, REPOSITORY, Project, changed, make_project, tiny_params
 from graft import cli
 from graft.config.load import load
@@ -555,13 +556,32 @@ def test_graft_log_makes_the_run_anew_from_files(
     assert run.data.tags["graft.outputs"] == original.data.tags["graft.outputs"]
 
 
-def test_a_colleague_checks_out_what_was_pushed(project: Project, tmp_path: Path) -> None:
-    """And computes nothing; `graft log` then makes the run there."""
-    project.dvc(f"remote add --local team {tmp_path}/remote", "push -r team")
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
+def team(request: pytest.FixtureRequest, tmp_path: Path, project: Project) -> Iterator[list[str]]:
+    """DVC's commands that add a remote: a folder, or a bucket at a server that speaks S3."""
+    if request.param == "folder":
+        yield [f"remote add --local -d team {tmp_path}/remote"]
+    else:
+        with served() as server:
+            server.make("team")
+            values = {
+                "endpointurl": server.endpoint, "access_key_id": "somebody", "secret_access_key": SECRET,
+            }  # fmt: skip
+            modify = [f"remote modify --local team {name} {value}" for name, value in values.items()]
+            yield ["remote add --local -d team s3://team/graft", *modify]
+    project.dvc("remote remove --local team")
+
+
+def test_a_colleague_checks_out_what_was_pushed(project: Project, team: list[str], tmp_path: Path) -> None:
+    """And computes nothing; `graft log` makes the run there. Features come from the remote, too, where asked for."""
+    project.dvc(*team, "push")
+    pushed = project.run("graft", "cache", "push")
+    assert "values in all to team" in pushed.stdout
+    assert SECRET not in pushed.stdout + pushed.stderr
     project.run("git", "clone", "-q", str(project.folder), str(tmp_path / "clone"))
     colleague = Project(tmp_path / "clone")
     shutil.copytree(project.folder / "data" / "drawings", colleague.folder / "data" / "drawings", dirs_exist_ok=True)
-    *_, repro = colleague.dvc(f"remote add -d team {tmp_path}/remote", "pull", "repro")
+    *_, repro = colleague.dvc(*team, "pull", "repro")
     assert colleague.executed(repro) == []
     assert repro.count("didn't change, skipping") == len(ALL)
     assert (colleague.folder / "dvc.lock").read_text() == (project.folder / "dvc.lock").read_text()
@@ -569,6 +589,12 @@ def test_a_colleague_checks_out_what_was_pushed(project: Project, tmp_path: Path
     (run,) = colleague.runs()
     assert run.info.run_id == run_id
     assert run.data.metrics == project.runs()[-1].data.metrics
+    mine = {"GRAFT_CACHE_DIR": str(tmp_path / "cache"), "GRAFT_CACHE_REMOTE": "team"}
+    forced = colleague.run("dvc", "repro", "--force", "--single-item", "extract", **mine).stderr
+    assert f"GRAFT_CACHE_REMOTE: {int(pushed.stdout.splitlines()[-1].split()[0]):,} values, " in forced
+    assert "from team, which save 360 forward passes" in forced
+    assert "extracting" not in forced
+    assert (colleague.folder / "dvc.lock").read_text() == (project.folder / "dvc.lock").read_text()
 
 
 @pytest.mark.slow

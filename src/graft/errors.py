@@ -17,6 +17,7 @@ A message says where (the YAML key or the file), what was expected, what came, a
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -87,3 +88,8 @@ def unknown(got: object, known: Iterable[str], most: int = 12) -> str:
     close = get_close_matches(str(got), names, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"must be one of {shown}. Got {got!r}.{hint}"
+
+
+def without_credentials(text: str) -> str:
+    """Addresses in a text without what stands for a person: a user and password before the host, a signature behind."""
+    return re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1", re.sub(r"://[^\s/'\"]*@", "://", text))

@@ -106,7 +106,9 @@ def verify() -> None:
     typer.echo(f"{read} features read, {dropped} damaged and dropped")
 
 
-REMOTE = Annotated[str | None, typer.Option(help="A remote of DVC's; without it, the default one.")]
+REMOTE = Annotated[
+    str | None, typer.Option(help="A remote of DVC's, a bucket or a folder; without it, DVC's default one.")
+]
 
 
 @app.command()

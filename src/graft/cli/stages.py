@@ -82,10 +82,12 @@ def extract() -> None:
     """Compute each example's features with the frozen backbone."""
     with records.watched("extract") as watch:
         params, paths = watch.of(*_ready("extract"))
+        from graft.features import team
         from graft.stages import extract as stage
+        from graft.tracking import remote
 
         session.note_execution("extract")
-        stage.run(params, paths)
+        stage.run(params, paths, team.around(remote.opened, lambda: records.rate("extract", params)))
 
 
 def train() -> None:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from graft.config.section import Count, Fraction, Probability, Section
+from graft.errors import without_credentials
 
 SourceName = Literal["digits", "folder", "manifest", "mnist", "fashion_mnist", "cifar10", "cifar100"]
 Kind = Literal["image", "text"]
@@ -211,6 +212,22 @@ class DataParams(Section):
     max_pixels: Count
     max_characters: Count
     duplicates: DuplicatesParams
+
+    @field_validator("path")
+    @classmethod
+    def _path(cls, path: str) -> str:
+        """DVC could not hash what lies at an address."""
+        if "://" in path:
+            address = without_credentials(path).rstrip("/")
+            name = re.sub(r"[^\w-]+", "-", address.rpartition("/")[2].partition(".")[0]).strip("-") or "images"
+            listing = f"data/{name}.listing"
+            raise PydanticCustomError(
+                "address",
+                "must be a directory, an archive, or a listing of what lies at an address. Got {address}. Run "
+                "`graft data list {address} --to {listing}`, and set data.path: {listing}.",
+                {"address": address, "listing": listing},
+            )
+        return path
 
     @field_validator("relabel")
     @classmethod

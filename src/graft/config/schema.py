@@ -28,7 +28,7 @@ FillMode = Literal["nearest", "reflect", "constant"]
 OTHERS_TAGS = ("graft.", "mlflow.", "dvc.")
 """How the tags begin that graft, MLflow and DVC set themselves."""
 
-OWN_FAULTS = ("sum", "fold", "columns", "files", "classes", "names", "tags", "twice")
+OWN_FAULTS = ("sum", "fold", "columns", "files", "classes", "names", "tags", "twice", "address")
 """Kinds of fault whose sentence is written here, not by pydantic."""
 
 NAMED_BY_USERS = ("data.classes", "tracking.tags")

@@ -12,7 +12,7 @@ from graft.doctor.finding import Finding, Project, broken, mended_by, ok, warnin
 from graft.errors import listing
 from graft.features import cache as features
 from graft.pipeline import layout
-from graft.runtime import cache
+from graft.runtime import cache, mounts
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -123,6 +123,13 @@ def rights(project: Project) -> Iterator[Finding]:
             "graft's cache",
             f"{place} may be read only: what is computed here is not kept",
             "Ask its owner for write rights, or set GRAFT_CACHE_DIR to a folder of your own.",
+        )
+        return
+    if (kind := mounts.kind_of(place)) in mounts.NETWORK:
+        yield warning(
+            "graft's cache",
+            f"{place} lies on {kind}, where nothing is kept: LMDB damages what two machines write",
+            "Set GRAFT_CACHE_DIR to a folder on a local disk; to share features, GRAFT_CACHE_REMOTE to this one.",
         )
         return
     closed = [one for one in _folders(place) if one.stat().st_uid == os.getuid() and not one.stat().st_mode & SHARED]

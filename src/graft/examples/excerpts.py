@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from graft.errors import DataError
+from graft.errors import DataError, StaleError
 from graft.examples.sources import SOURCES
 from graft.inputs.text.parts import parts
 
@@ -26,7 +26,7 @@ def of(source: str, root: Path, paths: Iterable[str]) -> dict[str, list[str]]:
     for path in paths:
         try:
             shown[path] = [beginning(text) for text in parts(reader.read(path))]
-        except (OSError, ValueError, LookupError, DataError):  # gone, no UTF-8, or another table now
+        except (OSError, ValueError, LookupError, DataError, StaleError):  # gone, no UTF-8, or another table now
             continue
     return shown
 

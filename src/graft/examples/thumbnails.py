@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from graft.errors import DataError
+from graft.errors import DataError, StaleError
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import Reader
 from graft.inputs.image.decode import open_rgb
@@ -41,7 +41,7 @@ def thumbnails(reader: Readable | None, paths: Iterable[str], side: int) -> dict
     def one(path: str) -> tuple[str, str]:
         try:
             image = open_rgb(reader.read(path), at_least=side) if reader else None
-        except (OSError, ValueError, LookupError, UndecodableError):
+        except (OSError, ValueError, LookupError, UndecodableError, DataError, StaleError):
             image = None
         if image is None:
             return path, ""

@@ -49,7 +49,7 @@ class FeatureCache:
 
     def __init__(self, what: dict[str, Any], part: Part) -> None:
         text = json.dumps(what, sort_keys=True)
-        self.name = _name(text)
+        self.name = name_of(what)
         self._part = part
         self._touched = 0
         self._database = Database.opened(f"{KIND}/{self.name}")
@@ -58,13 +58,13 @@ class FeatureCache:
 
     def get(self, keys: Sequence[Key]) -> list[np.ndarray | None]:
         """The array of each example, None where it is not known or damaged."""
-        found = [self._array(value) for value in self._database.get([_key(key) for key in keys])]
+        found = [self._array(value) for value in self._database.get([key_of(key) for key in keys])]
         self._touch(len(keys))
         return found
 
     def put(self, values: Sequence[tuple[Key, np.ndarray]]) -> None:
         """Keep the arrays of examples, in one transaction. Each has the part's shape and dtype."""
-        self._database.put([(_key(key), np.ascontiguousarray(array).tobytes()) for key, array in values])
+        self._database.put([(key_of(key), np.ascontiguousarray(array).tobytes()) for key, array in values])
         self._touch(len(values))
 
     def _touch(self, n_values: int) -> None:
@@ -78,6 +78,11 @@ class FeatureCache:
         if value is None or len(value) != self._part.n_bytes:
             return None
         return np.frombuffer(value, self._part.dtype).reshape(self._part.shape)
+
+
+def name_of(what: dict[str, Any]) -> str:
+    """Of the folder of a fingerprint."""
+    return _name(json.dumps(what, sort_keys=True))
 
 
 def _name(text: str) -> str:
@@ -98,7 +103,8 @@ def _note_use(kind: str, text: str) -> None:
         say_once(f"note: when features were used is not noted in graft's cache ({reason}); going on without")
 
 
-def _key(key: Key) -> bytes:
+def key_of(key: Key) -> bytes:
+    """Of a value in its fingerprint's database."""
     sha256, view = key
     return bytes.fromhex(sha256) + view.to_bytes(VIEW_BYTES)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,53 +45,78 @@ class Place(Protocol):
 
 @dataclass(frozen=True)
 class Moved:
-    """backbone: for a reader. name: of the fingerprint. n_values: how many of its values were moved."""
+    """backbone: for a reader. name: of the fingerprint. keys: of the values that moved. n_bytes: of their packs."""
 
     backbone: str
     name: str
-    n_values: int
+    keys: frozenset[bytes]
+    n_bytes: int
+
+    @property
+    def n_values(self) -> int:
+        return len(self.keys)
 
 
-def push(there: Place, wanted: Collection[bytes]) -> Iterator[Moved]:
+def push(there: Place, wanted: Collection[bytes], only: Collection[str] | None = None) -> Iterator[Moved]:
     """Put into a place what it lacks of this cache, one fingerprint after the other.
 
-    wanted: the sha256 of the examples that count: a user's cache has those of other projects, too.
+    wanted: the sha256 of the examples that count: a user's cache has those of other projects, too. only: the names of
+    the fingerprints that count; None: all.
     """
-    packs = _packs(there)
     for one in cache.held():
         name = one.folder.name
+        if only is not None and name not in only:
+            continue
+        packs = _packs(there, name)
         database = Database.opened(f"{cache.KIND}/{name}")
-        known = {key for pack in packs.get(name, []) for key in _keys(there, pack)}
+        known = {key for pack in packs for key in _keys(there, pack)}
         lacking = sorted({key for key in database.all_keys() if key[:SHA256_BYTES] in wanted} - known)
-        if lacking and not packs.get(name):
+        if lacking and not packs:
             there.put(one.folder / cache.WHAT, f"{cache.KIND}/{name}/{cache.WHAT}")
-        moved = sum(_put(there, name, pairs) for pairs in _parts(database, lacking))
-        yield Moved(one.backbone, name, moved)
+        moved: set[bytes] = set()
+        n_bytes = 0
+        for pairs in _parts(database, lacking):
+            n_bytes += _put(there, name, pairs)
+            moved |= {key for key, _ in pairs}
+        yield Moved(one.backbone, name, frozenset(moved), n_bytes)
 
 
 def pull(there: Place, wanted: Collection[bytes] | None) -> Iterator[Moved]:
     """Bring what this cache lacks. wanted: the sha256 of the examples that count; None: of whatever there is."""
-    for name, packs in _packs(there).items():
+    for name in sorted({path.partition("/")[0] for path in there.names(cache.KIND)}):
         known = set(_here(name))
-        moved = 0
-        for pack in packs:
-            keys = {key for key in _keys(there, pack) if wanted is None or key[:SHA256_BYTES] in wanted} - known
-            if keys and _is_described(there, name) and (n_values := _get(there, pack, name, keys)):
-                moved += n_values
-                known |= keys
-        if moved:
-            backbone = next((one.backbone for one in cache.held() if one.folder.name == name), name)
-            yield Moved(backbone, name, moved)
+        yield from _brought(
+            there,
+            name,
+            lambda key: key not in known and (wanted is None or key[:SHA256_BYTES] in wanted),  # noqa: B023
+        )
 
 
-def _packs(there: Place) -> dict[str, list[str]]:
-    """Fingerprint -> its packs."""
-    found: dict[str, list[str]] = {}
-    for path in there.names(cache.KIND):
-        name, _, file = path.partition("/")
-        if file.endswith(SUFFIX) and "/" not in file:
-            found.setdefault(name, []).append(f"{cache.KIND}/{path}")
-    return found
+def fetch(there: Place, lacking: Mapping[str, Collection[bytes]]) -> Iterator[Moved]:
+    """Bring what there is of these values. lacking: fingerprint -> keys."""
+    for name, keys in lacking.items():
+        yield from _brought(there, name, lambda key: key in keys)  # noqa: B023
+
+
+def _brought(there: Place, name: str, wanted: Callable[[bytes], bool]) -> Iterator[Moved]:
+    """What is wanted of a fingerprint's packs; nothing where there is none of it."""
+    moved: set[bytes] = set()
+    n_bytes = 0
+    for pack in _packs(there, name):
+        keys = {key for key in _keys(there, pack) if wanted(key)} - moved
+        if keys and _is_described(there, name):
+            found, size = _get(there, pack, name, keys)
+            moved |= found
+            n_bytes += size
+    if moved:
+        backbone = next((one.backbone for one in cache.held() if one.folder.name == name), name)
+        yield Moved(backbone, name, frozenset(moved), n_bytes)
+
+
+def _packs(there: Place, name: str) -> list[str]:
+    """Of a fingerprint."""
+    folder = f"{cache.KIND}/{name}"
+    return [f"{folder}/{file}" for file in there.names(folder) if file.endswith(SUFFIX) and "/" not in file]
 
 
 def _keys(there: Place, pack: str) -> list[bytes]:
@@ -122,32 +147,40 @@ def _parts(database: Database, keys: list[bytes]) -> Iterator[list[tuple[bytes, 
 
 
 def _put(there: Place, name: str, pairs: list[tuple[bytes, bytes]]) -> int:
+    """Bytes of the pack."""
     keys, values = zip(*pairs, strict=True)
     table = pa.table({"key": pa.array(keys, pa.binary()), "value": pa.array(values, pa.large_binary())})
     with tempfile.TemporaryDirectory(prefix="graft-pack-") as folder:
         file = Path(folder) / f"pack{SUFFIX}"
         pq.write_table(table, file, compression="zstd", use_dictionary=False)
         there.put(file, f"{cache.KIND}/{name}/{_sha256(file)}{SUFFIX}")
-    return len(pairs)
+        return file.stat().st_size
 
 
-def _get(there: Place, pack: str, name: str, keys: Collection[bytes]) -> int:
-    """Bring these values of a pack, if its bytes are those by which it is called."""
+def _get(there: Place, pack: str, name: str, keys: Collection[bytes]) -> tuple[set[bytes], int]:
+    """Bring these values of a pack, if its bytes are those by which it is called: those that came, the pack's bytes."""
     with tempfile.TemporaryDirectory(prefix="graft-pack-") as folder:
         file = Path(folder) / f"pack{SUFFIX}"
         there.get(pack, file)
         if _sha256(file) != Path(pack).stem:
             say(f"note: {pack} in the remote is damaged; left out")
-            return 0
-        moved = 0
+            return set(), 0
+        moved: set[bytes] = set()
         database = Database.opened(f"{cache.KIND}/{name}")
         for batch in pq.ParquetFile(file).iter_batches(1024):
             rows = zip(batch["key"].to_pylist(), batch["value"].to_pylist(), strict=True)
             pairs = [(key, value) for key, value in rows if key in keys]
             database.put(pairs)
-            moved += len(pairs)
+            moved |= {key for key, _ in pairs}
         database.release()
-        return moved
+        return moved, file.stat().st_size
+
+
+def has_here(name: str, keys: Sequence[bytes]) -> list[bool]:
+    """Whether the cache has each of these values; no file is made where it has none of the fingerprint."""
+    if not (place() / cache.KIND / name).is_dir():
+        return [False] * len(keys)
+    return Database.opened(f"{cache.KIND}/{name}").has(keys)
 
 
 def _here(name: str) -> list[bytes]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graft.errors import DataError
+from graft.errors import DataError, StaleError
 from graft.examples.checks import near_images, near_texts
 from graft.examples.checks.kinds import KINDS
 from graft.examples.checks.verdict_cache import VerdictCache
@@ -88,7 +88,7 @@ def _here(data: DataParams) -> dict[str, tuple[str, Any]]:
     try:
         paths = [item.path for item in SOURCES[data.source].scan(data) if item.problem is None]
         examined = KINDS[data.kind].examine(data, paths)
-    except (DataError, OSError):
+    except (DataError, StaleError, OSError):
         return {}
     return {one.sha256: (path, one.verdict) for path, one in zip(paths, examined, strict=True) if one.verdict}
 

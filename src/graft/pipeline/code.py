@@ -23,6 +23,7 @@ CHANGE_NO_OUTPUT = frozenset(
         "errors",
         "runtime.cache",
         "runtime.database",
+        "runtime.mounts",
         "runtime.cores",
         "runtime.progress",
         "runtime.room",

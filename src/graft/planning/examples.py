@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from graft.examples.sources.base import Reader
 
 MOST_READ = 20_000
-"""New files that are read, so that the cache can be asked for them; of more than that, none is known to it."""
+"""New files that are read, so that the cache can be asked for them; of more than that, none is known to it, nor of
+those that lie elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,9 @@ def _of_source(data: DataParams, before: pd.DataFrame | None) -> Examples:
             new.append(item.path)
         elif row.state != QUARANTINED:
             known.append(str(row.sha256))
-    read = [] if len(new) > MOST_READ else [sha256 for path in new if (sha256 := _sha256(reader, path))]
-    unread = len(new) if len(new) > MOST_READ else 0
+    few = len(new) <= MOST_READ and not reader.waits
+    read = [] if not few else [sha256 for path in new if (sha256 := _sha256(reader, path))]
+    unread = 0 if few else len(new)
     beside = (
         f": {len(new):,} new files beside {len(known):,} of the last catalogue" if rows else f": {len(new):,} files"
     )

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import IO
 
 from graft.errors import DataError
+from graft.examples.sources import listing
 from graft.examples.sources.base import IGNORED, Problem, plain
-from graft.examples.sources.tree import LINKED, PACKED, Directory, Entry, open_tree
+from graft.examples.sources.entry import Entry
+from graft.examples.sources.tree import LINKED, PACKED, Directory, open_tree
 from graft.inputs.spec import UndecodableError
 
 STDIN = "-"
@@ -84,7 +86,7 @@ def _count(path: Path, kind: Kind) -> int:
 
 
 def _is_archive(path: Path) -> bool:
-    return PACKED.search(path.name) is not None and path.is_file()
+    return (PACKED.search(path.name) is not None or listing.is_one(path)) and path.is_file()
 
 
 def below(name: str, kind: Kind) -> Iterator[Named]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import yaml
 from graft.config import yaml_file
 from graft.errors import GraftError, listing
 from graft.examples.sources import tables
+from graft.examples.sources.listing import is_one as is_listing
 from graft.pipeline.layout import OPTIONAL, STAGES
 from graft.project import lock, look, template, texts
 
@@ -109,7 +111,10 @@ def _recorded(data: Path, folder: Path) -> str:
     Raises GraftError where there are none, or where DVC could not tell them from what the stages write.
     """
     if not data.exists():
-        raise GraftError(f"--data: must be a directory, an archive or a table. There is nothing at {data}.")
+        there = f"There is nothing at {data}."
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(data)):
+            there += " For what lies at an address, `graft data list ADDRESS --to photos.listing` makes the listing."
+        raise GraftError(f"--data: must be a directory, an archive, a table or a listing. {there}")
     place = Path(os.path.abspath(data))
     tree = place.parent if place.suffix.lower() in tables.READERS and place.is_file() else place
     written = [folder / path for path in yaml.safe_load(template.original(PIPELINE))["vars"][0]["paths"].values()]
@@ -152,9 +157,11 @@ def _write(folder: Path, texts: Mapping[str, str]) -> Iterator[str]:
 
 
 def _not_for_git(values: Mapping[str, Any], data: Path | None) -> list[str]:
-    """Lines of .gitignore for images that lie in the project: git is not made for them."""
+    """Lines of .gitignore for images that lie in the project: git is not made for them, but for a listing of them."""
     path = values.get("data.path", "")
-    return [] if data is None or not path or path == "." or Path(path).is_absolute() else [f"/{path}"]
+    if data is None or is_listing(data):
+        return []
+    return [] if not path or path == "." or Path(path).is_absolute() else [f"/{path}"]
 
 
 def _ignore(folder: Path, own: list[str]) -> Iterator[str]:

@@ -26,7 +26,7 @@ class AsCatalogued:
         """Raises OSError where it cannot be read, or is not what the catalogue has; KeyError for what it has not."""
         try:
             return self._read(path, self._sha256s[path])
-        except StaleError as error:
+        except (StaleError, DataError) as error:
             raise OSError(str(error)) from None
 
 

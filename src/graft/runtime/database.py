@@ -15,6 +15,7 @@ from typing import TypeVar
 import lmdb
 
 from graft.errors import DataError
+from graft.runtime import mounts
 from graft.runtime.cache import folder_for, regular, say_once
 from graft.runtime.progress import say
 
@@ -103,8 +104,14 @@ class Database:
 def _open_whole(folder: Path) -> lmdb.Environment:
     """A file that was cut short would kill the process when it is read: it is made anew.
 
-    Where not all may be written, what is there is read. Raises DataError for a link.
+    Where not all may be written, what is there is read. Raises DataError for a link, and for a network's disk.
     """
+    if (kind := mounts.kind_of(folder)) in mounts.NETWORK:
+        raise DataError(
+            f"{folder}: must lie on a disk of this machine. Got a folder on {kind}, where LMDB damages what two "
+            "machines write. Set GRAFT_CACHE_DIR to a folder on a local disk; to share features, "
+            "GRAFT_CACHE_REMOTE to the folder on the network (docs/sharing.md)"
+        )
     there = [folder / name for name in FILES if os.path.lexists(folder / name)]
     for file in there:
         if not regular(file):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +13,10 @@ import pandas as pd
 from graft import inputs
 from graft.backbones import automatic, build, cuts, networks
 from graft.errors import DataError, listing
-from graft.examples import catalogue
+from graft.examples import ahead, catalogue
 from graft.examples.sources import SOURCES
 from graft.features import cache, plan, runners, store
+from graft.features.compute import Results
 from graft.features.runners.base import Job
 from graft.features.sink import Sink
 from graft.inputs.batches import Read, Task, batches
@@ -34,7 +35,15 @@ SAMPLE_EXAMPLES = 4
 """Whose inputs are kept for `finetune` to compare by."""
 
 
-def run(params: Params, paths: Paths) -> None:
+Shared = Callable[[plan.Plan, Sequence[str]], AbstractContextManager[object]]
+"""Around the look into the cache and the computation: a cache that others fill, too. Of which examples, by sha256."""
+
+
+def _alone(planned: plan.Plan, sha256s: Sequence[str]) -> AbstractContextManager[object]:
+    return nullcontext()
+
+
+def run(params: Params, paths: Paths, shared: Shared = _alone) -> None:
     """Write the features of the used examples in their order and, for fine-tuning, what crosses at its cut."""
     images = catalogue.read(paths.catalogue).used
     if params.data.kind == "image":
@@ -49,7 +58,7 @@ def run(params: Params, paths: Paths) -> None:
     plan.on_engine(
         params,
         lambda engine: _compute(
-            plan.make(params, paths, loaded, cut, engine, sha256s), images, params, loaded, paths.features
+            plan.make(params, paths, loaded, cut, engine, sha256s), images, params, loaded, paths.features, shared
         ),
     )
 
@@ -98,7 +107,9 @@ def _cut(params: Params, loaded: build.Loaded) -> str | None:
     return cut
 
 
-def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: build.Loaded, sample: Path) -> None:
+def _compute(
+    planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: build.Loaded, sample: Path, shared: Shared
+) -> None:
     """Fill every output of the plan. sample: the folder of what `finetune` compares by.
 
     Raises CannotRunError where the engine cannot run the network.
@@ -106,7 +117,8 @@ def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: b
     path_of = dict(zip(images["sha256"][::-1], images["path"][::-1], strict=True))
     open_reader = partial(_reader, params.data.source, params.data.path)
     read = open_reader()
-    with Sink(planned, list(images["sha256"])) as sink:
+    sha256s = list(images["sha256"])
+    with shared(planned, sha256s), Sink(planned, sha256s) as sink:
         missing = sink.fill()
         for other in planned.others:
             say(f"{other.name}: none, since {other.reason}")
@@ -116,12 +128,13 @@ def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: b
             say(f"{name} of {_shown(images, planned)}: {n_wanted - n_missing} of {n_wanted} are in the cache")
         for names, views in missing.items():
             tasks = [Task(path_of[sha256], sha256, tuple(numbers)) for sha256, numbers in views.items()]
-            job = Job(planned, names, tasks, read, open_reader, loaded, params.extract.ray)
             what = f"extracting {' and '.join(names)}"
             unit = f"{planned.spec.inputs.kind}s"
-            with closing(runners.RUNNERS[params.extract.runner](job)) as results:
-                for keys, outputs in track(results, _n_views(views.values()), what, lambda batch: len(batch[0]), unit):
-                    sink.put(keys, outputs)
+            with ahead.reading(read, tasks, Path(params.data.path)) as early:
+                job = Job(planned, names, tasks, early, open_reader, loaded, params.extract.ray)
+                with closing(runners.RUNNERS[params.extract.runner](job)) as results:
+                    for keys, outputs in track(results, _n_views(views.values()), what, _n_keys, unit):
+                        sink.put(keys, outputs)
         some = images.head(SAMPLE_EXAMPLES)
         shown = [Task(path, sha256) for path, sha256 in zip(some["path"], some["sha256"], strict=True)]
         _, arrays = next(batches(planned.spec.inputs, read, shown, len(shown)))
@@ -134,6 +147,11 @@ def _compute(planned: plan.Plan, images: pd.DataFrame, params: Params, loaded: b
 def _reader(source: str, path: str) -> Read:
     """Reads examples; other processes call it too, to open a reader of their own."""
     return catalogue.reader(SOURCES[source], Path(path))
+
+
+def _n_keys(results: Results) -> int:
+    keys, _ = results
+    return len(keys)
 
 
 def _n_views(views: Collection[Sequence[int]]) -> int:

@@ -26,6 +26,10 @@ PROCESSES_FROM = 4000
 """Images from which on processes are worth their start; below, threads share the work."""
 
 CHUNK = 64
+WAITING, CHUNK_WAITING = 16, 4
+"""Threads, and images of a chunk, where they wait for a network most of the time: what is read at once lies close
+together, as in the blocks of a shard."""
+
 SAVE_SECONDS = 2.0
 """Between transactions of the cache, since each waits for the disk."""
 
@@ -52,7 +56,8 @@ def examine_all(source: str, root: Path, paths: Sequence[str], max_pixels: int) 
         return [found[i] for i in range(len(paths))]
     unsaved: list[int] = []
     saved = time.monotonic()
-    chunks = [rest[start : start + CHUNK] for start in range(0, len(rest), CHUNK)]
+    size = CHUNK_WAITING if reader.waits else CHUNK
+    chunks = [rest[start : start + size] for start in range(0, len(rest), size)]
     results = _in_parallel(source, root, reader, [[paths[i] for i in chunk] for chunk in chunks], max_pixels)
     for chunk, examined in track(zip(chunks, results, strict=True), len(rest), "examining", lambda pair: len(pair[0])):
         for i, one in zip(chunk, examined, strict=True):
@@ -68,7 +73,7 @@ def examine_all(source: str, root: Path, paths: Sequence[str], max_pixels: int) 
 def _in_parallel(
     source: str, root: Path, reader: Reader, chunks: list[list[str]], max_pixels: int
 ) -> Iterator[list[Examined[Verdict]]]:
-    n_jobs = available()
+    n_jobs = max(available(), WAITING) if reader.waits else available()
     if len(chunks) * CHUNK < PROCESSES_FROM or not reader.cheap_to_open:
         parallel = joblib.Parallel(n_jobs, backend="threading", return_as="generator", pre_dispatch="4*n_jobs")
         yield from parallel(joblib.delayed(_examine_chunk)(reader, chunk, max_pixels) for chunk in chunks)

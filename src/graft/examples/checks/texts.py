@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from graft.examples.sources.base import QUARANTINED, Reader
 from graft.inputs.text.examine import Verdict
 from graft.inputs.text.examine import examine as verdicts_on
 from graft.runtime.cores import available
+from graft.runtime.prefetch import prefetched
 from graft.runtime.progress import track
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ NEEDS = ("datasketch",)
 CHUNK = 256
 PROCESSES_FROM = 20_000
 """Texts from which on processes are worth their start."""
+
+WAITING = 16
+"""Texts that are read at a time where reading waits for a network."""
 
 BYTES_PER_CHARACTER = 4
 """At most, in UTF-8."""
@@ -69,24 +74,26 @@ Read = tuple[list[Examined[Verdict]], dict[int, bytes]]
 
 def _read_in_chunks(reader: Reader, paths: Sequence[str], pair: bool, max_characters: int) -> Iterator[Read]:
     """By this process alone: a table is parsed once, not by each that examines."""
-    most_bytes = BYTES_PER_CHARACTER * max_characters * (1 + pair) + BYTES_PER_CHARACTER  # and NUL, or a mark
+    read = partial(_read, reader, pair=pair, max_characters=max_characters)
     for start in range(0, len(paths), CHUNK):
-        known: list[Examined[Verdict]] = []
-        content: dict[int, bytes] = {}
-        for number, path in enumerate(paths[start : start + CHUNK]):
-            try:
-                n_bytes = reader.size(path)
-                if n_bytes > most_bytes:
-                    detail = f"{n_bytes} bytes, more than data.max_characters {max_characters} can have"
-                    known.append(Examined("", n_bytes, Verdict(0, 0, reason="too long", detail=detail)))
-                    continue
-                data = reader.read(path)
-            except OSError as error:
-                known.append(Examined("", 0, None, error.strerror or str(error)))
-                continue
-            known.append(Examined(hashlib.sha256(data).hexdigest(), len(data), None))
-            content[number] = data
-        yield known, content
+        some = paths[start : start + CHUNK]
+        results = prefetched(read, some, WAITING, 2 * WAITING) if reader.waits else map(read, some)
+        both = list(results)
+        yield [known for known, _ in both], {n: data for n, (_, data) in enumerate(both) if data is not None}
+
+
+def _read(reader: Reader, path: str, pair: bool, max_characters: int) -> tuple[Examined[Verdict], bytes | None]:
+    """What is known of a text without looking into it, and its bytes where that is not all."""
+    most_bytes = BYTES_PER_CHARACTER * max_characters * (1 + pair) + BYTES_PER_CHARACTER  # and NUL, or a mark
+    try:
+        n_bytes = reader.size(path)
+        if n_bytes > most_bytes:
+            detail = f"{n_bytes} bytes, more than data.max_characters {max_characters} can have"
+            return Examined("", n_bytes, Verdict(0, 0, reason="too long", detail=detail)), None
+        data = reader.read(path)
+    except OSError as error:
+        return Examined("", 0, None, error.strerror or str(error)), None
+    return Examined(hashlib.sha256(data).hexdigest(), len(data), None), data
 
 
 def _examined(

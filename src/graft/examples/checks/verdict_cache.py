@@ -38,6 +38,7 @@ class VerdictCache:
 
     def __init__(self) -> None:
         self._database = Database.opened("verdicts")
+        _rules()  # before threads ask for it side by side: Python 3.11 fails where many parse code at a time
 
     def unchanged(self, stamps: Sequence[str | None], max_pixels: int) -> list[Known | None]:
         """What is known of each file that has not changed since it was examined; None for others.

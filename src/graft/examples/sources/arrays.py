@@ -33,6 +33,7 @@ class ArrayReader:
     """Gives a record as a binary PGM or PPM: bytes that depend on the pixels alone, not on an encoder's version."""
 
     cheap_to_open = False
+    waits = False
 
     def __init__(self, parts: Callable[[], list[Part]]) -> None:
         self._parts = parts

@@ -77,10 +77,12 @@ class Item:
 class Reader(Protocol):
     """Gives items' bytes.
 
-    cheap_to_open: whether another process may open its own.
+    cheap_to_open: whether another process may open its own. waits: whether reading waits for a network rather than for
+    this machine, so that many threads should read at a time.
     """
 
     cheap_to_open: bool
+    waits: bool
 
     def size(self, path: str) -> int:
         """Bytes of the file. Raises OSError."""

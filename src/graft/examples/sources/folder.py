@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from graft.errors import DataError, listing
 from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName
+from graft.examples.sources.entry import Entry
 from graft.examples.sources.names import NAMES, Names
-from graft.examples.sources.tree import LINKED, Entry, Tree, open_tree
+from graft.examples.sources.tree import LINKED, Tree, open_tree
 
 if TYPE_CHECKING:
     from graft.config.data import DataParams, FolderParams

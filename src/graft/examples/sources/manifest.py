@@ -2,6 +2,7 @@
 
 Files that the manifest does not name are listed as ignored; paths that lead to no file, as missing. Where
 `columns.text` is given, the texts stand in the table itself: each row has a path of its own (`tables.text_paths`).
+A tar in WebDataset's layout is a table, too (`tables.shards`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import fnmatch
 import posixpath
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -18,11 +19,14 @@ from typing import IO, TYPE_CHECKING
 from graft.errors import DataError
 from graft.examples.sources import tables
 from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName, plain
+from graft.examples.sources.entry import Entry
+from graft.examples.sources.listed import Listed
 from graft.examples.sources.names import NAMES, Names
-from graft.examples.sources.tables import class_names, embedded, text_paths
+from graft.examples.sources.tables import class_names, embedded, shards, text_paths
 from graft.examples.sources.tables.columns import Row, rows_of
+from graft.examples.sources.tables.shards import Shards, is_shard
 from graft.examples.sources.tables.texts import TextsReader
-from graft.examples.sources.tree import Entry, Tree, open_tree
+from graft.examples.sources.tree import Tree, open_tree
 from graft.runtime.progress import say
 
 if TYPE_CHECKING:
@@ -32,17 +36,21 @@ if TYPE_CHECKING:
 def scan(data: DataParams) -> list[Item]:
     """Items in the manifest's order, then the files that it does not name."""
     p, names = data.manifest, NAMES[data.kind]
-    tree = open_tree(Path(data.path), names.suffixes if p.columns.text is None else None)
+    lying = open_tree(Path(data.path), names.suffixes if p.columns.text is None else None)
+    tree = Shards(lying)
     entries = {entry.path: entry for entry in tree.entries()}
     files = _files(p, list(entries))
+    tree.learn(file for file, _ in files if is_shard(file))
     rows = _whole_numbers([row for file, split in files for row in _rows(tree, file, split, data)])
     if p.classes is not None:
         with _open(tree, p.classes) as stream:
             classes = class_names.read(stream.read(), p.classes)
         rows = class_names.apply(classes, rows, p.classes)
+    above = [Path(data.path).absolute().as_posix(), Path(data.path).resolve().as_posix()]
+    above += [lying.root] if isinstance(lying, Listed) else []
     by_path: dict[str, list[Row]] = {}
     for row in rows:
-        by_path.setdefault(_file_path(Path(data.path), p.root, row.path, p.suffix), []).append(row)
+        by_path.setdefault(file_path(above, p.root, row.path, p.suffix), []).append(row)
     by_path = _as_files_are_called(by_path, entries)
     items = [_item(path, same, entries.get(path), names) for path, same in by_path.items()]
     if not any(item.problem is None for item in items):
@@ -84,13 +92,16 @@ def _part_in(path: str) -> str:
     return next((word for word in words if word in SPLIT_NAMES), "")
 
 
-def _rows(tree: Tree, file: str, split: str, data: DataParams) -> list[Row]:
+def _rows(tree: Shards, file: str, split: str, data: DataParams) -> list[Row]:
     """split: of rows that have none of their own."""
     columns = data.manifest.columns
     texts = [column for column in (columns.text, columns.second) if column is not None]
-    with _open(tree, file) as stream:
-        rows = rows_of(tables.read(stream, file, columns.named, texts), columns, data.kind)
-    return [replace(row, split=row.split or split) for row in rows]
+    if is_shard(file) and not texts:
+        table = tree.table(file)
+    else:
+        with _open(tree, file) as stream:
+            table = tables.read(stream, file, columns.named, texts)
+    return [replace(row, split=row.split or split) for row in rows_of(table, columns, data.kind)]
 
 
 def _whole_numbers(rows: list[Row]) -> list[Row]:
@@ -112,14 +123,17 @@ def _open(tree: Tree, file: str) -> IO[bytes]:
         ) from None
 
 
-def _file_path(data: Path, root: str, path: str, suffix: str) -> str:
-    """Below data.path; an absolute path that leads there too, as the machine that wrote the manifest had it."""
+def file_path(above: Sequence[str], root: str, path: str, suffix: str) -> str:
+    """Below data.path; an absolute path that leads there too, as the machine that wrote the manifest had it.
+
+    above: what data.path is called, absolutely.
+    """
     if _in_table(path):
         return path
     path = path.replace("\\", "/") + suffix
-    for above in (data.absolute(), data.resolve()):
-        if path.startswith(f"{above.as_posix()}/"):
-            return posixpath.normpath(path.removeprefix(f"{above.as_posix()}/"))
+    for place in above:
+        if path.startswith(f"{place}/"):
+            return posixpath.normpath(path.removeprefix(f"{place}/"))
     return posixpath.normpath(posixpath.join(root, path))
 
 
@@ -136,7 +150,7 @@ def _as_files_are_called(rows: dict[str, list[Row]], entries: Mapping[str, Entry
 
 
 def _in_table(path: str) -> bool:
-    return embedded.is_one(path) or text_paths.is_one(path)
+    return embedded.is_one(path) or text_paths.is_one(path) or shards.is_one(path)
 
 
 def _item(path: str, same: list[Row], entry: Entry | None, names: Names) -> Item:
@@ -166,8 +180,8 @@ def _item(path: str, same: list[Row], entry: Entry | None, names: Names) -> Item
 
 
 def open_reader(path: Path) -> TextsReader:
-    """Of files, and of what lies in tables. Raises DataError where `path` is no directory or archive."""
-    return TextsReader(open_tree(path, suffixes=None))
+    """Of files, and of what lies in tables and shards. Raises DataError where `path` is no directory or archive."""
+    return TextsReader(Shards(open_tree(path, suffixes=None)))
 
 
 SOURCE = Source(scan, open_reader)

@@ -1,4 +1,4 @@
-"""A directory, or an archive that is not unpacked into it, as a tree of files.
+"""A directory, an archive that is not unpacked into it, or what a listing names elsewhere, as a tree of files.
 
 A .zip is read in place. A .tar, compressed or not, has no index: it is copied once into a .zip (`packed.py`).
 """
@@ -14,34 +14,24 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
 from graft.errors import FULL, DataError, listing
+from graft.examples.sources import listing as listings
 from graft.examples.sources.base import IGNORED, QUARANTINED, Problem, Reader, plain
+from graft.examples.sources.entry import Entry, hidden, named
+from graft.examples.sources.listed import Listed
 from graft.examples.sources.packed import CLAIMS_TOO_MUCH, MOST_BYTES, packed
 from graft.inputs.image.formats import SUFFIXES
 from graft.runtime.cache import file_stamp
 from graft.runtime.room import Room
 
 SPECIAL = "a pipe, socket or device"
-UNUSABLE = Problem(QUARANTINED, "unusable name", "control characters, or bytes that are not UTF-8")
 LINKED = Problem(QUARANTINED, "link to a directory", "DVC does not see what changes below it; copy it here")
-OF_SYSTEMS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
-"""Folders that archivers, network disks and systems make; what is in them is nobody's image."""
-
 TABLES = (".csv", ".tsv", ".parquet", ".txt", ".json", ".jsonl")
 UNPACKED = (*SUFFIXES, *TABLES)
 """Names of members that are taken out of an archive."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file, or what stands in the place of one. path: relative, with forward slashes; quoted where unusable."""
-
-    path: str
-    problem: Problem | None = None
 
 
 class Tree(Reader, Protocol):
@@ -57,10 +47,12 @@ class Tree(Reader, Protocol):
 def open_tree(path: Path, suffixes: tuple[str, ...] | None = SUFFIXES) -> Tree:
     """suffixes: of what is looked for; an archive that has other archives instead is refused. None: none is.
 
-    Raises DataError where `path` is neither a directory nor an archive that can be read.
+    Raises DataError where `path` is neither a directory, nor an archive or a listing that can be read.
     """
     if path.is_dir():
         return Directory(path)
+    if path.is_file() and listings.is_one(path):
+        return Listed(listings.read(path), path)
     if path.is_file():
         return _archive(path, suffixes)
     if not path.exists():
@@ -75,19 +67,11 @@ def _called(suffixes: tuple[str, ...] | None) -> str:
     return "images" if suffixes == SUFFIXES else "files"
 
 
-def _entry(path: str, problem: Problem | None) -> Entry:
-    shown = plain(path)
-    return Entry(path, problem) if shown == path else Entry(shown, UNUSABLE)
-
-
-def _hidden(path: str) -> bool:
-    return any(part in OF_SYSTEMS or (part.startswith(".") and part not in (".", "..")) for part in path.split("/"))
-
-
 class Directory:
     """root: an existing directory."""
 
     cheap_to_open = True
+    waits = False
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -105,10 +89,10 @@ class Directory:
                 pending.pop()
                 continue
             path, entry = found
-            if entry.is_dir(follow_symlinks=False) and not _hidden(entry.name):
+            if entry.is_dir(follow_symlinks=False) and not hidden(entry.name):
                 pending.append(self._inside(path))
             else:
-                yield _entry(path, self._problem(entry))
+                yield named(path, self._problem(entry))
 
     def _inside(self, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         try:
@@ -122,7 +106,7 @@ class Directory:
         return ((f"{folder}/{entry.name}" if folder else entry.name, entry) for entry in inside)
 
     def _problem(self, entry: os.DirEntry[str]) -> Problem | None:
-        if _hidden(entry.name):
+        if hidden(entry.name):
             return Problem(IGNORED, "hidden directory" if os.path.isdir(entry.path) else "hidden file")
         if entry.is_symlink():
             return self._problem_of_link(entry)
@@ -170,11 +154,13 @@ INFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 class Archive:
     """A .zip. If all its directories are in one, as in most archives, that one is not part of the paths."""
 
+    waits = False
+
     def __init__(self, path: Path, stamp: str | None) -> None:
         self._zip = zipfile.ZipFile(path)
         self._stamp = stamp
         members = [(info.filename.replace("\\", "/"), info) for info in self._zip.infolist() if not info.is_dir()]
-        tops = {name.split("/", 1)[0] for name, _ in members if "/" in name and not _hidden(name)}
+        tops = {name.split("/", 1)[0] for name, _ in members if "/" in name and not hidden(name)}
         top = f"{tops.pop()}/" if len(tops) == 1 else ""
         names = {name for name, _ in members}
         if any(f"{top}{name}" in names for name in names if "/" not in name):
@@ -186,11 +172,11 @@ class Archive:
     def entries(self) -> list[Entry]:
         ordered = sorted(self._members, key=lambda path: path.split("/"))
         earlier = [Entry(f"(earlier member {i + 1})", OVERRIDDEN) for i in range(self._overridden)]
-        return [*(_entry(path, self._problem(path)) for path in ordered), *earlier]
+        return [*(named(path, self._problem(path)) for path in ordered), *earlier]
 
     def _problem(self, path: str) -> Problem | None:
         info = self._members[path]
-        if _hidden(path):
+        if hidden(path):
             return Problem(IGNORED, "hidden file")
         if path.startswith("/") or ".." in path.split("/"):
             return Problem(QUARANTINED, "unusable name", "leaves the archive")

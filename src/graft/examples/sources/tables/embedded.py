@@ -71,7 +71,7 @@ class TablesReader:
     """Reads a tree's files, and the cells of its parquet tables, of which a row group at a time is in memory."""
 
     def __init__(self, tree: Tree) -> None:
-        self.cheap_to_open = tree.cheap_to_open
+        self.cheap_to_open, self.waits = tree.cheap_to_open, tree.waits
         self._tree = tree
         self._lock = Lock()
         self._layouts: dict[str, _Layout] = {}

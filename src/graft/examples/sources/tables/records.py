@@ -27,7 +27,7 @@ def read(stream: IO[bytes], file: str, with_header: bool, texts: Collection[str 
     if Path(file).suffix.lower() == ".jsonl":
         lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
         entries = [_parsed(line, f"{file}, line {number}") for number, line in lines]
-        return _table(entries, file, [number for number, _ in lines], "line")
+        return records_table(entries, file, [number for number, _ in lines], "line")
     tree = _parsed(text, file)
     if isinstance(tree, dict):
         if coco.is_one(tree):
@@ -35,7 +35,7 @@ def read(stream: IO[bytes], file: str, with_header: bool, texts: Collection[str 
         tree = _pairs(tree, file)
     if not isinstance(tree, list):
         raise _other(file, tree)
-    return _table(tree, file, list(range(1, len(tree) + 1)), UNIT)
+    return records_table(tree, file, list(range(1, len(tree) + 1)), UNIT)
 
 
 def _parsed(text: str, where: str) -> Any:
@@ -75,8 +75,8 @@ def _other(file: str, tree: Any) -> DataError:
     )
 
 
-def _table(entries: Sequence[Any], file: str, numbers: list[int], unit: str) -> Table:
-    """entries: all of them objects, or all of them lists of one length. numbers: where they stand."""
+def records_table(entries: Sequence[Any], file: str, numbers: list[int], unit: str) -> Table:
+    """entries: all of them objects, or all of them lists of one length. numbers: where they stand, in `unit`s."""
     width = len(entries[0]) if entries and isinstance(entries[0], list) else None
     for number, entry in zip(numbers, entries, strict=True):
         alike = isinstance(entry, dict) if width is None else isinstance(entry, list) and len(entry) == width

@@ -36,7 +36,7 @@ class TextsReader:
     """Reads a tree's files, images in its parquet tables, and texts in tables of any kind."""
 
     def __init__(self, tree: Tree) -> None:
-        self.cheap_to_open = tree.cheap_to_open
+        self.cheap_to_open, self.waits = tree.cheap_to_open, tree.waits
         self._tree = tree
         self._others = TablesReader(tree)
         self._lock = Lock()
