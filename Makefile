@@ -7,7 +7,7 @@ export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro pull clothing minilm banking77 pairs test test-all stress portable check format bench pretrain table cuts presets portable-table verify wheel lock clean
+.PHONY: help install repro pull clothing minilm banking77 pairs test test-long test-all stress portable check format bench pretrain table cuts presets portable-table verify wheel lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -46,8 +46,11 @@ pairs: $(INSTALLED)  ## Make pairs of these questions, of the same or of differe
 test: $(INSTALLED)  ## Run the test suite
 	pytest
 
-test-all: $(INSTALLED)  ## Run every test, the largest networks and what takes longest too
-	pytest -m "slow or not slow"
+test-long: $(INSTALLED)  ## Run what else CI runs: a second kind of the same, clean environments, whole passes
+	pytest -m "long and not slow"
+
+test-all: $(INSTALLED)  ## Run every test but `make stress`, the largest networks and what takes longest too
+	pytest -m "not stress"
 
 stress: $(INSTALLED)  ## Kill runs, take the server away, fill disks (docs/stress.md)
 	pytest -m stress -n 1

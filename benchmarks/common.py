@@ -42,12 +42,14 @@ def make_small(folder: Path, n: int) -> None:
         (folder / f"class{i % 2}" / f"{i:06d}.png").write_bytes(out.getvalue())
 
 
-def write_params(folder: Path, changes: Mapping[str, Any], recipe: str = "params.yaml") -> None:
+def write_params(
+    folder: Path, changes: Mapping[str, Any], recipe: str = "params.yaml", repository: Path = REPOSITORY
+) -> None:
     """The repository's params.yaml with changes, {"train.epochs": 3}, and its dvc.yaml, which has the paths.
 
     recipe: another such file of the repository, as a preset is.
     """
-    tree = yaml.safe_load((REPOSITORY / recipe).read_text())
+    tree = yaml.safe_load((repository / recipe).read_text())
     for key, value in changes.items():
         *sections, last = key.split(".")
         node = tree
@@ -55,19 +57,21 @@ def write_params(folder: Path, changes: Mapping[str, Any], recipe: str = "params
             node = node[section]
         node[last] = value
     (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
-    shutil.copy(REPOSITORY / "dvc.yaml", folder)
+    shutil.copy(repository / "dvc.yaml", folder)
 
 
-def make_project(folder: Path, changes: Mapping[str, Any]) -> None:
+def make_project(folder: Path, changes: Mapping[str, Any], repository: Path = REPOSITORY) -> None:
     """A clone with other params; its code is the repository's own."""
     for name in ("src", "data/relabel", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
-        source, target = REPOSITORY / name, folder / name
+        source, target = repository / name, folder / name
+        if not source.exists():  # in an earlier commit
+            continue
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
-    write_params(folder, changes)
+    write_params(folder, changes, repository=repository)
     for command in (["git", "init", "-q"], ["git", "add", "-A"]):
         subprocess.run(command, cwd=folder, check=True)
     identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
@@ -80,12 +84,12 @@ WATCHED = (
 )
 
 
-def timed(command: list[str], folder: Path, cache: Path) -> tuple[float, float]:
+def timed(command: list[str], folder: Path, cache: Path, python: Path = Path(sys.executable)) -> tuple[float, float]:
     """(seconds, peak memory in GB of its largest process) of a whole command; where it fails, what it said.
 
-    A project's sources are the ones that are installed, as in a user's checkout.
+    A project's sources are the ones that are installed, as in a user's checkout. python: in whose environment.
     """
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"GRAFT_CACHE_DIR": str(cache), "PATH": path}
     if (folder / "src").is_dir():
         others = os.environ.get("PYTHONPATH")

@@ -33,10 +33,12 @@ os.environ["GRAFT_CACHE_DIR"] = tempfile.mkdtemp(prefix="graft-tests-")
 
 
 TAKE_LONGEST = (
-    "test_pipeline.py", "test_backbones.py", "test_cache.py", "test_text.py", "test_models.py", "test_shards.py",
-    "test_repeat.py", "test_text_export.py", "test_text_commands.py", "test_scratch.py", "test_code_key.py",
-    "test_text_report.py", "test_training.py", "test_text_use.py", "test_warm.py", "test_tracking.py",
-    "test_probe.py", "test_plan.py", "test_reproduce.py", "test_gates.py", "test_extras.py", "test_study.py",
+    "test_pipeline.py", "test_matrix.py", "test_hooks.py", "test_text_commands.py", "test_vision_pass.py",
+    "test_text_export.py", "test_code_key.py", "test_extras.py", "test_text_report.py", "test_backbones.py",
+    "test_cache.py", "test_plan.py", "test_models.py", "test_reproduce.py", "test_shards.py", "test_text.py",
+    "test_training.py", "test_repeat.py", "test_vision.py", "test_ray.py", "test_tracking.py", "test_text_use.py",
+    "test_warm.py", "test_export.py", "test_gates.py", "test_serve.py", "test_scratch.py", "test_taps.py",
+    "test_study.py", "test_probe.py",
 )  # fmt: skip
 """Files that a worker begins with: each is one worker's, and what is begun last is done alone."""
 

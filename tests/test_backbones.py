@@ -117,6 +117,7 @@ ENGINE_TOLERANCE = 1e-4
 """Largest difference of a feature between engines, as a share of the largest feature."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "row", [pytest.param(r, marks=[] if r.name in QUICK else [pytest.mark.slow], id=r.name) for r in BACKBONES.values()]
 )
@@ -261,6 +262,7 @@ def test_one_tensor_crosses_every_cut() -> None:
         np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
+@pytest.mark.long
 def test_the_compute_below_a_cut_is_what_tensorflow_counts() -> None:
     """Multiply-adds of the derived table against TensorFlow's own profiler, on networks of different operations."""
     import keras

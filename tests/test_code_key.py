@@ -17,6 +17,8 @@ from conftest import REPOSITORY, tiny_params, write_drawings
 from graft.backbones.table import BACKBONES
 from graft.pipeline import code
 
+pytestmark = pytest.mark.long
+
 KEYED = ("graft.features.compute", "graft.features.engines.openvino", "graft.inputs.image.spec")
 
 

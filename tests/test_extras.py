@@ -8,7 +8,11 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from conftest import REPOSITORY
+
+pytestmark = pytest.mark.long
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 OF_TEXTS = ("datasketch", "keras_hub", "safetensors", "tensorflow_text", "tokenizers")

@@ -106,6 +106,7 @@ print(json.dumps([keras.backend.backend(), keras.config.floatx(), keras.config.i
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "text",
     [

@@ -311,6 +311,7 @@ print(mlflow.pyfunc.load_model(sys.argv[2]).predict([open(sys.argv[3], "rb").rea
 """
 
 
+@pytest.mark.long
 def test_the_logged_model_needs_no_graft(project: Project, first_run: Any, tmp_path: Path) -> None:
     """-S: the path file that makes graft importable is not read."""
     (output,) = first_run.outputs.model_outputs
@@ -413,6 +414,7 @@ def test_queued_experiments_run_beside_each_other(project: Project) -> None:
     project.run("git", "checkout", "src")
 
 
+@pytest.mark.long
 def test_a_new_seed_splits_anew_but_extracts_nothing(project: Project) -> None:
     """And with fine-tuning off there is one model to judge; the pipeline is the same.
 

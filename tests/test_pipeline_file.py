@@ -215,12 +215,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",
     },
     "registry": {"errors", "evaluation", "reporting", "tracking", "verdicts"},
+    "hooks": {"errors", "config", "pipeline", "tracking"},
     "doctor": {"errors", "backbones", "config", "features", "pipeline", "runtime", "tracking"},
     "cli": {
-        "errors", "audit", "backbones", "config", "doctor", "evaluation", "examples", "features", "inputs", "lineage",
-        "pipeline", "planning", "prediction", "presets", "probing", "project", "range_test", "registry", "repetition",
-        "reporting", "reproduction", "runtime", "server", "serving", "stages", "study", "tracking", "training",
-        "verdicts",
+        "errors", "audit", "backbones", "config", "doctor", "evaluation", "examples", "features", "hooks", "inputs",
+        "lineage", "pipeline", "planning", "prediction", "presets", "probing", "project", "range_test", "registry",
+        "repetition", "reporting", "reproduction", "runtime", "server", "serving", "stages", "study", "tracking",
+        "training", "verdicts",
     },
     "__main__": {"cli", "config", "errors", "pipeline", "runtime"},
 }  # fmt: skip

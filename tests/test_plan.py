@@ -176,6 +176,7 @@ def test_a_new_view_costs_one_pass_of_each_image(project: Project) -> None:
     assert "once" in plan["mlflow"]["sentence"]
 
 
+@pytest.mark.long
 def test_a_process_of_its_own_says_the_same(project: Project) -> None:
     """With TensorFlow as the stages start it."""
     with kept(project):
@@ -203,6 +204,7 @@ def test_new_images_cost_theirs(project: Project) -> None:
     assert "3 new files beside 18" in plan["extract"]["note"]
 
 
+@pytest.mark.long
 def test_another_network_costs_everything(project: Project) -> None:
     with kept(project):
         project.change(backbone={"interpolation": "nearest"})
@@ -419,6 +421,7 @@ def test_a_dead_server_costs_two_seconds(project: Project, monkeypatch: pytest.M
                 listening.listen()
 
 
+@pytest.mark.long
 def test_texts_are_counted_like_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of a table: those of before are in the cache, new ones are not."""
     pytest.importorskip("keras_hub")

@@ -154,6 +154,7 @@ def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path / "project")
 
 
+@pytest.mark.long
 def test_verify_runs_the_last_commit_elsewhere(repository: Repository) -> None:
     expected = claims.read()["digits"]
     (value,) = [claim.value for claim in expected.claims if claim.metric == "test_accuracy"]

@@ -174,6 +174,7 @@ def test_the_folder_is_what_dvc_watches() -> None:
     assert str(relabel.FOLDER) in (REPOSITORY / "src/graft/config/data.py").read_text()
 
 
+@pytest.mark.long
 def test_no_image_goes_through_the_network_again(
     root: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -187,6 +187,7 @@ def runs_of(what: str) -> list[list[Any]]:
     ]
 
 
+@pytest.mark.long
 def test_the_command_prints_writes_and_logs(passed: Pass, here: Path) -> None:
     before = passed.contents()
     done = call("--seeds", "2", "--json", "found.json")

@@ -261,6 +261,7 @@ def test_another_version_and_another_instruction_set_are_named(project: Stood, l
     assert original.find("HEAD", project.folder).environment == original.find(run_id, project.folder).environment
 
 
+@pytest.mark.long
 def test_what_is_further_off_is_measured_by_seeds(project: Stood, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
@@ -311,6 +312,7 @@ def test_without_photos_features_come_from_a_remote(project: Stood, tmp_path: Pa
     assert "features must be in DVC's cache" in str(done.exception)
 
 
+@pytest.mark.long
 def test_what_was_not_committed_is_applied(project: Stood, logged: Callable[..., str], tmp_path: Path) -> None:
     """A run of a changed params.yaml is that of this params.yaml, whatever has been done to the files since."""
     project.change(train={"learning_rate": 0.7})

@@ -97,6 +97,7 @@ def test_a_head_on_pixels_is_a_network_from_scratch(run: Run, capsys: pytest.Cap
     assert stored.shape[2:] == (16, 16, 1)
 
 
+@pytest.mark.long
 def test_a_whole_network_is_trained_on_pixels(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is stored but the sample: no head is trained on features, and activations are the pixels."""
     params, paths = run(

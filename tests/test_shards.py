@@ -218,6 +218,7 @@ APPROXIMATE = {"Rsqrt", "RsqrtGrad", "Reciprocal", "Inv", "Erfc", "_UnaryOpsComp
 """Operations whose late digits are another processor's choice."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam", "adamw", "nadam", "lion"])
 def test_no_optimizer_approximates(name: str) -> None:
     """On a network with LayerNormalization in training, and, with one optimizer, on one with BatchNorm."""

@@ -147,6 +147,7 @@ def sides_of(trial: few_shot.Trial, side: str) -> set[str]:
     return set(table.loc[table["split"] == side, "path"])
 
 
+@pytest.mark.long
 def test_fewer_labels_are_a_part_of_more(extracted: Pass) -> None:
     chosen = few_shot.trials(extracted.params, extracted.paths, [1, 2, 5, None], [42, 43], RECIPE)
     heads = [trial for trial in chosen if HEAD in trial.ways]

@@ -72,6 +72,7 @@ def judged(params: Any, paths: Any) -> tuple[float, Any]:
     return card.read(paths.card)["temperature"], json.loads(paths.metrics.read_text())
 
 
+@pytest.mark.long
 def test_the_model_that_ships_has_it_and_the_evaluation_says_what_it_did(extracted: tuple[Any, Any]) -> None:
     params, paths = extracted
     found, by_model = judged(params, paths)

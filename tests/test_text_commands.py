@@ -25,6 +25,8 @@ from graft.config.load import load
 from graft.errors import BackboneError, DataError, ParamsError
 from graft.project import texts
 
+pytestmark = pytest.mark.long
+
 WRONG = "top up how up top how top up top <script>"
 """A text of the class `topping` that has the label `card`."""
 

@@ -21,6 +21,8 @@ from graft.export.formats import FORMATS
 from graft.export.texts import Texts
 from graft.pipeline.layout import Exports
 
+pytestmark = pytest.mark.long
+
 SAID = ("my card is lost", "how do i top up", "where is the money")
 
 

@@ -23,6 +23,8 @@ from graft.serving.classifier import Classifier
 from graft.tracking import run
 from text_pass import CLASSES, text, whole_text_pass
 
+pytestmark = pytest.mark.long
+
 TEXTS = [text(kind, number) for number, kind in enumerate(CLASSES)]
 
 

@@ -24,7 +24,7 @@ from conftest import REPOSITORY, changed, default_params, paths_in
 from graft.config.load import load
 from graft.errors import TrackingError
 from graft.pipeline import layout
-from graft.tracking import git, names, run, server, store
+from graft.tracking import git, live, names, run, server, sought, store
 
 CONNECT_AT_ONCE = """
 import os, sys
@@ -42,6 +42,7 @@ sys.exit(any(os.waitpid(process, 0)[1] for process in started))
 DEFAULT = load(REPOSITORY / "params.yaml")
 
 
+@pytest.mark.long
 def test_three_at_once_make_one_store(tmp_path: Path) -> None:
     """MLflow itself fails here: each process would create the tables."""
     command = [sys.executable, "-c", CONNECT_AT_ONCE]
@@ -60,6 +61,29 @@ def test_what_is_no_store_is_one_error(uri: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TrackingError, match=r"^MLFLOW_TRACKING_URI: "):
         server.connect("x")
+
+
+@pytest.mark.parametrize(
+    ("uri", "got"),
+    [
+        ("postgresql+psycopg2://me:secret@127.0.0.1:1/x", "connection refused"),
+        ("foo://me:secret@bar", "can't load plugin"),
+        ("./mlruns", "could not parse"),
+        ("sqlite:///no.db", "file is not a database"),
+    ],
+)
+def test_a_store_that_cannot_be_looked_into_is_one_error(
+    uri: str, got: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Within seconds, and nothing is made; what is an error later must not stop a plan."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "no.db").write_text("no database at all, but some text" * 100)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(TrackingError) as caught:
+        sought.of_pass("x", "y", 2)
+    assert got in str(caught.value).lower()
+    assert "secret" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["no.db"]
 
 
 def test_a_relative_sqlite_path_is_meant_from_the_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -192,8 +216,9 @@ def test_passwords_and_statements_are_not_told(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> layout.Paths:
-    """Files that enter training, in a folder that is the project's root."""
+    """Files that enter training, in a folder that is the project's root; runs are opened before training."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(live, "SOON_SECONDS", 0)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "dvc.yaml").write_text((REPOSITORY / "dvc.yaml").read_text())
@@ -209,12 +234,12 @@ def client(folder: Path) -> Any:
 
 
 def test_a_crashed_stage_is_resumed_by_the_same_code(inputs: layout.Paths, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), run.live("train", DEFAULT, inputs) as on_epoch:  # noqa: PT012
+    with pytest.raises(RuntimeError), live.live("train", DEFAULT, inputs) as on_epoch:  # noqa: PT012
         on_epoch(1, {"loss": 2.0})
         raise RuntimeError("killed")
     (crashed,) = client(tmp_path).search_runs(["1"])
     assert crashed.info.status == "FAILED"
-    with run.live("train", DEFAULT, inputs) as on_epoch:
+    with live.live("train", DEFAULT, inputs) as on_epoch:
         on_epoch(1, {"loss": 2.0})
         on_epoch(2, {"loss": 1.0})
     (resumed,) = client(tmp_path).search_runs(["1"])
@@ -224,11 +249,60 @@ def test_a_crashed_stage_is_resumed_by_the_same_code(inputs: layout.Paths, tmp_p
     assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0)]
 
 
+def test_what_is_trained_soon_needs_no_run_yet(
+    inputs: layout.Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow takes two seconds to start, which `evaluate` does anyway. One that fails is told of nevertheless."""
+    monkeypatch.setattr(live, "SOON_SECONDS", 60)
+    with live.live("train", DEFAULT, inputs) as on_epoch:
+        on_epoch(1, {"loss": 2.0})
+    with pytest.raises(KeyboardInterrupt), live.live("train", DEFAULT, inputs):
+        raise KeyboardInterrupt
+    assert not (tmp_path / "mlflow.db").exists()
+    with pytest.raises(RuntimeError), live.live("train", DEFAULT, inputs) as on_epoch:  # noqa: PT012
+        on_epoch(1, {"loss": 2.0})
+        raise RuntimeError("diverged")
+    (failed,) = client(tmp_path).search_runs(["1"])
+    assert failed.info.status == "FAILED"
+    assert failed.data.metrics == {"while_training_loss": 2.0}
+
+
+def test_what_takes_longer_is_there_while_it_is_trained(
+    inputs: layout.Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "SOON_SECONDS", 0.01)
+    seen: list[Any] = []
+    with live.live("train", DEFAULT, inputs) as on_epoch:
+        on_epoch(1, {"loss": 2.0})
+        given_up = time.monotonic() + 60
+        while not (seen and seen[0].data.metrics) and time.monotonic() < given_up:
+            time.sleep(0.02)
+            seen = list(client(tmp_path).search_runs(["1"])) if (tmp_path / "mlflow.db").exists() else []
+    assert [(one.info.status, one.data.metrics) for one in seen] == [("RUNNING", {"while_training_loss": 2.0})]
+    assert client(tmp_path).get_run(seen[0].info.run_id).info.status == "FINISHED"
+
+
+def test_a_store_that_cannot_be_opened_beside_training_is_a_note(
+    inputs: layout.Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is no database at all is said before training: that needs no MLflow."""
+    monkeypatch.setattr(live, "SOON_SECONDS", 0.01)
+    tables(tmp_path / "mlflow.db", "CREATE TABLE runs (x)", "INSERT INTO runs VALUES (1)")
+    with live.live("train", DEFAULT, inputs):
+        time.sleep(0.1)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "holds 1 runs of another one" in line
+    assert line.endswith("Training goes on; `evaluate` will log it from the files.")
+    (tmp_path / "mlflow.db").write_bytes(b"no database at all, but some text" * 100)
+    with pytest.raises(TrackingError, match="must be a SQLite store"), live.live("train", DEFAULT, inputs):
+        pytest.fail("trained")
+
+
 def test_other_code_makes_another_run(inputs: layout.Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for commit in ("a" * 40, "b" * 40):
         state = git.CodeState(commit, False, "")
         monkeypatch.setattr(git, "state", lambda folder, written, state=state: state)
-        with run.live("train", DEFAULT, inputs) as on_epoch:
+        with live.live("train", DEFAULT, inputs) as on_epoch:
             on_epoch(1, {"loss": 2.0})
     assert len(client(tmp_path).search_runs(["1"])) == 2
 
@@ -309,7 +383,7 @@ def test_a_store_that_dies_does_not_stop_the_training(
         raise OSError("connection reset")
 
     finished = []
-    with run.live("train", DEFAULT, inputs) as on_epoch:
+    with live.live("train", DEFAULT, inputs) as on_epoch:
         monkeypatch.setattr(mlflow.MlflowClient, "log_batch", gone)
         for epoch in (1, 2, 3):
             on_epoch(epoch, {"loss": 1.0})
@@ -367,7 +441,7 @@ def test_a_server_that_ails_in_training_costs_seconds(
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ailing) as ailing:
         threading.Thread(target=ailing.serve_forever, daemon=True).start()
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{ailing.server_port}")
-        with run.live("train", DEFAULT, inputs) as on_epoch:
+        with live.live("train", DEFAULT, inputs) as on_epoch:
             Ailing.ails = ails
             began = time.monotonic()
             for epoch in range(1, 51):

@@ -64,6 +64,7 @@ def features(loaded: build.Loaded, pooling: str | None, x: np.ndarray) -> np.nda
 # ---- what they compute
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["ViT", "DINOV2"])
 def test_a_network_in_hugging_faces_layout_is_what_its_authors_wrote(name: str, tmp_path: Path) -> None:
     """From pixels in [0, 255] on, by plain NumPy, with the mean and deviation that stand beside the weights."""
@@ -154,6 +155,7 @@ def test_only_what_is_exact_on_every_processor_is_computed(name: str, folders: d
     assert ("Tanh" in kinds) == (name == "SigLIP"), "whose GELU is the approximation by tanh, as it was trained"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["ViT", "DINOV3"])
 def test_engines_agree(name: str, folders: dict[str, Path]) -> None:
     loaded = networks.built(params(name, folders[name]), "avg")
@@ -170,6 +172,7 @@ def test_engines_agree(name: str, folders: dict[str, Path]) -> None:
 # ---- cuts, taps, files
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", VISION)
 def test_one_tensor_crosses_between_blocks(name: str, folders: dict[str, Path]) -> None:
     loaded = networks.built(params(name, folders[name]), "avg")

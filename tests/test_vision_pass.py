@@ -25,6 +25,8 @@ from graft.runtime.exact import exact
 from graft.serving.classifier import Classifier
 from vision_network import MEAN, PATCH, SIDE, STD, WIDTH
 
+pytestmark = pytest.mark.long
+
 POOLINGS = {"ViT": "avg", "DINOV2": "cls"}
 PER_CLASS = 8
 

@@ -95,9 +95,9 @@ def train() -> None:
     with records.watched("train") as watch:
         params, paths = watch.of(*ready_for_features("train"))
         from graft.stages import train as stage
-        from graft.tracking import run as tracking
+        from graft.tracking.live import live
 
-        with tracking.live("train", params, paths) as on_epoch:
+        with live("train", params, paths) as on_epoch:
             stage.run(params, paths, watch.following(on_epoch))
 
 
@@ -106,9 +106,9 @@ def finetune() -> None:
     with records.watched("finetune") as watch:
         params, paths = watch.of(*ready_for_features("finetune"))
         from graft.stages import finetune as stage
-        from graft.tracking import run as tracking
+        from graft.tracking.live import live
 
-        with tracking.live("finetune", params, paths) as on_epoch:
+        with live("finetune", params, paths) as on_epoch:
             stage.run(params, paths, watch.following(on_epoch))
 
 

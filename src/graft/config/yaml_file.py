@@ -6,8 +6,10 @@ YAML 1.1, `no` is false, `042` is 34 and `1:30` is 90.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,12 @@ def read_by_people(path: Path) -> dict[str, Any]:
 
 def parse(text: str, where: str) -> dict[str, Any]:
     """The mapping that a text is. where: what a fault names. Raises ParamsError where it is no YAML or no mapping."""
+    return copy.deepcopy(_parsed(text, where))
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str, where: str) -> dict[str, Any]:
+    """The same text is parsed once: a stage asks ten times what `dvc.lock` says, which takes longer than to read it."""
     from ruamel.yaml import YAML
     from ruamel.yaml.constructor import DuplicateKeyError
     from ruamel.yaml.error import YAMLError
@@ -100,7 +108,7 @@ def _ambiguous(text: str) -> list[str]:
 
     faults = []
     for keys, node in _scalars(YAML(typ="safe").compose(text), (), set()):
-        if node.style is None and AMBIGUOUS.fullmatch(node.value):
+        if not node.style and AMBIGUOUS.fullmatch(node.value):
             where, line = ".".join(keys), node.start_mark.line + 1
             faults.append(
                 f"{where}: must be quoted, or written otherwise, since readers of YAML take {node.value} (line {line}) "

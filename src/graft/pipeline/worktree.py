@@ -17,6 +17,9 @@ from graft.errors import GraftError
 ALONE = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "DVC_ROOT", "PYTHONPATH")
 """Variables of the environment that belong to another run."""
 
+NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
+"""To Git: what a user has it do after a checkout, `dvc checkout` say, is not meant for a worktree that goes again."""
+
 CACHE = "GRAFT_CACHE_DIR"
 """In the environment: where graft keeps features of single examples."""
 
@@ -58,7 +61,7 @@ def at(project: Path, commit: str = "HEAD", keep: bool = False) -> Iterator[Work
     beside = Path(tempfile.mkdtemp(prefix="graft-worktree-"))
     tree = beside / "worktree"
     try:
-        _said(project, "git", "worktree", "add", "--detach", "--quiet", str(tree), commit)
+        _said(project, "git", *NO_HOOKS, "worktree", "add", "--detach", "--quiet", str(tree), commit)
         try:
             place = tree / below
             _said(place, sys.executable, "-m", "dvc", "cache", "dir", "--local", str(cache))

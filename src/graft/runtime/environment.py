@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def here(numerics_value: str) -> Environment:
     """Of this process. numerics_value: `numerics` of params.yaml, which says what of the processor counts."""
     return Environment(
         python=platform.python_version(),
-        packages={_normal(one.name): one.version for one in distributions() if one.name},
+        packages={_normal(name): version for name, version in map(_named, distributions()) if name},
         instruction_set=numerics.instruction_set(numerics_value, False),
         threads=cores.available(),
     )
@@ -111,6 +111,12 @@ def differences(there: Environment, here: Environment) -> list[Difference]:
         if (value := getattr(there, what)) is not None:
             pairs.append((what.replace("_", " "), str(value), str(getattr(here, what))))
     return [Difference(*pair) for pair in pairs if pair[1] != pair[2]]
+
+
+def _named(one: Distribution) -> tuple[str | None, str]:
+    """Name and version. `one.name` and `one.version` would each read and parse the whole of the package's metadata."""
+    read = one.metadata
+    return read["Name"], read["Version"]
 
 
 def _normal(name: str) -> str:

@@ -17,11 +17,16 @@ from graft.examples.sources import SOURCES
 from graft.features import cache, compute, plan, store
 from graft.features.sink import Sink
 from graft.inputs.batches import Task, batches
+from graft.runtime.cores import available
+from graft.runtime.prefetch import prefetched
 from graft.runtime.progress import say, track
 
 if TYPE_CHECKING:
     from graft.config.schema import Params
     from graft.pipeline.layout import Paths
+
+AHEAD = 256
+"""Texts that are looked at before it is asked for them."""
 
 SAMPLE_EXAMPLES = 4
 """Whose inputs are kept for `finetune` to compare by."""
@@ -73,7 +78,12 @@ def _note_cut_off(params: Params, texts: pd.DataFrame) -> None:
     """A word where texts are longer than `backbone.max_tokens`, with the first of them."""
     spec = inputs.of(params)
     read = catalogue.reader(SOURCES[params.data.source], Path(params.data.path))
-    cut = [path for path, sha256 in zip(texts["path"], texts["sha256"], strict=True) if spec.is_cut(read(path, sha256))]
+
+    def is_cut(one: tuple[str, str]) -> tuple[str, bool]:
+        return one[0], spec.is_cut(read(*one))
+
+    each = zip(texts["path"], texts["sha256"], strict=True)
+    cut = [path for path, too_long in prefetched(is_cut, each, available(), AHEAD) if too_long]
     if cut:
         say(
             f"note: {len(cut)} of {len(texts)} texts have more than {params.backbone.max_tokens} tokens, "

@@ -6,43 +6,55 @@ An experiment's commit has its dvc.lock and params.yaml; the run of the same out
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graft.config import yaml_file
 from graft.config.load import FILE, of_tree
-from graft.errors import ParamsError
+from graft.errors import ParamsError, TrackingError
 from graft.pipeline import lock
-from graft.tracking import git, names, server
+from graft.runtime.progress import say
+from graft.tracking import git, names, restored, server
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 TAG = "dvc.exp_name"
 """DVC's own name for it; several experiments of one run stand in it side by side."""
 
 
 def tag(experiment: str) -> list[str]:
-    """Tag the runs in an MLflow experiment with their DVC experiments' names; returns a line for each of these."""
+    """Tag the runs in an MLflow experiment with their DVC experiments' names; returns a line for each of these.
+
+    Where there is no run, it is made of what DVC's cache holds.
+    """
     client, experiment_id = server.connect(experiment)
-    lines = []
+    return [f"{one.name}: {_tagged(client, experiment_id, one)}" for one in git.experiments(Path.cwd())]
+
+
+def _tagged(client: MlflowClient, experiment_id: str, one: git.Experiment) -> str:
+    """What became of one experiment, in words."""
+    texts = [git.committed(Path.cwd(), path, one.commit) for path in (FILE, lock.LOCK)]
+    try:
+        tree, locked = (yaml_file.parse((text or b"").decode("utf-8", "replace"), one.name) for text in texts)
+        wanted = of_tree(tree, one.name).flat(), lock.md5s(locked)
+    except ParamsError:
+        return "holds no params.yaml and dvc.lock that this graft reads"
     with server.faults():
-        for name, commit in sorted(git.experiments(Path.cwd()).items()):
-            texts = [git.committed(Path.cwd(), path, commit) for path in (FILE, lock.LOCK)]
+        run = _run_of(client, experiment_id, *wanted)
+        if run is None:
+            say(f"{one.name}: has no run yet, which is made of what DVC's cache holds")
             try:
-                tree, locked = (yaml_file.parse((text or b"").decode("utf-8", "replace"), name) for text in texts)
-                params = of_tree(tree, name)
-            except ParamsError:
-                lines.append(f"{name}: holds no params.yaml and dvc.lock that this graft reads")
-                continue
-            run = _run_of(client, experiment_id, params.flat(), lock.md5s(locked))
-            if run is None:
-                lines.append(f"{name}: no run; `dvc exp apply {name}`, then `graft log`")
-                continue
-            known = [one for one in run.data.tags.get(TAG, "").split(", ") if one]
-            if name not in known:
-                client.set_tag(run.info.run_id, TAG, ", ".join([*known, name]))
-            lines.append(f"{name}: {run.info.run_name} ({run.info.run_id})")
-    return lines
+                run = client.get_run(restored.log(one))
+            except TrackingError as error:
+                return f"no run. {error}"
+        known = [name for name in run.data.tags.get(TAG, "").split(", ") if name]
+        if one.name not in known:
+            client.set_tag(run.info.run_id, TAG, ", ".join([*known, one.name]))
+        return f"{run.info.run_name} ({run.info.run_id})"
 
 
-def _run_of(client: Any, experiment_id: str, values: dict[str, Any], stages: dict[str, str]) -> Any | None:
+def _run_of(client: MlflowClient, experiment_id: str, values: dict[str, Any], stages: dict[str, str]) -> Run | None:
     """The newest run whose stages gave these outputs and whose parameters are these."""
     if not stages:
         return None

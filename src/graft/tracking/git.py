@@ -128,20 +128,21 @@ def _commit(folder: Path, name: str) -> str | None:
     return found.decode().strip() or None
 
 
-def experiments(folder: Path) -> dict[str, str]:
-    """The name of each DVC experiment -> its commit; the newest of a name."""
-    return {one.name: one.commit for one in reversed(_experiments(folder))}
+def experiments(folder: Path) -> list[Experiment]:
+    """DVC's, by their names; the newest of a name."""
+    newest = {one.name: one for one in reversed(_experiments(folder))}
+    return [newest[name] for name in sorted(newest)]
 
 
-class _Experiment(NamedTuple):
-    """baseline: the commit that it started from."""
+class Experiment(NamedTuple):
+    """One of DVC's. baseline: the commit that it started from."""
 
     name: str
     commit: str
     baseline: str
 
 
-def _experiments(folder: Path) -> list[_Experiment]:
+def _experiments(folder: Path) -> list[Experiment]:
     """DVC's, the newest first: refs/exps/<2 hex digits>/<38>/<name>."""
     form = ("--sort=-committerdate", "--format=%(objectname) %(refname)")
     listed = _git(folder, "for-each-ref", *form, "refs/exps/").decode("utf-8", "replace")
@@ -150,7 +151,7 @@ def _experiments(folder: Path) -> list[_Experiment]:
         commit, _, ref = line.partition(" ")
         parts = ref.split("/", 4)
         if len(parts) == 5 and len(parts[2]) == 2 and len(parts[3]) == 38:
-            found.append(_Experiment(parts[4], commit, parts[2] + parts[3]))
+            found.append(Experiment(parts[4], commit, parts[2] + parts[3]))
     return found
 
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from graft.config.schema import Params
     from graft.pipeline.layout import Paths
 
+MOST_METRICS = 1000
+"""That MLflow takes at a time: https://mlflow.org/docs/latest/api_reference/rest-api.html#log-batch."""
+
 
 @dataclass
 class Tracked:
@@ -41,14 +44,23 @@ class Tracked:
 
     def metrics(self, values: dict[str, float], step: int) -> None:
         """Log what the run lacks at this step."""
+        self.history({step: values})
+
+    def history(self, values: Mapping[int, Mapping[str, float]]) -> None:
+        """Log what the run lacks at these steps, as many at a time as MLflow takes: each call costs a transaction."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        missing = {name: value for name, value in values.items() if step not in self._steps(name)}
-        if missing:
-            self.client.log_batch(self.run_id, metrics=[Metric(n, float(v), now, step) for n, v in missing.items()])
-        for name in missing:
-            self.steps[name].add(step)
+        missing = [
+            Metric(name, float(value), now, step)
+            for step, named in values.items()
+            for name, value in named.items()
+            if step not in self._steps(name)
+        ]
+        for start in range(0, len(missing), MOST_METRICS):
+            self.client.log_batch(self.run_id, metrics=missing[start : start + MOST_METRICS])
+        for one in missing:
+            self.steps[one.key].add(one.step)
 
     def _steps(self, name: str) -> set[int]:
         if name not in self.steps:
@@ -86,8 +98,10 @@ def outputs_digest(paths: Paths) -> str:
 
 
 def log(tracked: Tracked, params: Params, paths: Paths, running: str | None) -> None:
-    """Everything a complete run has beside its params. running: as for `run.complete`."""
-    last = _log_curves(tracked, paths)
+    """Everything a complete run has beside its params. running: as for `run.complete`.
+
+    What it is worth comes before its curves: `mlflow ui` shows metrics as they came, and compares runs by the first.
+    """
     _log_artifacts(tracked, paths)
     _log_data(tracked, params, paths)
     digest = lock.md5_of(paths.catalogue)
@@ -100,8 +114,12 @@ def log(tracked: Tracked, params: Params, paths: Paths, running: str | None) -> 
     described = _card(params, paths)
     tracked.client.log_dict(tracked.run_id, described, "card.json")
     example = _example(params.data, paths)
-    model_id = model.log(tracked.run_id, tracked.name, paths.model, described, example, last + 1)
+    curves = {stage: pd.read_csv(path) for stage, path in paths.histories.items()}
+    after = 1 + max((int(rows["epoch"].max()) for rows in curves.values() if len(rows)), default=0)
+    model_id = model.log(tracked.run_id, tracked.name, paths.model, described, example, after)
     _log_figures(tracked, paths, model_id, digest)
+    for stage, rows in curves.items():
+        tracked.history(_by_epoch(stage, rows))
 
 
 def _card(params: Params, paths: Paths) -> dict[str, Any]:
@@ -117,15 +135,13 @@ def _card(params: Params, paths: Paths) -> dict[str, Any]:
     }
 
 
-def _log_curves(tracked: Tracked, paths: Paths) -> int:
-    """With the epoch as step; returns the last one."""
-    last = 0
-    for stage, path in paths.histories.items():
-        for row in pd.read_csv(path).to_dict("records"):
-            known = {str(name): float(value) for name, value in row.items() if not pd.isna(value)}
-            tracked.metrics(curve(stage, known), int(row["epoch"]))
-            last = max(last, int(row["epoch"]))
-    return last
+def _by_epoch(stage: str, rows: pd.DataFrame) -> dict[int, dict[str, float]]:
+    """epoch -> what is logged of it, of what a stage wrote."""
+    known = [
+        {str(name): float(value) for name, value in row.items() if not pd.isna(value)}
+        for row in rows.to_dict("records")
+    ]
+    return {int(row["epoch"]): curve(stage, row) for row in known}
 
 
 def _log_figures(tracked: Tracked, paths: Paths, model_id: str, digest: str) -> None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Container, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from graft.errors import TrackingError
 from graft.pipeline import lock, session
 from graft.runtime import cores
 from graft.runtime.progress import say
-from graft.tracking import examples, git, mirror, names, server
+from graft.tracking import examples, git, holding, mirror, names, server
 from graft.tracking.identity import CODE as CODE
 from graft.tracking.identity import COMPLETE as COMPLETE
 from graft.tracking.identity import DIVERGED as DIVERGED
@@ -37,61 +36,23 @@ if TYPE_CHECKING:
 
     from graft.config.schema import Params
     from graft.pipeline.layout import Paths
-    from graft.training.fit import OnEpoch
 
 MOST_CHARACTERS = 6000
 
 
-@contextmanager
-def live(stage: str, params: Params, paths: Paths) -> Iterator[OnEpoch]:
-    """Around a training stage: yields what to call as each epoch ends.
-
-    Opens or resumes the pass's run before anything is trained; raises TrackingError if that fails. A run
-    that is complete is left alone: training again is a check of it, and `complete` compares. If the store
-    fails later, training goes on: `complete` logs from the files.
-    """
-    session.note_execution(stage)
+def opened(params: Params, paths: Paths) -> Tracked | None:
+    """The run of a pass that is trained now: the unfinished one of the same code, or a new one. None where the pass is
+    complete already. Raises TrackingError."""
     client, experiment_id = server.connect(params.tracking.experiment)
     with server.faults():
         done = find(client, experiment_id, {PASS: pass_id(params, paths), COMPLETE: "true"})
     if done is not None:
         say(f"this pass is complete in MLflow as {done.info.run_name} ({done.info.run_id}); computing it again")
-        yield lambda epoch, metrics: None
-        return
+        return None
     with server.faults():
         tracked = _open(client, experiment_id, params, paths)
     say(f"MLflow run {tracked.run_id} in {server.shown()}")
-    with ending(tracked), _Stream(stage, tracked) as stream:
-        yield stream.on_epoch
-
-
-class _Stream:
-    """Logs epochs on a thread of its own: training waits for no server. The first failure ends it, with a line."""
-
-    def __init__(self, stage: str, tracked: Tracked) -> None:
-        self._stage, self._tracked, self._failed = stage, tracked, False
-        self._thread = ThreadPoolExecutor(1)
-
-    def __enter__(self) -> _Stream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=self._failed)
-
-    def on_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
-        self._thread.submit(self._log, epoch, metrics)
-
-    def _log(self, epoch: int, metrics: dict[str, float]) -> None:
-        if self._failed:
-            return
-        try:
-            self._tracked.metrics(mirror.curve(self._stage, metrics), epoch)
-        except Exception as error:  # whatever the store raises, the training is worth more
-            self._failed = True
-            say(
-                f"note: MLflow failed in epoch {epoch} ({server.reason(error)}); training goes on, `evaluate` will log "
-                "the curves from the files"
-            )
+    return tracked
 
 
 def before_judging(stage: str, params: Params) -> None:
@@ -107,6 +68,15 @@ def require_whole(paths: Paths) -> None:
             f"{', '.join(missing)}: must exist to be logged. Run `dvc pull`, `dvc checkout` or `dvc repro`."
         )
     lock.require_current(yaml_file.read(FILE))
+
+
+def _require_unchanged(paths: Paths, digest: str) -> None:
+    """Raises TrackingError where the outputs are not those any more that a run was begun for."""
+    if paths.missing() or mirror.outputs_digest(paths) != digest:
+        raise TrackingError(
+            "the outputs of the pass: must stay as they are while they are logged, and have changed meanwhile, as by "
+            "`dvc checkout` or another `dvc repro`. The run is not complete; `graft log` logs what is there now."
+        )
 
 
 @dataclass(frozen=True)
@@ -140,6 +110,7 @@ def complete(params: Params, paths: Paths, running: str | None) -> Logged:
             if examples.DIGEST not in same.data.tags:
                 say("note: it was logged by an earlier graft; what `graft lineage` reads is added")
                 mirror.log_origins(Tracked(client, run_id, name), params, paths)
+            holding.drop_own(client, experiment_id, this[PASS])
             return Logged(run_id, name)
         other = find(client, experiment_id, this)
         if other is not None:
@@ -147,28 +118,42 @@ def complete(params: Params, paths: Paths, running: str | None) -> Logged:
         tracked = _open(client, experiment_id, params, paths)
         with ending(tracked):
             mirror.log(tracked, params, paths, running)
+            _require_unchanged(paths, digest)
             if other is not None:
                 client.set_tag(tracked.run_id, DIVERGED, other.info.run_id)
             client.set_tag(tracked.run_id, OUTPUTS, digest)
             client.set_tag(tracked.run_id, COMPLETE, "true")
-    return Logged(tracked.run_id, tracked.name)
+        kept = holding.only_first(client, experiment_id, this[PASS], digest)
+    return Logged(kept.info.run_id, kept.info.run_name)
 
 
 def find(client: MlflowClient, experiment_id: str, tags: dict[str, str]) -> Run | None:
     """The newest run with these tags."""
-    wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-    found = client.search_runs([experiment_id], wanted, order_by=["start_time DESC"], max_results=1)
+    found = search(client, experiment_id, tags, 1)
     return found[0] if found else None
 
 
+def search(client: MlflowClient, experiment_id: str, tags: dict[str, str], most: int = 1000) -> list[Run]:
+    """Runs with these tags, the newest first."""
+    wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    return list(client.search_runs([experiment_id], wanted, order_by=["start_time DESC"], max_results=most))
+
+
+def is_resumed(tags: Mapping[str, str]) -> bool:
+    """Whether a run of the very pass and code with these tags would go on."""
+    return tags.get(COMPLETE) != "true" and holding.is_free(tags)
+
+
 def _open(client: MlflowClient, experiment_id: str, params: Params, paths: Paths) -> Tracked:
-    """Resume the pass's unfinished run, if the same code made it, or make one; with all params and tags."""
+    """Resume an unfinished run of the pass that the same code made and nobody works on, or make one; with all params
+    and tags."""
     from mlflow.entities import RunTag
 
     code = git.state(Path.cwd(), written())
-    tags = {PASS: pass_id(params, paths), **described(params, code, "dvc repro")}
-    run = find(client, experiment_id, {PASS: tags[PASS], CODE: tags[CODE]})
-    if run is None or run.data.tags.get(COMPLETE) == "true":
+    tags = {PASS: pass_id(params, paths), **described(params, code, "dvc repro"), **holding.tags()}
+    made = search(client, experiment_id, {PASS: tags[PASS], CODE: tags[CODE]})
+    run = next((one for one in made if is_resumed(one.data.tags)), None)
+    if run is None:
         run = client.create_run(experiment_id, tags=tags, run_name=params.tracking.run_name or names.of(params))
     else:
         client.update_run(run.info.run_id, status="RUNNING")

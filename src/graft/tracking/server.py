@@ -115,6 +115,18 @@ def looking(within_seconds: float) -> MlflowClient:
     return mlflow.MlflowClient(where)
 
 
+def require_usable() -> None:
+    """Raises TrackingError where no run can go to the store, as far as that is known without starting MLflow."""
+    file = store_file()
+    if is_remote():
+        for name, value in PATIENCE.items():
+            os.environ.setdefault(name, value)
+        require_answer(uri())
+    elif file is not None and file.exists():
+        with store.read(file):
+            pass
+
+
 def connect(experiment: str) -> tuple[MlflowClient, str]:
     """A client and the id of `experiment`, made if need be. Raises TrackingError where the server does not answer.
 
@@ -123,10 +135,7 @@ def connect(experiment: str) -> tuple[MlflowClient, str]:
     from filelock import FileLock
 
     where = uri()
-    if is_remote():
-        for name, value in PATIENCE.items():
-            os.environ.setdefault(name, value)
-        require_answer(where)
+    require_usable()
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would print the password, too
     import mlflow
 
@@ -143,7 +152,7 @@ def connect(experiment: str) -> tuple[MlflowClient, str]:
                 store.follow(file, (root() / ARTIFACTS).as_uri())
             mlflow.set_tracking_uri(where)
             client = mlflow.MlflowClient(where)
-            return client, _experiment(client, experiment, root() / ARTIFACTS if local else None)
+            return client, _experiment(client, experiment, None if is_remote() else root() / ARTIFACTS)
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: Path | None) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,22 @@ def make_whole(file: Path) -> None:
     new.replace(file)
 
 
+@contextmanager
+def read(file: Path) -> Iterator[tuple[sqlite3.Connection, set[str]]]:
+    """The database that a store is, and the names of its tables. Raises TrackingError where it is none."""
+    try:
+        with closing(sqlite3.connect(file, timeout=60)) as database:
+            yield (
+                database,
+                {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")},
+            )
+    except sqlite3.DatabaseError as error:
+        raise TrackingError(
+            f"{file}: must be a SQLite store of MLflow's. Got: {error}. Move it away; `graft log` logs the last pass "
+            "anew."
+        ) from None
+
+
 @dataclass(frozen=True)
 class Health:
     """revision: of the tables, as Alembic names it; "" where there is none. is_whole: as this MLflow makes them."""
@@ -65,16 +82,9 @@ def health(file: Path) -> Health:
     """
     from mlflow.store.db.utils import _get_latest_schema_revision
 
-    try:
-        with closing(sqlite3.connect(file, timeout=60)) as database:
-            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            version = "alembic_version" in tables and database.execute("SELECT * FROM alembic_version").fetchone()
-            runs = database.execute("SELECT count(*) FROM runs").fetchone()[0] if "runs" in tables else 0
-    except sqlite3.DatabaseError as error:
-        raise TrackingError(
-            f"{file}: must be a SQLite store of MLflow's. Got: {error}. Move it away; `graft log` logs the last pass "
-            "anew."
-        ) from None
+    with read(file) as (database, tables):
+        version = "alembic_version" in tables and database.execute("SELECT * FROM alembic_version").fetchone()
+        runs = database.execute("SELECT count(*) FROM runs").fetchone()[0] if "runs" in tables else 0
     revision = version[0] if version else ""
     return Health(revision, revision == _get_latest_schema_revision(), runs)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graft.features.engines.base import OF_ANY_LENGTH, CannotRunError, Forward, frozen, is_open
+from graft.features.engines.base import CannotRunError, Forward, frozen, is_open
 from graft.inputs.spec import Arrays, Signature
 from graft.runtime.cores import available
 from graft.training import shards
@@ -35,8 +35,24 @@ def _copy(graph: Any) -> Any:
     return copied.prune(inputs, outputs)
 
 
-ON_CPU, ON_GPU = 16, 64
-"""Examples in one call."""
+ON_CPU, OF_ANY_LENGTH, ON_GPU = 12, 6, 64
+"""Examples in a call: always so many, since a library's matrix product sums a row in another order where it has
+another number of rows, and the last rows otherwise than the others. So no example's values depend on its company.
+oneDNN for AVX2 computes rows by 4 and by 6, so that rows by 12 are all alike: 12 images have them whatever their number
+of patches, and 6 texts since their length is even.
+"""
+
+CALLS_OF_ANY_LENGTH = 6
+"""Calls that are asked for in one where examples differ in length: only the last one of a length is filled up."""
+
+
+def _in_calls(number: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, number)) for start in range(0, number, size))
+
+
+def _filled(array: np.ndarray, size: int) -> np.ndarray:
+    """(n, ...) -> (size, ...): the last example stands in for what is missing."""
+    return array if len(array) == size else np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
 
 
 def forward(network: keras.Model, signature: Signature, precision: str, capped: bool) -> Forward:
@@ -50,15 +66,18 @@ def forward(network: keras.Model, signature: Signature, precision: str, capped: 
     for graph in (first, *(_copy(first) for _ in range(available() - 1))):
         graphs.put(graph)
 
+    size = ON_GPU if tf.config.list_physical_devices("GPU") else OF_ANY_LENGTH if is_open(signature) else ON_CPU
+
     def run(arrays: Arrays) -> tuple[np.ndarray, ...]:
-        graph = graphs.get()
+        graph, calls = graphs.get(), []
         try:
-            outputs = graph(*(tf.constant(arrays[name]) for name in signature))
-            return tuple(np.asarray(output.numpy()) for output in outputs)
+            for some in _in_calls(len(arrays[next(iter(signature))]), size):
+                outputs = graph(*(tf.constant(_filled(arrays[name][some], size)) for name in signature))
+                calls.append([output.numpy()[: some.stop - some.start] for output in outputs])
         finally:
             graphs.put(graph)
+        return tuple(np.concatenate(parts) for parts in zip(*calls, strict=True))
 
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
     # An operation takes one thread, so that sums do not depend on how many there are; calls run side by side, each on
     # a graph of its own (`shards.ONE_AT_A_TIME` says why).
-    return Forward(run, ON_GPU if on_gpu else OF_ANY_LENGTH if is_open(signature) else ON_CPU)
+    return Forward(run, CALLS_OF_ANY_LENGTH * size if is_open(signature) else size)

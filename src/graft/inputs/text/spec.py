@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TOKENS = "tokens"
 """The network's one input."""
 
-MULTIPLE = 8
+MULTIPLE = 4
 """A text's tokens are padded to a multiple of this: there are few lengths, and each depends on its text alone."""
 
 
