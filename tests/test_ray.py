@@ -57,7 +57,7 @@ def spied(notes: str, asking: int, fatal: str, times: int, source: str, path: st
                     file.write("x")
                 os.kill(os.getpid(), signal.SIGKILL)
             if Path(notes, "slow").exists():
-                time.sleep(0.5)
+                time.sleep(0.25)
         return inner(path, sha256)
 
     return read
@@ -364,6 +364,7 @@ import functools, os, pathlib, test_ray
 from conftest import params_of, paths_in
 from graft.stages import extract
 extract._reader = functools.partial(test_ray.spied, {notes!r}, os.getpid(), "", 0)
+os.environ["GRAFT_CACHE_DIR"] = {cache!r}  # after conftest, which has one of its own
 extract.run(params_of({changes!r}), paths_in(pathlib.Path({out!r})))
 """
 
@@ -377,15 +378,10 @@ def test_a_killed_driver_leaves_nobody_behind_and_goes_on_where_it_was(
     notes, n_images = tmp_path / "read", len(extraction.every.used)
     (tmp_path / "slow").touch()
     changes = extraction.changes | {"extract.runner": "ray", "extract.ray.actors": 1}
-    script = SCRIPT.format(notes=str(tmp_path), changes=changes, out=str(extraction.folder / "out"))
-    command, environment = (
-        [sys.executable, "-c", script],
-        os.environ
-        | {
-            "GRAFT_CACHE_DIR": str(tmp_path / "cache"),
-            "PYTHONPATH": SOURCES_HERE,
-        },
+    script = SCRIPT.format(
+        notes=str(tmp_path), changes=changes, out=str(extraction.folder / "out"), cache=str(tmp_path / "cache")
     )
+    command, environment = [sys.executable, "-c", script], os.environ | {"PYTHONPATH": SOURCES_HERE}
     driver = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while (len(notes.read_text().splitlines()) if notes.exists() else 0) < n_images * 3 // 4:
         assert driver.poll() is None
