@@ -73,10 +73,24 @@ def module_of(row: Backbone) -> str:
     return MODULES[max((prefix for prefix in MODULES if row.name.startswith(prefix)), key=len)]
 
 
+LONG = {
+    "DenseNet121",
+    "EfficientNetB1",
+    "EfficientNetV2B0",
+    "InceptionV3",
+    "MobileNetV3Large",
+    "NASNetMobile",
+    "ResNet50V2",
+}
+"""Like others of their family."""
+
+
+def _marks(name: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.slow] if name in SLOW else [pytest.mark.long] if name in LONG else []
+
+
 def rows() -> list[object]:
-    return [
-        pytest.param(row, marks=[pytest.mark.slow] if name in SLOW else [], id=name) for name, row in BACKBONES.items()
-    ]
+    return [pytest.param(row, marks=_marks(name), id=name) for name, row in BACKBONES.items()]
 
 
 def test_the_table_has_all_of_keras_applications() -> None:

@@ -66,6 +66,7 @@ def at_work(folder: Path) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.long
 def test_a_commit_has_mlflow_know_a_pass_that_it_lacks(project: Project) -> None:
     """Git is through before; a second commit of the same pass starts nothing and says nothing."""
     commit = ("git", "commit", "--allow-empty", "-qm", "as it is")

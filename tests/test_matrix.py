@@ -1,7 +1,7 @@
 """Whatever ran and whatever came from a cache, by whichever of DVC's ways, in whichever store: one whole run.
 
 A row of the matrix is what DVC has before, a column how DVC is asked, and each cell is there in a file and on a server.
-A few cells, of every row, column and store, are in the suite; `make stress` has all of them (docs/stress.md).
+One cell is in the suite and CI has some of every row, column and store; `make stress` has the rest (docs/stress.md).
 """
 
 from __future__ import annotations
@@ -40,16 +40,19 @@ STORES = ("SQLite", "PostgreSQL")
 FIRST = ("nothing cached", "repro", "SQLite")
 """The cell that makes what others begin with."""
 
-IN_THE_SUITE = {
-    FIRST,
+IN_CI = {
     ("features cached", "exp run", "PostgreSQL"),
     ("all but evaluate cached", "exp run --temp", "SQLite"),
     ("all restored", QUEUE, "PostgreSQL"),
 }
-CELLS = [
-    pytest.param(*cell, id=", ".join(cell), marks=[] if cell in IN_THE_SUITE else [pytest.mark.stress])
-    for cell in product(BEFORE, WAYS, STORES)
-]
+"""Of every row, column and store, with the first one."""
+
+
+def _marks(cell: tuple[str, ...]) -> list[pytest.MarkDecorator]:
+    return [] if cell == FIRST else [pytest.mark.long if cell in IN_CI else pytest.mark.stress]
+
+
+CELLS = [pytest.param(*cell, id=", ".join(cell), marks=_marks(cell)) for cell in product(BEFORE, WAYS, STORES)]
 QUEUE_WITHIN_SECONDS = 240
 
 
@@ -199,7 +202,7 @@ def cell(before: str, way: str, store: str, began: Began, tmp_path: Path, reques
     if (before, way, store) == FIRST:
         project = began.made("passed")
         return Cell(project, f"sqlite:///{project.folder}/mlflow.db", "graft", key, (0.01,))
-    twice = way == QUEUE and (before, way, store) not in IN_THE_SUITE
+    twice = way == QUEUE and (before, way, store) not in IN_CI
     restored = "forgotten both" if twice else "forgotten"
     name = {"nothing cached": "fresh", "all restored": restored}.get(before, "passed")
     project = began.copy(name, tmp_path / "project")
@@ -238,7 +241,7 @@ def test_every_pass_is_one_whole_run(cell: Cell, before: str, way: str, store: s
         folder.mkdir()
         complete_run.assert_complete(cell.client(), run, these, executed, folder)
         assert run.data.tags.get("dvc.exp_name") == experiment
-    assert_no_second(cell, way, log, (before, way, store) in IN_THE_SUITE)
+    assert_no_second(cell, way, log, (before, way, store) in {FIRST, *IN_CI})
 
 
 def assert_no_second(cell: Cell, way: str, log: tuple[str, ...], quick: bool) -> None:

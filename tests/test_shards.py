@@ -101,7 +101,7 @@ def on_shards(model: Any, x: Any, training: bool) -> Any:
 
 
 @pytest.mark.parametrize("case", steps.CASES)
-@pytest.mark.parametrize("n", [1, 2, 3, 13])
+@pytest.mark.parametrize("n", [1, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 3)), 13])
 def test_a_step_on_shards_is_keras_on_the_whole_batch(case: str, n: int) -> None:
     """Outputs, loss, gradients with weights, and BatchNorm's moving averages; of a few examples too."""
     import keras

@@ -277,10 +277,10 @@ for shape in ((None, 384), (14, 14, 96)):  # of a text, of an image
     network = keras.Model(inputs, keras.layers.Dense(384)(keras.layers.Dense(1536, "gelu")(inputs)))
     for engine, forward in ENGINES.items():
         run = forward(network, {"x": (shape, "float32")}, "float32", True).run
-        for length in (4, 8, 20, 64):
+        for length in (4, 20):
             examples = rng.normal(size=(40, *(size or length for size in shape))).astype("float32")
             (together,) = run({"x": examples})
-            for some in (slice(0, 1), slice(0, 2), slice(3, 8), slice(9, 22), slice(39, 40)):
+            for some in (slice(0, 2), slice(9, 22), slice(39, 40)):
                 (values,) = run({"x": examples[some]})
                 assert values.tobytes() == together[some].tobytes(), (engine, shape, length, some)
 """
