@@ -534,6 +534,7 @@ def test_the_commands(extraction: Extraction) -> None:
     assert "0.00 GB of features" in graft("info")
 
 
+@pytest.mark.long
 def test_the_specification_travels_to_another_process(extraction: Extraction) -> None:
     """What it computes from there is what `extract` wrote."""
     extraction.run(cut="block_13_expand", extract__views=1)

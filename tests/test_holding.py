@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import logged_passes
-from graft.tracking import foreseen, holding, run
+from graft.tracking import foreseen, holding, live, run
 from graft.tracking.identity import COMPLETE, PASS
 from logged_passes import Logged
 
@@ -61,23 +61,24 @@ def test_a_run_that_somebody_works_on_is_not_taken(another: str) -> None:
     assert holding.is_free({holding.HOLDER: elsewhere, holding.HELD: str(now - 2 * 86_400)})
 
 
-def test_two_that_train_the_same_have_a_run_each(logged: Logged, another: str) -> None:
+def test_two_that_train_the_same_have_a_run_each(logged: Logged, another: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """And none of them is resumed by the other; once one has ended, its run goes on."""
+    monkeypatch.setattr(live, "SOON_SECONDS", 0)  # the run is opened at once
     params, paths = logged.made.params, logged.made.paths
     params = params.model_copy(update={"seed": 5})  # a pass that nobody has logged
-    with run.live("train", params, paths):
+    with live.live("train", params, paths):
         pass
     (first,) = set(runs(logged)) - {logged.ids["real"]}
     client(logged).set_tag(first, holding.HOLDER, another)
     assert foreseen.of(params, paths, True, True).kind == foreseen.NEW
-    with run.live("train", params, paths) as on_epoch:
+    with live.live("train", params, paths) as on_epoch:
         on_epoch(1, {"loss": 1.0})
     (second,) = set(runs(logged)) - {logged.ids["real"], first}
     assert "while_training_loss" not in client(logged).get_run(first).data.metrics
     client(logged).delete_run(second)
     client(logged).set_tag(first, holding.HOLDER, ENDED)
     assert foreseen.of(params, paths, True, True).kind == foreseen.RESUMED
-    with run.live("train", params, paths) as on_epoch:
+    with live.live("train", params, paths) as on_epoch:
         on_epoch(1, {"loss": 1.0})
     assert set(runs(logged)) == {logged.ids["real"], first}
     client(logged).delete_run(first)

@@ -82,6 +82,7 @@ def test_a_commit_has_mlflow_know_a_pass_that_it_lacks(project: Project) -> None
     assert project.run("graft", "log").stdout.strip() == run.info.run_id
 
 
+@pytest.mark.long
 def test_a_checkout_logs_what_dvcs_own_hook_has_brought(project: Project) -> None:
     """DVC's hook ends with `exec dvc`, behind which nothing would run."""
     hook = (project.folder / ".git" / "hooks" / "post-checkout").read_text()
@@ -96,6 +97,7 @@ def test_a_checkout_logs_what_dvcs_own_hook_has_brought(project: Project) -> Non
     assert (project.folder / "models" / "model.keras").is_file()
 
 
+@pytest.mark.long
 def test_what_cannot_be_logged_is_a_line_and_git_goes_on(project: Project) -> None:
     """Files that are not here, a server that is down; a params.yaml that nothing was run with is no matter."""
     empty = ("git", "commit", "--allow-empty", "-qm", "x")
@@ -116,6 +118,7 @@ def test_what_cannot_be_logged_is_a_line_and_git_goes_on(project: Project) -> No
     assert not (project.folder / "mlflow.db").exists()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_worktree_has_its_own_state_and_0_switches_hooks_off(project: Project, tmp_path: Path) -> None:
     tree = tmp_path / "tree"

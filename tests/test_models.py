@@ -177,6 +177,7 @@ def test_training_moves_no_batch_norm_statistic_and_nothing_below_the_cut() -> N
     assert not any("BN" in path or "bn" in path for path in moved)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["MobileNetV2", "EfficientNetB0"])
 def test_training_above_the_cut_trains_the_classifier(name: str) -> None:
     """From the activations alone; dropout and BatchNorm inside the backbone stay as in inference."""

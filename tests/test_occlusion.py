@@ -10,7 +10,7 @@ from graft.explaining import occlusion
 from graft.explaining.occlusion import occluded
 from graft.inputs.spec import UndecodableError
 from graft.inputs.text import tokenizer
-from graft.inputs.text.spec import TextInput
+from graft.inputs.text.spec import MULTIPLE, TextInput
 from graft.inputs.text.words import fewer, worded
 
 
@@ -72,7 +72,7 @@ def summing() -> occlusion.Run:
     worth[0] = 0
 
     def run(tokens: np.ndarray) -> np.ndarray:
-        assert tokens.shape[1] % 8 == 0
+        assert tokens.shape[1] % MULTIPLE == 0
         logits = worth[tokens[..., 0]].sum(axis=1)
         shares = np.exp(logits)
         return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float32)

@@ -572,6 +572,7 @@ def team(request: pytest.FixtureRequest, tmp_path: Path, project: Project) -> It
     project.dvc("remote remove --local team")
 
 
+@pytest.mark.long
 def test_a_colleague_checks_out_what_was_pushed(project: Project, team: list[str], tmp_path: Path) -> None:
     """And computes nothing; `graft log` makes the run there. Features come from the remote, too, where asked for."""
     project.dvc(*team, "push")

@@ -30,7 +30,7 @@ Prepare = Callable[..., PreparedData]
 SHORTS = "train/shorts/6075b4a5-5b1a-4ce0-aea0-9dbfbca7c35c.jpg"
 SKIRT = "train/skirt/637a56e4-7fa6-4f75-8859-0f8902461554.jpg"
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.long]
 
 CLOTHING = Path("datasets") / "clothing-dataset-small"
 

@@ -63,6 +63,7 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> Pass:
     return whole_pass(tmp_path_factory.mktemp("passed"), CHANGES, 12)
 
 
+@pytest.mark.long
 def test_the_pipelines_seed_gives_the_pipelines_numbers(passed: Pass) -> None:
     params, paths = passed.params, passed.paths
     before = passed.contents()
@@ -100,6 +101,7 @@ def test_a_seed_is_another_head(passed: Pass, capsys: pytest.CaptureFixture[str]
     assert [line.split(":")[0] for line in said] == ["1/2 seed 7", f"2/2 seed {params.seed}"]
 
 
+@pytest.mark.long
 def test_folds_test_every_image_once(passed: Pass) -> None:
     params, paths = passed.params, passed.paths
     trained = list(again.each(plans.by_fold(plans.head_only(params), paths), paths))

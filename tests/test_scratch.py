@@ -144,6 +144,7 @@ def test_learning_batch_norm_takes_its_statistics_from_the_batch(run: Run) -> No
     assert momenta(after) == {0.999}, "which remember what they were pretrained on"
 
 
+@pytest.mark.long
 def test_pixels_are_the_views_that_are_stored_elsewhere(run: Run) -> None:
     params, paths = run(extract, extract__views=3, finetune__enabled=False)
     data = dataset.read(paths.catalogue, paths.split)

@@ -274,6 +274,7 @@ print(tf.config.threading.get_intra_op_parallelism_threads())
 """
 
 
+@pytest.mark.long
 def test_what_keras_reads_around_it_changes_nothing(tmp_path: Path) -> None:
     settings = {
         "floatx": "float64",

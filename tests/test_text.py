@@ -257,6 +257,7 @@ def together(folder: Path) -> dict[str, dict[str, dict[str, np.ndarray]]]:
     return {engine: computed(folder, engine, TEXTS) for engine in ENGINES}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_text_is_the_same_alone_and_in_company(engine: str, folder: Path, together: Any) -> None:
     """The shortest, which the others' company makes much longer."""

@@ -85,6 +85,7 @@ def test_a_network_in_hugging_faces_layout_is_what_its_authors_wrote(name: str, 
     np.testing.assert_allclose(found, patches.reshape(-1, places, places, WIDTH), atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", VISION)
 def test_every_row_gives_what_kerashubs_own_network_gives(name: str, folders: dict[str, Path]) -> None:
     import keras_hub
