@@ -142,6 +142,7 @@ def fault(answer: dict[str, np.ndarray]) -> Exception:
     return error
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("deaths", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_same_bytes_though_an_actor_dies_and_what_is_cached_is_not_sent(
     own_cluster: None,
