@@ -1,7 +1,7 @@
 """Whatever ran and whatever came from a cache, by whichever of DVC's ways, in whichever store: one whole run.
 
 A row of the matrix is what DVC has before, a column how DVC is asked, and each cell is there in a file and on a server.
-One cell is in the suite and CI has some of every row, column and store; `make stress` has the rest (docs/stress.md).
+One cell is in the suite and CI has two more; `make stress` has the rest (docs/stress.md).
 """
 
 from __future__ import annotations
@@ -43,9 +43,8 @@ FIRST = ("nothing cached", "repro", "SQLite")
 IN_CI = {
     ("features cached", "exp run", "PostgreSQL"),
     ("all but evaluate cached", "exp run --temp", "SQLite"),
-    ("all restored", QUEUE, "PostgreSQL"),
 }
-"""Of every row, column and store, with the first one."""
+"""With the first one, of every store, and of all but a queue, which takes a minute."""
 
 
 def _marks(cell: tuple[str, ...]) -> list[pytest.MarkDecorator]:

@@ -414,7 +414,7 @@ def test_queued_experiments_run_beside_each_other(project: Project) -> None:
     project.run("git", "checkout", "src")
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_new_seed_splits_anew_but_extracts_nothing(project: Project) -> None:
     """And with fine-tuning off there is one model to judge; the pipeline is the same.
 

@@ -176,7 +176,7 @@ def test_a_new_view_costs_one_pass_of_each_image(project: Project) -> None:
     assert "once" in plan["mlflow"]["sentence"]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_process_of_its_own_says_the_same(project: Project) -> None:
     """With TensorFlow as the stages start it."""
     with kept(project):

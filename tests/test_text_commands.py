@@ -66,7 +66,7 @@ def test_probe_ranks_blocks_and_tunes_from_them(trained: tuple[Any, Any, Path]) 
     assert {one.layer for one in choice.ranked} == {"block_0", "block_1", "output", "all 3 layers"}
     assert {one.network for one in choice.ranked} == {"Bert of network"}
     assert [one.cut for one in tuned] == ["block_1"]
-    longest = 16  # of twelve tokens, a multiple of eight
+    longest = 12  # tokens, a multiple of four
     assert tuned[0].stored_bytes == longest * text_network.HIDDEN * 2
     table = judging.table(choice, "text")
     assert (table["milliseconds_per_text"] >= 0).all()
