@@ -204,7 +204,7 @@ def test_new_images_cost_theirs(project: Project) -> None:
     assert "3 new files beside 18" in plan["extract"]["note"]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_another_network_costs_everything(project: Project) -> None:
     with kept(project):
         project.change(backbone={"interpolation": "nearest"})

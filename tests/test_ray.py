@@ -142,8 +142,8 @@ def fault(answer: dict[str, np.ndarray]) -> Exception:
     return error
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("deaths", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("deaths", [0, 1])
 def test_the_same_bytes_though_an_actor_dies_and_what_is_cached_is_not_sent(
     own_cluster: None,
     extraction: Extraction,
