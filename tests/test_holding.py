@@ -96,6 +96,28 @@ def test_of_two_that_end_at_the_same_time_the_first_stays(
     assert [model.source_run_id for model in models] == [logged.ids["real"]]
 
 
+def test_a_dataset_that_another_logs_at_the_same_moment_is_logged(
+    logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow looks for it and adds it in two steps: here another adds it in between."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    real, asked = MlflowClient.log_inputs, []
+
+    def log_inputs(self: MlflowClient, run_id: str, datasets: list[Any]) -> None:
+        asked.append(run_id)
+        if len(asked) == 1:
+            raise MlflowException("UNIQUE constraint failed: datasets.experiment_id, datasets.name, datasets.digest")
+        real(self, run_id, datasets)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", log_inputs)
+    monkeypatch.setattr(run, "find", lambda *args: None)
+    assert run.complete(logged.made.params, logged.made.paths, None).run_id == logged.ids["real"]
+    assert len(asked) == 2
+    assert len(client(logged).get_run(asked[1]).inputs.dataset_inputs) == 1
+
+
 def test_what_was_begun_of_a_pass_that_another_ends_first_goes(logged: Logged) -> None:
     params, paths = logged.made.params, logged.made.paths
     this = run.pass_id(params, paths)

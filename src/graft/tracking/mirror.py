@@ -202,9 +202,17 @@ def log_origins(tracked: Tracked, params: Params, paths: Paths) -> None:
 
 
 def _log_dataset(tracked: Tracked, paths: Paths, digest: str) -> None:
+    """MLflow looks whether it knows a dataset and adds it, in two steps: of two who log it at the same moment, as two
+    workers of a queue may, one is refused, and finds it there the next time."""
+    from mlflow.exceptions import MlflowException
+
     from graft.tracking import dataset
 
-    tracked.client.log_inputs(tracked.run_id, [dataset.entry(paths.catalogue, digest)])
+    entry = dataset.entry(paths.catalogue, digest)
+    try:
+        tracked.client.log_inputs(tracked.run_id, [entry])
+    except MlflowException:
+        tracked.client.log_inputs(tracked.run_id, [entry])
 
 
 def _example(data: DataParams, paths: Paths) -> bytes | None:
