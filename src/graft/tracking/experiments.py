@@ -13,7 +13,7 @@ from graft.config.load import FILE, of_tree
 from graft.errors import ParamsError, TrackingError
 from graft.pipeline import lock
 from graft.runtime.progress import say
-from graft.tracking import git, names, restored, server
+from graft.tracking import git, identity, names, restored, server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,8 +58,7 @@ def _run_of(client: MlflowClient, experiment_id: str, values: dict[str, Any], st
     """The newest run whose stages gave these outputs and whose parameters are these."""
     if not stages:
         return None
-    wanted = " and ".join(f"tags.`graft.stage.{stage}` LIKE '% {md5}'" for stage, md5 in stages.items())
-    for run in client.search_runs([experiment_id], wanted, order_by=["start_time DESC"]):
+    for run in client.search_runs([experiment_id], identity.with_outputs(stages), order_by=["start_time DESC"]):
         logged = {key: value for key, value in run.data.params.items() if not key.startswith(names.UNNAMED)}
         if all(key in values and _same(values[key], text) for key, text in logged.items()):
             return run

@@ -16,7 +16,7 @@ import psutil
 
 from graft.pipeline import session
 from graft.runtime.progress import say
-from graft.tracking.identity import COMPLETE, OUTPUTS, PASS
+from graft.tracking.identity import COMPLETE, OUTPUTS, PASS, search
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,8 +60,7 @@ def is_free(held: Mapping[str, str]) -> bool:
 
 def drop_own(client: MlflowClient, experiment_id: str, this: str) -> None:
     """Delete what this process has begun of a pass that somebody else has logged meanwhile. this: the pass's id."""
-    wanted = f"tags.`{PASS}` = '{this}' and tags.`{HOLDER}` = '{_holder()}'"
-    for run in client.search_runs([experiment_id], wanted):
+    for run in search(client, experiment_id, {PASS: this, HOLDER: _holder()}):
         if run.data.tags.get(COMPLETE) != "true":
             _delete(client, run)
 
@@ -72,8 +71,7 @@ def only_first(client: MlflowClient, experiment_id: str, this: str, outputs: str
     Whoever comes here has finished a run before he looks, so that the last to look sees all of them; and all agree on
     which is the first, whatever their clocks say. this: the pass's id. outputs: their digest.
     """
-    wanted = f"tags.`{PASS}` = '{this}' and tags.`{COMPLETE}` = 'true' and tags.`{OUTPUTS}` = '{outputs}'"
-    found = client.search_runs([experiment_id], wanted)
+    found = search(client, experiment_id, {PASS: this, COMPLETE: "true", OUTPUTS: outputs})
     first, *others = sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
     for other in others:
         say(f"note: this pass was logged twice at the same time; MLflow run {other.info.run_id} is deleted again")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
     from graft.config.schema import Params
     from graft.pipeline.layout import Paths
 
@@ -32,3 +36,14 @@ def pass_id(params: Params, paths: Paths) -> str:
     for path in (paths.catalogue, paths.split, paths.features / "meta.json", paths.activations / "meta.json"):
         state.update(path.read_bytes())
     return state.hexdigest()[:12]
+
+
+def search(client: MlflowClient, experiment_id: str, tags: Mapping[str, str], most: int = 1000) -> list[Run]:
+    """Runs with these tags, the newest first."""
+    wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    return list(client.search_runs([experiment_id], wanted, order_by=["start_time DESC"], max_results=most))
+
+
+def with_outputs(md5s: Mapping[str, str]) -> str:
+    """What MLflow is asked for runs whose stages gave these outputs. md5s: stage -> as `lock.md5s` has it."""
+    return " and ".join(f"tags.`graft.stage.{stage}` LIKE '% {md5}'" for stage, md5 in md5s.items())

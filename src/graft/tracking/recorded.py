@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from graft.errors import StaleError, TrackingError, listing
 from graft.runtime import environment
 from graft.runtime.environment import Environment
-from graft.tracking import artefacts, ledger, mirror, server
+from graft.tracking import artefacts, identity, ledger, mirror, server
 from graft.tracking.logged import called
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def by_outputs(md5s: Mapping[str, str]) -> Record | None:
 
     md5s: stage -> one md5 for all outputs, as `lock.md5s` has it.
     """
-    wanted = " and ".join(f"tags.`graft.stage.{stage}` LIKE '% {md5}'" for stage, md5 in md5s.items())
-    return _first(wanted) if md5s else None
+    return _first(identity.with_outputs(md5s)) if md5s else None
 
 
 def by_model(md5: str) -> Record | None:

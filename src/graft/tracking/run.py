@@ -28,6 +28,7 @@ from graft.tracking.identity import DIVERGED as DIVERGED
 from graft.tracking.identity import OUTPUTS as OUTPUTS
 from graft.tracking.identity import PASS as PASS
 from graft.tracking.identity import pass_id as pass_id
+from graft.tracking.identity import search
 from graft.tracking.mirror import Tracked
 
 if TYPE_CHECKING:
@@ -131,12 +132,6 @@ def find(client: MlflowClient, experiment_id: str, tags: dict[str, str]) -> Run 
     """The newest run with these tags."""
     found = search(client, experiment_id, tags, 1)
     return found[0] if found else None
-
-
-def search(client: MlflowClient, experiment_id: str, tags: dict[str, str], most: int = 1000) -> list[Run]:
-    """Runs with these tags, the newest first."""
-    wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-    return list(client.search_runs([experiment_id], wanted, order_by=["start_time DESC"], max_results=most))
 
 
 def is_resumed(tags: Mapping[str, str]) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from graft.errors import TrackingError
 from graft.tracking import server
-from graft.tracking.identity import PASS
+from graft.tracking.identity import PASS, search
 
 RUNS_OF_PASS = (
     "SELECT runs.run_uuid, runs.name FROM runs JOIN experiments ON runs.experiment_id = experiments.experiment_id "
@@ -86,6 +86,5 @@ def _in_server(experiment: str, this: str, within_seconds: float) -> list[Found]
         there = client.get_experiment_by_name(experiment)
         if there is None:
             return []
-        wanted = f"tags.`{PASS}` = '{this}'"
-        runs = client.search_runs([there.experiment_id], wanted, order_by=["start_time DESC"])
+        runs = search(client, there.experiment_id, {PASS: this})
         return [Found(one.info.run_id, one.info.run_name, one.data.tags) for one in runs]
