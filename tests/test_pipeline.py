@@ -394,6 +394,23 @@ def test_an_experiment_with_a_new_rate_makes_no_forward_pass(project: Project) -
     assert project.run("git", "status", "--porcelain").stdout == ""
 
 
+def test_an_edit_that_changes_no_byte_is_a_pass_with_a_run(project: Project) -> None:
+    """Adam has no momentum: the head is the same, and DVC would stop there."""
+    runs = len(project.runs())
+    project.change(train={"momentum": 0.5})
+    done = project.run("dvc", "repro")
+    assert project.executed(done.stdout) == ["train", "evaluate"]
+    assert len(project.runs()) == runs + 1
+    newest = project.runs()[0]
+    assert newest.info.run_name == "momentum=0.5"
+    assert newest.data.params["train.momentum"] == "0.5"
+    assert newest.data.tags["graft.complete"] == "true"
+    project.run("git", "checkout", "params.yaml")
+    done = project.run("dvc", "repro")
+    assert project.executed(done.stdout) == []
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
 @pytest.mark.slow
 def test_queued_experiments_run_beside_each_other(project: Project) -> None:
     """In workspaces of their own; their runs land in the project's store, and what runs is the code that was queued."""

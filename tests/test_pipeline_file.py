@@ -14,6 +14,7 @@ import yaml
 from conftest import REPOSITORY
 from graft.config import schema, yaml_file
 from graft.pipeline import code, layout
+from graft.tracking import identity
 
 SOURCE = REPOSITORY / "src"
 PACKAGE = SOURCE / "graft"
@@ -112,8 +113,16 @@ def test_params_are_what_run_reads(stage: str) -> None:
     read = parameters_read(stage) | ({"numerics"} if stage != "prepare" else set())
     missing = {key for key in read if not {key, key.split(".")[0]} & listed}
     assert not missing, f"read but not listed: {missing}"
+    if stage == "evaluate":
+        read |= set(schema.Params.model_fields) - {key.removesuffix(".") for key in identity.UNTRACKED}
     unused = {key for key in listed if not any(r == key or r.startswith(f"{key}.") for r in read)}
     assert not unused, f"listed but not read: {unused}"
+
+
+def test_evaluate_runs_whatever_parameter_names_another_pass() -> None:
+    """Else the pass of an edit that changes no byte would have no run."""
+    named = {key for key in schema.Params.model_fields if not f"{key}.".startswith(identity.UNTRACKED)}
+    assert set(EVERY["evaluate"]["params"]) == named
 
 
 @pytest.mark.parametrize("stage", STAGES)
