@@ -64,10 +64,13 @@ def _future(planned: dict[str, Any]) -> Table:
     table.add_column("dvc repro", no_wrap=True)
     table.add_column("why")
     table.add_column("seconds", no_wrap=True, justify="right")
+    said: list[str] = []
     for one in planned["stages"]:
         seconds = _seconds(one["seconds"]) if one["outcome"] in STARTING else ""
         seconds = seconds if one["stage"] in layout.STAGES else ""  # of exports nothing is recorded
-        table.add_row(one["stage"], one["outcome"], "; ".join(one["why"]), seconds)
+        new = [cause for cause in one["why"] if cause not in said]
+        said += new
+        table.add_row(one["stage"], one["outcome"], "; ".join(new or one["why"] and ["as above"]), seconds)
     return table
 
 
