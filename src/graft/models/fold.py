@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graft.training.shards import each
+
 if TYPE_CHECKING:
     import keras
 
@@ -45,7 +47,7 @@ def fold(network: keras.Model) -> keras.Model:
             kernel, offset = _scaled(self.convolution, self.scale), self.offset
             if self.convolution.use_bias:
                 offset = self.convolution.bias * self.scale + offset
-            return [_convolve(self.convolution, x, kernel) + offset for x in shards]
+            return [_convolve(self.convolution, x, kernel) + offset for x in each(shards)]
 
     class Affine(keras.layers.Layer):  # type: ignore[misc]
         """The BatchNorm after anything else."""

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from graft.errors import TrainingError
 from graft.runtime.progress import say
-from graft.training import batches, history, lengths, optimizers, shards
+from graft.training import batches, history, lengths, optimizers, replicas, shards
 from graft.training.batches import Batch, Examples, Fetch
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _step(model: keras.Model, optimizer: Any, n_classes: int, label_smoothing: f
     import keras
     import tensorflow as tf
 
-    variables = model.trainable_variables
+    variables, devices = model.trainable_variables, replicas.found()
     signature = [_inputs_of(model), tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.float32)]
 
     def step(n_shards: int, inputs: Any, targets: Any, shares: Any) -> Any:
@@ -210,7 +210,8 @@ def _step(model: keras.Model, optimizer: Any, n_classes: int, label_smoothing: f
 
     @cache
     def compiled(n_shards: int) -> Any:
-        return tf.function(partial(step, n_shards), input_signature=signature, autograph=False)
+        on_devices = replicas.placed(devices, n_shards)(partial(step, n_shards))
+        return tf.function(on_devices, input_signature=signature, autograph=False)
 
     def run(batch: Batch) -> Judged:
         # Each example's share of the batch's loss. Without any weight the step learns nothing; no 0 / 0.

@@ -19,7 +19,7 @@ import inspect
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,6 +38,9 @@ Result = TypeVar("Result")
 
 SHARDS = 4
 """Parts of a training batch. Two are as fast on two cores and leave the others of a larger machine idle."""
+
+NAME = "shard_"
+"""How the names of a shard's operations begin, before its number."""
 
 WORTH_A_GRAPH = 16
 """Chunks from which on it pays to make a graph of the network first: that takes about as long as so many without."""
@@ -61,6 +64,16 @@ def cut(batch: tf.Tensor, n_shards: int) -> list[tf.Tensor]:
     size = tf.shape(batch)[0]
     edges = [size * i // n_shards for i in range(n_shards + 1)]
     return [batch[start:stop] for start, stop in pairwise(edges)]
+
+
+def each(parts: Iterable[Result]) -> Iterator[Result]:
+    """What belongs to each shard in turn. Operations made of it, and of their gradients, bear the name of the shard,
+    by which `training.replicas` places them."""
+    import tensorflow as tf
+
+    for i, part in enumerate(parts):
+        with tf.name_scope(f"{NAME}{i}"):
+            yield part
 
 
 def added(parts: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -172,13 +185,14 @@ def _call(operation: Any, calls: list[Call], training: bool) -> list[Any]:
         return _walk(operation, [keras.tree.flatten(arguments) for arguments, _ in calls], training)
     special = {keras.layers.BatchNormalization: _batch_norm, keras.layers.LayerNormalization: _shards_norm}
     if type(operation) in special:
-        return special[type(operation)](operation, [arguments[0] for arguments, _ in calls], training)
+        inputs = [keras.ops.cast(arguments[0], operation.compute_dtype) for arguments, _ in each(calls)]
+        return special[type(operation)](operation, inputs, training)
     if hasattr(operation, "on_shards"):
         return list(operation.on_shards([arguments[0] for arguments, _ in calls]))
     if takes is not None:
         calls = [(arguments, named | {"training": training}) for arguments, named in calls]
     with _exactly(operation):
-        return [operation(*arguments, **named) for arguments, named in calls]
+        return [operation(*arguments, **named) for arguments, named in each(calls)]
 
 
 EXACT = threading.Lock()
@@ -226,10 +240,10 @@ def _batch_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:
         axes = [i for i in range(rank) if i != axis]
         counts = [tf.reduce_prod(tf.gather(tf.shape(x), axes)) for x in inputs]
         count = tf.cast(added(counts), inputs[0].dtype)
-        mean = added([tf.reduce_sum(x, axes) for x in inputs]) / count
+        mean = added([tf.reduce_sum(x, axes) for x in each(inputs)]) / count
         # As in tf.nn.moments: the variance does not change with the mean around which it is taken.
         around = tf.stop_gradient(_along(mean, axis, rank))
-        variance = added([tf.reduce_sum(tf.math.squared_difference(x, around), axes) for x in inputs]) / count
+        variance = added([tf.reduce_sum(tf.math.squared_difference(x, around), axes) for x in each(inputs)]) / count
         for moving, now in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
             moving.assign(moving * layer.momentum + now * (1.0 - layer.momentum))
     else:
@@ -237,11 +251,11 @@ def _batch_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:
     scale = (layer.gamma if layer.scale else tf.ones_like(variance)) / tf.sqrt(variance + layer.epsilon)
     offset = -mean * scale + (layer.beta if layer.center else 0.0)
     scale, offset = _along(scale, axis, rank), _along(offset, axis, rank)
-    return [x * scale + offset for x in inputs]
+    return [x * scale + offset for x in each(inputs)]
 
 
 def _shards_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:
-    return [_layer_norm(layer, x) for x in inputs]
+    return [_layer_norm(layer, x) for x in each(inputs)]
 
 
 def _layer_norm(layer: Any, x: Any) -> Any:
