@@ -44,7 +44,7 @@ def graph(model: Any, devices: tuple[str, ...]) -> Any:
 
 @pytest.mark.parametrize("case", steps.CASES)
 def test_each_device_computes_half_of_both_passes(case: str) -> None:
-    """Every convolution and product of matrices, and those of their gradients; the sums of gradients are the first's."""
+    """Every convolution and product of matrices, and those of their gradients; sums of gradients are the first's."""
     operations = graph(steps.CASES[case](), DEVICES).get_operations()
     heavy = [one for one in operations if re.search("Conv|MatMul", one.type)]
     by_device = [Counter(one.type for one in heavy if one.device == device) for device in DEVICES]

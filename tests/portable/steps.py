@@ -30,6 +30,7 @@ VALUES = {
     "warmup_steps": 2,
     "decay_to": 0.1,
     "batch_size": 32,
+    "dtype_policy": "float32",
     "epochs": None,
     "steps": 10,
     "steps_per_epoch": None,

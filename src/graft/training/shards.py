@@ -185,8 +185,7 @@ def _call(operation: Any, calls: list[Call], training: bool) -> list[Any]:
         return _walk(operation, [keras.tree.flatten(arguments) for arguments, _ in calls], training)
     special = {keras.layers.BatchNormalization: _batch_norm, keras.layers.LayerNormalization: _shards_norm}
     if type(operation) in special:
-        inputs = [keras.ops.cast(arguments[0], operation.compute_dtype) for arguments, _ in each(calls)]
-        return special[type(operation)](operation, inputs, training)
+        return special[type(operation)](operation, [arguments[0] for arguments, _ in calls], training)
     if hasattr(operation, "on_shards"):
         return list(operation.on_shards([arguments[0] for arguments, _ in calls]))
     if takes is not None:
@@ -234,6 +233,7 @@ def _batch_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:
     """`keras.layers.BatchNormalization`, its statistics and moving averages those of all shards as one batch."""
     import tensorflow as tf
 
+    inputs = [tf.cast(x, layer.variable_dtype) for x in each(inputs)]
     rank = len(inputs[0].shape)
     axis = layer.axis % rank
     if training and layer.trainable:
@@ -251,7 +251,7 @@ def _batch_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:
     scale = (layer.gamma if layer.scale else tf.ones_like(variance)) / tf.sqrt(variance + layer.epsilon)
     offset = -mean * scale + (layer.beta if layer.center else 0.0)
     scale, offset = _along(scale, axis, rank), _along(offset, axis, rank)
-    return [x * scale + offset for x in each(inputs)]
+    return [tf.cast(x * scale + offset, layer.compute_dtype) for x in each(inputs)]
 
 
 def _shards_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:
@@ -262,13 +262,15 @@ def _layer_norm(layer: Any, x: Any) -> Any:
     """`keras.layers.LayerNormalization`: each example, or position of it, by its own mean and variance."""
     import tensorflow as tf
 
+    x = tf.cast(x, layer.variable_dtype)
     axes = [axis % len(x.shape) for axis in layer.axis]
     shape = [size if i in axes else 1 for i, size in enumerate(x.shape)]
     mean = tf.reduce_mean(x, axes, keepdims=True)
     variance = tf.reduce_mean(tf.math.squared_difference(x, tf.stop_gradient(mean)), axes, keepdims=True)
     y = (x - mean) / tf.sqrt(variance + layer.epsilon)
     y = y * tf.reshape(layer.gamma, shape) if layer.scale else y
-    return y + tf.reshape(layer.beta, shape) if layer.center else y
+    y = y + tf.reshape(layer.beta, shape) if layer.center else y
+    return tf.cast(y, layer.compute_dtype)
 
 
 def _along(vector: Any, axis: int, rank: int) -> Any:
