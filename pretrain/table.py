@@ -43,6 +43,7 @@ BASE: dict[str, Any] = {
     "warmup_steps": 0,
     "decay_to": 0.0,
     "batch_size": 32,
+    "dtype_policy": "float32",
     "epochs": None,
     "label_smoothing": 0.0,
     "class_weights": "none",

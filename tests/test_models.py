@@ -15,7 +15,7 @@ import pytest
 from conftest import default_params
 from graft.backbones import build, cuts, taps
 from graft.errors import BackboneError, StaleError, TrainingError
-from graft.features import engines
+from graft.features import compute, engines
 from graft.features.engines import ENGINES
 from graft.features.engines.base import CannotRunError
 from graft.models import assemble, heads, saving
@@ -97,6 +97,21 @@ def test_every_engine_agrees_with_the_model(backbone: build.Loaded, name: str) -
     for one, expected in zip(got, model(pixels().astype(np.float32)), strict=True):
         np.testing.assert_allclose(one, np.asarray(expected), rtol=1e-4, atol=1e-4)
         assert one.dtype == np.float32
+
+
+def test_a_call_on_a_gpu_has_a_size_of_its_own(backbone: build.Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Always the same, so that features depend on no company; the key of what is cached has the GPU's name."""
+    import tensorflow as tf
+
+    gpu = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [gpu])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: {"device_name": "A100"})
+    forward = ENGINES["tensorflow"](build.feature_model(backbone, "avg"), SIGNATURE, "float32", False)
+    assert forward.batch_size == 64
+    many, few = (forward.run({"pixels": pixels(70)[:n]})[0] for n in (70, 5))
+    assert np.array_equal(few, many[:5])
+    assert compute.device("tensorflow") == "A100"
+    assert compute.device("openvino") == "CPU"
 
 
 def test_bfloat16_is_another_feature_but_like_it(backbone: build.Loaded) -> None:

@@ -86,6 +86,14 @@ def test_every_key_of_the_default_file_is_explained() -> None:
             {"train.schedule": "exponential"},
             "train.decay_to: must be greater than 0 for schedule: exponential, which only nears 0. Got 0.",
         ),
+        *(
+            (
+                {key: value},
+                f"{key}: must be float32 for numerics: portable, since bfloat16 is computed otherwise by every kind of "
+                f"processor. Got '{value}'; or set numerics: native.",
+            )
+            for key, value in (("finetune.dtype_policy", "mixed_bfloat16"), ("extract.precision", "bfloat16"))
+        ),
         (
             {"backbone.weights_sha256": "00"},
             "backbone.weights_sha256: must be null for weights: bundled. Got '00'.",
@@ -99,8 +107,8 @@ def test_every_key_of_the_default_file_is_explained() -> None:
         (
             {"train.learning_rte": 0.1},
             "train.learning_rte: unknown key; must be one of optimizer, learning_rate, momentum, weight_decay, "
-            "clip_norm, schedule, warmup_steps, decay_to, batch_size, epochs, steps, steps_per_epoch, "
-            "… (21 in all). Got 'learning_rte'. Did you mean 'learning_rate'?",
+            "clip_norm, schedule, warmup_steps, decay_to, batch_size, dtype_policy, epochs, steps, "
+            "… (22 in all). Got 'learning_rte'. Did you mean 'learning_rate'?",
         ),
         (
             {"train.heads.linear.dropot": 0.1},

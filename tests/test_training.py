@@ -25,6 +25,7 @@ DEFAULT: dict[str, Any] = {
     "warmup_steps": 0,
     "decay_to": 0.0,
     "batch_size": 8,
+    "dtype_policy": "float32",
     "epochs": 4,
     "steps": None,
     "steps_per_epoch": None,

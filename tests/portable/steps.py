@@ -30,6 +30,7 @@ VALUES = {
     "warmup_steps": 2,
     "decay_to": 0.1,
     "batch_size": 32,
+    "dtype_policy": "float32",
     "epochs": None,
     "steps": 10,
     "steps_per_epoch": None,
@@ -149,10 +150,19 @@ def approximate() -> None:
     runtime.EXACT.clear()
 
 
+def divide(devices: int) -> None:
+    """Let the processor be so many devices, before the first computation."""
+    import tensorflow as tf
+
+    (processor,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * devices)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", help="of " + ", ".join(CASES))
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--devices", type=int, default=1, help="logical CPUs, which stand for as many GPUs")
     parser.add_argument("--approximate", action="store_true")
     arguments = parser.parse_args()
     numerics.apply("portable")
@@ -162,6 +172,7 @@ def main() -> None:
     if arguments.approximate:
         approximate()
     tensorflow.configure(arguments.threads)
+    divide(arguments.devices)
     for name in arguments.cases or CASES:
         weights, results = steps(CASES[name]())
         print("STEPS", name, digest(weights), digest(results), flush=True)

@@ -41,12 +41,7 @@ def across(sections: dict[str, Any]) -> list[str]:
         faults += of_text.check_extract(extract, kind, vision is not None)
     if extract is not None and vision is not None:
         faults += of_vision.check_pooling(vision, extract.pooling, extract.taps)
-    numerics = sections.get("numerics")
-    if extract is not None and extract.precision == "bfloat16" and numerics == "portable":
-        faults.append(
-            "extract.precision: must be float32 for numerics: portable, since bfloat16 is computed otherwise by every "
-            "kind of processor. Got 'bfloat16'; or set numerics: native."
-        )
+    faults += _check_bfloat16(sections)
     faults += _check_held_out(sections)
     if extract is not None and extract.engine == "tensorflow" and extract.precision != "float32":
         faults.append(
@@ -173,6 +168,17 @@ def _check_weights_file(p: BackboneParams, known: list[str]) -> list[str]:
         got = "null" if p.weights_sha256 is None else repr(p.weights_sha256)
         return [f"backbone.weights_sha256: must be the sha256 of {path}, {digest}. Got {got}."]
     return []
+
+
+def _check_bfloat16(sections: dict[str, Any]) -> list[str]:
+    keys = ("extract.precision", "train.dtype_policy", "finetune.dtype_policy")
+    asked = {key: getattr(sections.get(key.split(".")[0]), key.split(".")[1], None) for key in keys}
+    return [
+        f"{key}: must be float32 for numerics: portable, since bfloat16 is computed otherwise by every kind of "
+        f"processor. Got {value!r}; or set numerics: native."
+        for key, value in asked.items()
+        if value not in (None, "float32") and sections.get("numerics") == "portable"
+    ]
 
 
 def _check_held_out(sections: dict[str, Any]) -> list[str]:

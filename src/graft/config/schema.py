@@ -147,6 +147,7 @@ class Optimization(Section):
     warmup_steps: Annotated[int, Field(ge=0)]
     decay_to: Probability
     batch_size: Count
+    dtype_policy: Literal["float32", "mixed_bfloat16"]
     epochs: Count | None
     steps: Count | None
     steps_per_epoch: Count | None

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graft.training.shards import each
+
 if TYPE_CHECKING:
     import keras
 
@@ -45,7 +47,13 @@ def fold(network: keras.Model) -> keras.Model:
             kernel, offset = _scaled(self.convolution, self.scale), self.offset
             if self.convolution.use_bias:
                 offset = self.convolution.bias * self.scale + offset
-            return [_convolve(self.convolution, x, kernel) + offset for x in shards]
+
+            def convolved(x: Any) -> Any:
+                """Casts for each shard, so that the gradients of all are added in float32."""
+                x, own, shift = (keras.ops.cast(part, self.compute_dtype) for part in (x, kernel, offset))
+                return _convolve(self.convolution, x, own) + shift
+
+            return [convolved(x) for x in each(shards)]
 
     class Affine(keras.layers.Layer):  # type: ignore[misc]
         """The BatchNorm after anything else."""
@@ -58,7 +66,7 @@ def fold(network: keras.Model) -> keras.Model:
             self.built = True
 
         def call(self, x: Any) -> Any:
-            return x * self.scale + self.offset
+            return x * keras.ops.cast(self.scale, x.dtype) + keras.ops.cast(self.offset, x.dtype)
 
     convolved: dict[int, tuple[Any, Any, Any]] = {}
 

@@ -45,8 +45,14 @@ def described(stage: str, params: Params) -> dict[str, Any]:
         | {"features": train.enabled, "cut": cut},
         "train": network
         | {"pooling": extract.pooling, "taps": extract.taps, "batch_size": train.batch_size, "enabled": train.enabled}
-        | {"head": train.head, "values": getattr(train.heads, train.head).model_dump()},
-        "finetune": network | {"cut": cut, "batch_size": finetune.batch_size, "batch_norm": finetune.batch_norm},
+        | {
+            "dtype_policy": train.dtype_policy,
+            "head": train.head,
+            "values": getattr(train.heads, train.head).model_dump(),
+        },
+        "finetune": network
+        | {"cut": cut, "batch_size": finetune.batch_size, "batch_norm": finetune.batch_norm}
+        | {"dtype_policy": finetune.dtype_policy},
         "evaluate": network | {"cut": cut},
     }
     return {"stage": stage, **special.get(stage, {}), **_machine()}

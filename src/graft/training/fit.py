@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from graft.errors import TrainingError
 from graft.runtime.progress import say
-from graft.training import batches, history, lengths, optimizers, shards
+from graft.training import batches, history, lengths, optimizers, precision, replicas, shards
 from graft.training.batches import Batch, Examples, Fetch
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def fit(
     keras.utils.set_random_seed(seed)
     optimizer = optimizers.build(p, total_steps)
     optimizer.build(model.trainable_variables)
-    step = _step(model, optimizer, n_classes, p.label_smoothing)
+    step = _step(model, optimizer, n_classes, p)
     judge = _judge(model, n_classes, p.label_smoothing)
     by_class = class_weights(p.class_weights, train.targets, n_classes)
 
@@ -184,20 +184,20 @@ def class_weights(how: str, targets: np.ndarray, n_classes: int) -> np.ndarray:
     return (len(targets) / (n_classes * np.maximum(counts, 1))).astype(np.float32)
 
 
-def _step(model: keras.Model, optimizer: Any, n_classes: int, label_smoothing: float) -> Callable[[Batch], Judged]:
+def _step(model: keras.Model, optimizer: Any, n_classes: int, p: Optimization) -> Callable[[Batch], Judged]:
     """One step of training: it changes the model's variables, and returns what the model made of the batch before."""
     import keras
     import tensorflow as tf
 
-    variables = model.trainable_variables
+    variables, devices = model.trainable_variables, replicas.found()
     signature = [_inputs_of(model), tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.float32)]
 
     def step(n_shards: int, inputs: Any, targets: Any, shares: Any) -> Any:
-        with tf.GradientTape() as tape:
+        with precision.computing(model, p.dtype_policy), tf.GradientTape() as tape:
             outputs = shards.apply(model, shards.cut(inputs, n_shards), training=True)
             wanted = [tf.one_hot(part, n_classes) for part in shards.cut(targets, n_shards)]
             losses = [
-                keras.losses.categorical_crossentropy(target, output, label_smoothing=label_smoothing)
+                keras.losses.categorical_crossentropy(target, output, label_smoothing=p.label_smoothing)
                 for target, output in zip(wanted, outputs, strict=True)
             ]
             parts = zip(shards.cut(shares, n_shards), losses, strict=True)
@@ -210,7 +210,8 @@ def _step(model: keras.Model, optimizer: Any, n_classes: int, label_smoothing: f
 
     @cache
     def compiled(n_shards: int) -> Any:
-        return tf.function(partial(step, n_shards), input_signature=signature, autograph=False)
+        on_devices = replicas.placed(devices, n_shards)(partial(step, n_shards))
+        return tf.function(on_devices, input_signature=signature, autograph=False)
 
     def run(batch: Batch) -> Judged:
         # Each example's share of the batch's loss. Without any weight the step learns nothing; no 0 / 0.

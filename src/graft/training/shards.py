@@ -19,7 +19,7 @@ import inspect
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,6 +38,9 @@ Result = TypeVar("Result")
 
 SHARDS = 4
 """Parts of a training batch. Two are as fast on two cores and leave the others of a larger machine idle."""
+
+NAME = "shard_"
+"""How the names of a shard's operations begin, before its number."""
 
 WORTH_A_GRAPH = 16
 """Chunks from which on it pays to make a graph of the network first: that takes about as long as so many without."""
@@ -61,6 +64,16 @@ def cut(batch: tf.Tensor, n_shards: int) -> list[tf.Tensor]:
     size = tf.shape(batch)[0]
     edges = [size * i // n_shards for i in range(n_shards + 1)]
     return [batch[start:stop] for start, stop in pairwise(edges)]
+
+
+def each(parts: Iterable[Result]) -> Iterator[Result]:
+    """What belongs to each shard in turn. Operations made of it, and of their gradients, bear the name of the shard,
+    by which `training.replicas` places them."""
+    import tensorflow as tf
+
+    for i, part in enumerate(parts):
+        with tf.name_scope(f"{NAME}{i}"):
+            yield part
 
 
 def added(parts: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -178,7 +191,7 @@ def _call(operation: Any, calls: list[Call], training: bool) -> list[Any]:
     if takes is not None:
         calls = [(arguments, named | {"training": training}) for arguments, named in calls]
     with _exactly(operation):
-        return [operation(*arguments, **named) for arguments, named in calls]
+        return [operation(*arguments, **named) for arguments, named in each(calls)]
 
 
 EXACT = threading.Lock()
@@ -220,16 +233,17 @@ def _batch_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:
     """`keras.layers.BatchNormalization`, its statistics and moving averages those of all shards as one batch."""
     import tensorflow as tf
 
+    inputs = [tf.cast(x, layer.variable_dtype) for x in each(inputs)]
     rank = len(inputs[0].shape)
     axis = layer.axis % rank
     if training and layer.trainable:
         axes = [i for i in range(rank) if i != axis]
         counts = [tf.reduce_prod(tf.gather(tf.shape(x), axes)) for x in inputs]
         count = tf.cast(added(counts), inputs[0].dtype)
-        mean = added([tf.reduce_sum(x, axes) for x in inputs]) / count
+        mean = added([tf.reduce_sum(x, axes) for x in each(inputs)]) / count
         # As in tf.nn.moments: the variance does not change with the mean around which it is taken.
         around = tf.stop_gradient(_along(mean, axis, rank))
-        variance = added([tf.reduce_sum(tf.math.squared_difference(x, around), axes) for x in inputs]) / count
+        variance = added([tf.reduce_sum(tf.math.squared_difference(x, around), axes) for x in each(inputs)]) / count
         for moving, now in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
             moving.assign(moving * layer.momentum + now * (1.0 - layer.momentum))
     else:
@@ -237,24 +251,26 @@ def _batch_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:
     scale = (layer.gamma if layer.scale else tf.ones_like(variance)) / tf.sqrt(variance + layer.epsilon)
     offset = -mean * scale + (layer.beta if layer.center else 0.0)
     scale, offset = _along(scale, axis, rank), _along(offset, axis, rank)
-    return [x * scale + offset for x in inputs]
+    return [tf.cast(x * scale + offset, layer.compute_dtype) for x in each(inputs)]
 
 
 def _shards_norm(layer: Any, inputs: list[Any], training: bool) -> list[Any]:
-    return [_layer_norm(layer, x) for x in inputs]
+    return [_layer_norm(layer, x) for x in each(inputs)]
 
 
 def _layer_norm(layer: Any, x: Any) -> Any:
     """`keras.layers.LayerNormalization`: each example, or position of it, by its own mean and variance."""
     import tensorflow as tf
 
+    x = tf.cast(x, layer.variable_dtype)
     axes = [axis % len(x.shape) for axis in layer.axis]
     shape = [size if i in axes else 1 for i, size in enumerate(x.shape)]
     mean = tf.reduce_mean(x, axes, keepdims=True)
     variance = tf.reduce_mean(tf.math.squared_difference(x, tf.stop_gradient(mean)), axes, keepdims=True)
     y = (x - mean) / tf.sqrt(variance + layer.epsilon)
     y = y * tf.reshape(layer.gamma, shape) if layer.scale else y
-    return y + tf.reshape(layer.beta, shape) if layer.center else y
+    y = y + tf.reshape(layer.beta, shape) if layer.center else y
+    return tf.cast(y, layer.compute_dtype)
 
 
 def _along(vector: Any, axis: int, rank: int) -> Any:
