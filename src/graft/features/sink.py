@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graft.features import store
+from graft.features import arrays, store
 from graft.features.cache import FeatureCache
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class _OutputSink:
 
     def __init__(self, output: Output) -> None:
         store.begin(output.folder)
-        self._writer = store.Writer(output.folder / store.ARRAY, output.meta.shape, output.meta.dtype)
+        self._writer = arrays.Writer(output.folder, output.meta.shape, output.meta.dtype)
         self.caches = [FeatureCache(key, output.part) for key in output.keys[: 1 + (output.meta.shape[1] > 1)]]
         self._waiting: list[tuple[Key, np.ndarray]] = []
         self._kept = time.monotonic()
