@@ -28,7 +28,10 @@ import growth_data
 from record import keep
 
 STAGES = ("prepare", "prepare again", "fill", "extract", "train linear", "train ridge", "evaluate")
-"""In this order; `fill` is not measured."""
+"""In this order."""
+
+UNMEASURED = ("know", "fill")
+"""What puts verdicts (instead of a first `prepare`) and features into the cache."""
 
 
 def _paths(folder: Path) -> Any:
@@ -76,6 +79,7 @@ def _steps(params: Any, paths: Any) -> dict[str, Callable[[], object]]:
 
     return {
         "prepare": lambda: prepare.run(params, paths),
+        "know": lambda: growth_data.know(params, paths),
         "fill": lambda: growth_data.fill(params, paths),
         "extract": lambda: extract.run(params, paths),
         "train": lambda: train.run(params, paths, lambda epoch, metrics: None),
@@ -95,7 +99,7 @@ def run(stage: str, folder: Path) -> None:
     os.chdir(folder)
     numerics.apply("portable")
     name, *head = stage.split()
-    if name != "prepare":
+    if name not in ("prepare", "know"):
         start_tensorflow()
         import keras  # noqa: F401
 
@@ -137,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
+    parser.add_argument("--stages", nargs="+", default=STAGES, choices=[*STAGES, "know"])
     parser.add_argument("--folder", type=Path, help="where projects are made and kept; empty: somewhere, and removed")
     parser.add_argument("--stage", nargs=2, metavar=("STAGE", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -152,7 +156,7 @@ def main() -> None:
                 _finetuned(folder)
             for stage in options.stages:
                 figures = _measured(stage, folder, n)
-                if stage != "fill":
+                if stage not in UNMEASURED:
                     keep(figures)
             keep({f"growth.disk_gb_{n}": _disk(folder) - _disk(folder / "cache") - _disk(folder / growth_data.FOLDER)})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,31 @@ def _pictures(n: int) -> Iterator[bytes]:
         out = io.BytesIO()
         Image.fromarray(pixels).save(out, "PNG", compress_level=1)
         yield out.getvalue()
+
+
+def know(params: Any, paths: Any) -> None:
+    """Put a verdict on each image into the cache, as if it had been examined: examining takes each its time."""
+    from graft.examples.checks.verdict_cache import VerdictCache
+    from graft.examples.sources import SOURCES
+    from graft.inputs.image.examine import COLOUR_SIDE, Verdict
+
+    source, kept = SOURCES[params.data.source], VerdictCache()
+    named = [item.path for item in source.scan(params.data) if item.problem is None]
+    reader = source.open(Path(params.data.path))
+    rng = np.random.default_rng(1)
+    grey = bytes([128]) * (3 * COLOUR_SIDE**2)
+    for start in range(0, len(named), BLOCK):
+        known = []
+        for number, path in enumerate(named[start : start + BLOCK], start):
+            content = reader.read(path)
+            if number % COPIES != COPIES - 1:
+                looks = rng.bytes(32)
+                copied = looks[:-1] + bytes([looks[-1] ^ 7])
+            else:
+                looks = copied
+            verdict = Verdict(28, 28, "PNG", looks, grey)
+            known.append((reader.stamp(path), hashlib.sha256(content).hexdigest(), len(content), verdict))
+        kept.keep(known)
 
 
 def fill(params: Any, paths: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +31,7 @@ class Sink:
     A context: whatever ends it, what was computed is kept. `meta.json` is written by `finish` alone.
     """
 
-    def __init__(self, plan: Plan, sha256s: Sequence[str]) -> None:
+    def __init__(self, plan: Plan, sha256s: Iterable[str]) -> None:
         self._plan = plan
         self._rows: dict[str, list[int]] = {}
         for row, sha256 in enumerate(sha256s):

@@ -77,7 +77,10 @@ def draw(seed: int, epoch: int, n_examples: int, n_views: int) -> np.ndarray:
 
 def examples_digest(sha256s: Iterable[str]) -> str:
     """One hash for a list of examples: same ones in the same order, same hash."""
-    return hashlib.sha256("\n".join(sha256s).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for number, sha256 in enumerate(sha256s):
+        digest.update(f"\n{sha256}".encode() if number else sha256.encode())
+    return digest.hexdigest()
 
 
 def begin(folder: Path) -> None:

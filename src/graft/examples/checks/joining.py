@@ -21,14 +21,14 @@ Pairs = Callable[[np.ndarray], np.ndarray]
 """Numbers of examples, (k,) -> (m, 2) places in them that join all that are nearly the same."""
 
 
-def groups(sha256s: Sequence[str], looks: Sequence[bytes], pairs: Pairs) -> np.ndarray:
+def groups(sha256s: Iterable[str], looks: Sequence[bytes], pairs: Pairs) -> np.ndarray:
     """(n,) int64: examples with the same number are copies of one, directly or through others.
 
     looks: examples of the same ones are copies; b"" where an example is compared by its bytes only. pairs: is asked of
     one example of each look.
     """
-    n = len(sha256s)
-    _, content = np.unique(np.asarray(sha256s, dtype=object).astype(str), return_inverse=True)
+    n = len(looks)
+    content, _ = pd.factorize(pd.Series(sha256s, dtype=str))
     of_content = first(content)
     edges = [np.stack([np.arange(n), of_content[content]], axis=1)]
     comparable = np.array([i for i in of_content if looks[i]], np.int64)

@@ -7,7 +7,7 @@ one. Two such pictures are no copies, whatever their labels.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -27,7 +27,7 @@ Of 300 product photos no copy saved as JPEG of quality 20, made smaller, 10 % br
 """
 
 
-def groups(sha256s: Sequence[str], hashes: Sequence[bytes], colours: Sequence[bytes], distance: int) -> np.ndarray:
+def groups(sha256s: Iterable[str], hashes: Iterable[bytes], colours: Iterable[bytes], distance: int) -> np.ndarray:
     """(n,) int64: images with the same number are copies of one, directly or through others.
 
     hashes, colours: as in `Verdict`; none of both where an image is compared by its bytes only. distance: bits.
