@@ -34,7 +34,7 @@ def run(params: Params, paths: Paths) -> None:
     table = table.drop(columns=looks)
     usable["copies"] = KINDS[data.kind].copies(usable, data)
     usable = usable.drop(columns=looks)
-    pa.default_memory_pool().release_unused()
+    pa.default_memory_pool().release_unused()  # pyarrow would keep what was let go until it wants as much again
     usable["conflict"] = duplicates.conflicts(usable)
     conflicting = usable[usable["conflict"] != ""]
     quarantine.set_conflicting_aside(table, conflicting, data.duplicates.conflicting_labels)
