@@ -1,36 +1,37 @@
 """How the stages grow with the number of images: seconds, memory and disk at 10,000, 100,000 and 1,000,000 of them.
 
-    python benchmarks/growth.py [--sizes 10000 100000 1000000] [--width 320] [--classes 100]
+    python benchmarks/growth.py [--sizes 10000 100000 1000000] [--classes 100]
 
-`train` (a linear head for two epochs, and ridge) and `evaluate` get a catalogue, a split and features that are made up:
-whether they grow does not depend on where the features come from. Each stage is a process of its own. Memory is what
-it holds itself (anonymous pages), at most, beyond what it held before the stage began; what is mapped from a file can
-be taken away at any time.
+`prepare` examines images of 28 x 28 pixels; `extract` finds their features, made up, in graft's cache: how fast they
+are computed does not depend on how many there are. `train` (a linear head for two epochs, and ridge) and `evaluate`
+follow. Each stage is a process of its own. Memory is what it holds itself (anonymous pages), at most, beyond what it
+held before the stage began, and what each process that it starts holds; what is mapped from a file can be taken away at
+any time.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
+import psutil
 
-from common import write_params
+import growth_data
 from record import keep
 
-STAGES = ("train linear", "train ridge", "evaluate")
-BLOCK = 10_000
-"""Features that are made at a time."""
+STAGES = ("prepare", "prepare again", "fill", "extract", "train linear", "train ridge", "evaluate")
+"""In this order."""
 
-PARAMS = {"data.source": "folder", "data.path": "photos", "finetune.enabled": False, "extract.views": 0}
+UNMEASURED = ("know", "fill")
+"""What puts verdicts (instead of a first `prepare`) and features into the cache."""
 
 
 def _paths(folder: Path) -> Any:
@@ -41,53 +42,14 @@ def _paths(folder: Path) -> Any:
     return layout.Paths(**{name: folder / getattr(relative, name) for name in layout.NAMES})
 
 
-def make(folder: Path, n: int, width: int, n_classes: int) -> None:
-    """A project after `extract`: features of a class lie around a place of its own."""
-    from graft.config.load import load
-    from graft.examples import catalogue, split
-    from graft.features import plan, store
-    from graft.training import history
-
-    write_params(folder, PARAMS)
-    params, paths = load(folder / "params.yaml"), _paths(folder)
-    number = np.arange(n)
-    classes = number % n_classes
-    table = pd.DataFrame(
-        {
-            "path": [f"class{k:03d}/{i:07d}.jpg" for i, k in enumerate(classes)],
-            "sha256": [hashlib.sha256(str(i).encode()).hexdigest() for i in number],
-            "bytes": 30_000, "width": 400, "height": 534, "label": [f"class{k:03d}" for k in classes],
-            "state": catalogue.USED, "reason": "", "detail": "",
-        }
-    )  # fmt: skip
-    catalogue.Catalogue(table).write(paths.catalogue)
-    side = np.where(number % 10 == 0, "test", np.where(number % 10 == 1, "validation", "train"))
-    split.write(pd.DataFrame({"path": table["path"], "label": table["label"], "split": side}), paths.split)
-    declared = plan.declared(params, plan.FEATURES)
-    special = {key: declared.pop(key) for key in plan.SPECIAL if key in declared}
-    meta = store.Meta(declared, special, (n, 1, width), "float32", store.examples_digest(table["sha256"]))
-    store.begin(paths.features)
-    writer = store.Writer(paths.features / store.ARRAY, meta.shape, meta.dtype)
-    rng = np.random.default_rng(0)
-    places = rng.normal(size=(n_classes, width)).astype("float32")
-    for start in range(0, n, BLOCK):
-        rows = classes[start : start + BLOCK]
-        values = places[rows] + 4 * rng.normal(size=(len(rows), width)).astype("float32")
-        for row, value in enumerate(values, start):
-            writer.put(row, 0, value)
-    writer.close()
-    store.write_meta(paths.features, meta)
-    paths.card.parent.mkdir(parents=True, exist_ok=True)
-    paths.card.write_text("{}")  # `finetune` writes both, and `evaluate` looks there for a temperature and a curve
-    history.write(history.empty(), paths.finetune_history)
-
-
 class Held:
-    """A context that looks, ten times a second, how many bytes this process holds beyond those at its beginning."""
+    """A context that looks, ten times a second, how many bytes this process holds beyond those at its beginning, and
+    how many the largest of those that it has started.
+    """
 
     def __enter__(self) -> Held:
         self._ended = threading.Event()
-        self.most_bytes, self._first = 0, _anonymous_bytes()
+        self.most_bytes, self.most_bytes_of_others, self._first = 0, 0, _anonymous_bytes("self")
         self._thread = threading.Thread(target=self._look)
         self._thread.start()
         return self
@@ -98,61 +60,105 @@ class Held:
 
     def _look(self) -> None:
         while not self._ended.wait(0.1):
-            self.most_bytes = max(self.most_bytes, _anonymous_bytes() - self._first)
+            self.most_bytes = max(self.most_bytes, _anonymous_bytes("self") - self._first)
+            for child in psutil.Process().children(recursive=True):
+                self.most_bytes_of_others = max(self.most_bytes_of_others, _anonymous_bytes(child.pid))
 
 
-def _anonymous_bytes() -> int:
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith("Anonymous:")).split()[1])
+def _anonymous_bytes(process: object) -> int:
+    """0 of a process that has ended."""
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return 1024 * int(next((line for line in lines if line.startswith("Anonymous:")), "- 0").split()[1])
+
+
+def _steps(params: Any, paths: Any) -> dict[str, Callable[[], object]]:
+    from graft.stages import evaluate, extract, prepare, train
+
+    return {
+        "prepare": lambda: prepare.run(params, paths),
+        "know": lambda: growth_data.know(params, paths),
+        "fill": lambda: growth_data.fill(params, paths),
+        "extract": lambda: extract.run(params, paths),
+        "train": lambda: train.run(params, paths, lambda epoch, metrics: None),
+        "evaluate": lambda: evaluate.run(params, paths),
+    }
 
 
 def run(stage: str, folder: Path) -> None:
-    """One stage, in this process; prints its seconds and the most bytes that it held."""
+    """One stage, in this process; prints its seconds, those of the processor, and the most bytes that it, and another
+    process, held.
+    """
     from graft.config.load import load
     from graft.runtime import numerics
     from graft.runtime.tensorflow import start_tensorflow
 
+    os.environ["GRAFT_CACHE_DIR"] = str(folder / "cache")
+    os.chdir(folder)
     numerics.apply("portable")
-    start_tensorflow()
-    import keras  # noqa: F401
-
-    from graft.stages import evaluate, train
+    name, *head = stage.split()
+    if name not in ("prepare", "know"):
+        start_tensorflow()
+        import keras  # noqa: F401
 
     params, paths = load(folder / "params.yaml"), _paths(folder)
-    name, *head = stage.split()
-    chosen = {"head": head[0], "epochs": 2} if head else {}
+    chosen = {"head": head[0], "epochs": 2} if name == "train" else {}
     params = params.model_copy(update={"train": params.train.model_copy(update=chosen)})
+    step = _steps(params, paths)[name]
+    before = sum(os.times()[:4])
     with Held() as held:
         began = time.perf_counter()
-        if name == "train":
-            train.run(params, paths, lambda epoch, metrics: None)
-        else:
-            evaluate.run(params, paths)
+        step()
         seconds = time.perf_counter() - began
-    print(seconds, held.most_bytes)
+    print(seconds, sum(os.times()[:4]) - before, held.most_bytes, held.most_bytes_of_others)
+
+
+def _finetuned(folder: Path) -> None:
+    """What `finetune` writes and `evaluate` reads where it is not enabled: no temperature, no curve."""
+    from graft.training import history
+
+    paths = _paths(folder)
+    paths.card.parent.mkdir(parents=True, exist_ok=True)
+    paths.card.write_text("{}")
+    history.write(history.empty(), paths.finetune_history)
+
+
+def _measured(stage: str, folder: Path, n: int) -> dict[str, float]:
+    command = [sys.executable, __file__, "--stage", stage, str(folder)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    seconds, of_processor, held, of_others = map(float, done.stdout.split()[-4:])
+    found = {"seconds": seconds, "cpu_seconds": of_processor, "gb": held / 1e9, "others_gb": of_others / 1e9}
+    return {f"growth.{stage.replace(' ', '_')}_{what}_{n}": value for what, value in found.items() if value}
+
+
+def _disk(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--width", type=int, default=320, help="of a feature")
     parser.add_argument("--classes", type=int, default=100)
+    parser.add_argument("--stages", nargs="+", default=STAGES, choices=[*STAGES, "know"])
+    parser.add_argument("--folder", type=Path, help="where projects are made and kept; empty: somewhere, and removed")
     parser.add_argument("--stage", nargs=2, metavar=("STAGE", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.stage:
         return run(options.stage[0], Path(options.stage[1]))
     for n in options.sizes:
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            make(folder, n, options.width, options.classes)
-            for stage in STAGES:
-                command = [sys.executable, __file__, "--stage", stage, name]
-                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-                seconds, held = map(float, done.stdout.split()[-2:])
-                called = f"growth.{stage.replace(' ', '_')}"
-                keep({f"{called}_seconds_{n}": seconds, f"{called}_gb_{n}": held / 1e9})
-            disk = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-            keep({f"growth.disk_gb_{n}": disk / 1e9})
+            folder = Path(options.folder or name) / str(n)
+            if not folder.exists():
+                folder.mkdir(parents=True)
+                growth_data.make(folder, n, options.classes)
+                _finetuned(folder)
+            for stage in options.stages:
+                figures = _measured(stage, folder, n)
+                if stage not in UNMEASURED:
+                    keep(figures)
+            keep({f"growth.disk_gb_{n}": _disk(folder) - _disk(folder / "cache") - _disk(folder / growth_data.FOLDER)})
 
 
 if __name__ == "__main__":

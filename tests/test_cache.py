@@ -24,7 +24,7 @@ from graft.backbones import build, cuts
 from graft.cli import cache as cache_commands
 from graft.errors import BackboneError, DataError, StaleError
 from graft.examples import catalogue
-from graft.features import cache, compute, engines, plan, sink, staleness, store
+from graft.features import arrays, cache, compute, engines, plan, sink, staleness, store
 from graft.features.engines.base import CannotRunError, Engine, Forward
 from graft.inputs.batches import Task
 from graft.inputs.image import augment
@@ -231,6 +231,22 @@ def test_what_is_stored_is_what_the_network_gives(extraction: Extraction) -> Non
         np.testing.assert_allclose(features.array[row], expected, atol=1e-4)
         again = np.asarray(above(activations.array[row].astype(np.float32))).mean((1, 2))
         np.testing.assert_allclose(again, expected, atol=0.02)
+
+
+def test_a_large_array_is_several_files(extraction: Extraction, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same values; `meta.json` does not tell. Back below the size, it is the same file as before."""
+    run = functools.partial(extraction.run, **LIGHT, extract__views=1)
+    first = run()
+    sha256s = catalogue.read(extraction.paths.catalogue).used["sha256"]
+    whole = store.require(extraction.paths.features, sha256s).array[:]
+    with monkeypatch.context() as patched:
+        patched.setattr(arrays, "FILE_BYTES", 8 * whole[0].nbytes)
+        _, files = run()
+    assert set(first[1]) - set(files) == {"features/array.npy"}
+    assert set(files) - set(first[1]) == {f"features/array-0000{number}.npy" for number in range(3)}
+    assert files["features/meta.json"] == first[1]["features/meta.json"]
+    np.testing.assert_array_equal(store.require(extraction.paths.features, sha256s).array[:], whole)
+    assert run() == (0, first[1])
 
 
 def test_each_epoch_draws_one_view_of_each_image() -> None:

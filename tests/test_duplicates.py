@@ -151,6 +151,22 @@ def test_near_pairs_are_those_of_brute_force(distance: int) -> None:
     assert len(close) >= 40 * min(distance, 20) // 21
 
 
+def test_hashes_with_few_details_are_not_all_compared() -> None:
+    """Where 16 bits have one of forty values, 2,000 hashes have 800,000 pairs that share 16 bits; few are compared."""
+    rng = np.random.default_rng(3)
+    values = rng.integers(0, 2**16, 40).astype(np.uint16)
+    hashes = values[rng.integers(0, 40, (2000, 16))].view(np.uint8)
+    compared = 0
+
+    def alike(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        nonlocal compared
+        compared += len(left)
+        return np.zeros(len(left), bool)
+
+    joining.near(len(hashes), near_images._keys(hashes, 12), alike)
+    assert compared < 5_000
+
+
 def test_copies_of_copies_are_one_group() -> None:
     hashes = [bytes(32), bytes([0b111]) + bytes(31), bytes([0b111, 0b111]) + bytes(30), bytes([255] * 32)]
     assert near_images.groups(["a", "b", "c", "d"], hashes, [GREY] * 4, 3).tolist() == [0, 0, 0, 1]

@@ -218,7 +218,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "planning": {"errors", "backbones", "config", "examples", "features", "pipeline", "project", "runtime", "tracking"},
     "presets": {"errors", "backbones", "config", "evaluation", "pipeline", "project", "tracking", "verdicts"},
     "reproduction": {
-        "errors", "config", "evaluation", "models", "pipeline", "project", "runtime", "tracking", "verdicts",
+        "errors", "config", "evaluation", "features", "models", "pipeline", "project", "runtime", "tracking",
+        "verdicts",
     },
     "tracking": {
         "errors", "config", "evaluation", "examples", "inputs", "models", "pipeline", "runtime", "serving",

@@ -422,6 +422,11 @@ def test_features_are_compared_example_by_example(off: float, verdict: Reproduce
     there = {file.name: file for file in (tmp_path / "there").iterdir()}
     assert figures.features(there, tmp_path / "here") == verdict
     assert figures.features({}, tmp_path / "here") == Reproduced.DIFFERENT, "what is not at hand is not excused"
+    half = len(array) // 2 + 1
+    for number, part in enumerate((array[:half], array[half:])):
+        np.save(tmp_path / "here" / f"array-{number:05d}.npy", part)
+    (tmp_path / "here" / "array.npy").unlink()
+    assert figures.features(there, tmp_path / "here") == verdict, "an array in several files"
 
 
 def test_seed_noise_is_what_repeat_measured(tmp_path: Path) -> None:

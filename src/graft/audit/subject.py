@@ -81,8 +81,8 @@ def read(paths: Paths, decisions: str | None) -> Subject:
 
 def _vectors(stored: store.Stored) -> np.ndarray:
     """(n, d) float32: pooled by their mean where whole maps are stored, a few thousand at a time."""
-    plain = stored.array[:, 0]
-    if plain.ndim == 2:
-        return np.asarray(plain, np.float32)
-    parts = np.array_split(np.arange(len(plain)), max(1, len(plain) // 4096))
-    return np.concatenate([np.asarray(plain[part], np.float32).mean(axis=(1, 2)) for part in parts])
+    found = np.empty((stored.meta.shape[0], stored.meta.shape[-1]), np.float32)
+    for rows in np.array_split(np.arange(len(found)), max(1, len(found) // 4096)):
+        plain = stored.plain(rows)
+        found[rows] = plain if plain.ndim == 2 else plain.mean(axis=(1, 2))
+    return found

@@ -383,7 +383,7 @@ class Split:
 def read(path: Path, used: pd.DataFrame) -> Split:
     """Raises StaleError unless the split holds exactly the images of `used`."""
     split = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if list(split["path"]) != list(used["path"]) or list(split["label"]) != list(used["label"]):
+    if len(split) != len(used) or any((split[name].array != used[name].array).any() for name in ("path", "label")):
         raise StaleError(f"{path}: belongs to another catalogue. Run `dvc repro`.")
     weights = split["weight"].to_numpy(np.float32) if "weight" in split else np.ones(len(split), np.float32)
     return Split({name: np.flatnonzero(split["split"] == name) for name in SPLITS}, weights)

@@ -18,7 +18,7 @@ from graft.pipeline import code
 from graft.runtime import numerics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from graft.backbones.build import Loaded
     from graft.config.schema import ExtractParams, Params
@@ -147,7 +147,7 @@ def spec(params: Params, engine: str, cut: str | None) -> compute.Spec:
     )
 
 
-def make(params: Params, paths: Paths, loaded: Loaded, cut: str | None, engine: str, sha256s: Sequence[str]) -> Plan:
+def make(params: Params, paths: Paths, loaded: Loaded, cut: str | None, engine: str, sha256s: Collection[str]) -> Plan:
     """cut: as `cuts.named` resolved it, None without fine-tuning. sha256s: of the used examples."""
     extract = params.extract
     reasons = {name: reason(params, name) for name in (FEATURES, ACTIVATIONS)}

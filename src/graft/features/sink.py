@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graft.features import store
+from graft.features import arrays, store
 from graft.features.cache import FeatureCache
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Sink:
     A context: whatever ends it, what was computed is kept. `meta.json` is written by `finish` alone.
     """
 
-    def __init__(self, plan: Plan, sha256s: Sequence[str]) -> None:
+    def __init__(self, plan: Plan, sha256s: Iterable[str]) -> None:
         self._plan = plan
         self._rows: dict[str, list[int]] = {}
         for row, sha256 in enumerate(sha256s):
@@ -88,7 +88,7 @@ class _OutputSink:
 
     def __init__(self, output: Output) -> None:
         store.begin(output.folder)
-        self._writer = store.Writer(output.folder / store.ARRAY, output.meta.shape, output.meta.dtype)
+        self._writer = arrays.Writer(output.folder, output.meta.shape, output.meta.dtype)
         self.caches = [FeatureCache(key, output.part) for key in output.keys[: 1 + (output.meta.shape[1] > 1)]]
         self._waiting: list[tuple[Key, np.ndarray]] = []
         self._kept = time.monotonic()

@@ -1,4 +1,4 @@
-"""What `extract` writes: an array and `meta.json`, which says what made it; a folder for each output.
+"""What `extract` writes: an array (`arrays`) and `meta.json`, which says what made it; a folder for each output.
 
 Row i belongs to the i-th used example of the catalogue; on the second axis, 0 is the example as it is, 1 and on its
 views. `meta.json` is removed first and written last: without it, or with another's, an array is not read. Where nothing
@@ -19,8 +19,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from graft.errors import StaleError
+from graft.features import arrays
 
-ARRAY = "array.npy"
+ARRAY = arrays.WHOLE
 META = "meta.json"
 SAMPLE = "sample.npy"
 """Beside the features: what the network reads of the first examples, so that `finetune` can compare the model that it
@@ -58,7 +59,7 @@ class Views(Protocol):
 class Stored:
     """Memory-mapped, read-only. array: (n, 1 + views, c) or (n, 1 + views, h, w, c)."""
 
-    array: np.ndarray
+    array: np.ndarray | arrays.Array
     meta: Meta
 
     def plain(self, rows: np.ndarray) -> np.ndarray:
@@ -76,47 +77,17 @@ def draw(seed: int, epoch: int, n_examples: int, n_views: int) -> np.ndarray:
 
 def examples_digest(sha256s: Iterable[str]) -> str:
     """One hash for a list of examples: same ones in the same order, same hash."""
-    return hashlib.sha256("\n".join(sha256s).encode()).hexdigest()
-
-
-class Writer:
-    """An array on disk that is filled entry by entry, in any order; raises OSError where it cannot be.
-
-    Written rather than mapped: memory stays flat, and a full disk is an error instead of a killed process.
-    """
-
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._entry = np.empty(shape[2:], dtype)
-        self._views = shape[1]
-        self._file = path.open("wb")
-        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
-        self._file.flush()
-        self._start = self._file.tell()
-
-    def put(self, row: int, view: int, value: np.ndarray) -> None:
-        """value: what stands at [row, view]; of the array's dtype."""
-        if value.shape != self._entry.shape or value.dtype != self._entry.dtype:
-            raise ValueError(f"{value.dtype} {value.shape}, not {self._entry.dtype} {self._entry.shape}")
-        data = np.ascontiguousarray(value).tobytes()
-        start = self._start + (row * self._views + view) * self._entry.nbytes
-        try:
-            while data:  # a disk that is nearly full takes a part, and says why at the next attempt
-                written = os.pwrite(self._file.fileno(), data, start)
-                data, start = data[written:], start + written
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, self._file.name) from None
-
-    def close(self) -> None:
-        self._file.close()
+    digest = hashlib.sha256()
+    for number, sha256 in enumerate(sha256s):
+        digest.update(f"\n{sha256}".encode() if number else sha256.encode())
+    return digest.hexdigest()
 
 
 def begin(folder: Path) -> None:
     """Empty an output's folder, `meta.json` first: what is there from now on is not whole until `write_meta`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (META, ARRAY):
-        (folder / name).unlink(missing_ok=True)
+    for file in (folder / META, *arrays.files(folder).values()):
+        file.unlink(missing_ok=True)
 
 
 def write_meta(folder: Path, meta: Meta) -> None:
@@ -180,12 +151,12 @@ def load(folder: Path, sha256s: Iterable[str]) -> Stored | None:
     if meta.examples_sha256 != examples_digest(sha256s):
         raise StaleError(f"{folder}: belongs to other examples than the catalogue lists. Run `dvc repro`.")
     try:
-        array: np.ndarray = np.load(folder / ARRAY, mmap_mode="r")
+        array = arrays.load(arrays.files(folder))
     except (OSError, ValueError) as error:
         raise _unreadable(folder, error) from None
     if (array.shape, str(array.dtype)) != (meta.shape, meta.dtype):
         found = f"{array.dtype} {array.shape}, but {META} says {meta.dtype} {meta.shape}"
-        raise StaleError(f"{folder}: {ARRAY} is {found}. Run `dvc repro`.")
+        raise StaleError(f"{folder}: the array is {found}. Run `dvc repro`.")
     return Stored(array, meta)
 
 

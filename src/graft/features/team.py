@@ -8,7 +8,7 @@ of who runs graft and not of the project, so that variables say it and no file.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -30,14 +30,14 @@ NO = ("", "0", "no", "false", "off")
 
 Open = Callable[[str], AbstractContextManager[packs.Place]]
 Rate = Callable[[], float | None]
-Around = Callable[["Plan", Sequence[str]], AbstractContextManager[object]]
+Around = Callable[["Plan", Collection[str]], AbstractContextManager[object]]
 
 
 def around(open_place: Open, rate: Rate) -> Around:
     """What `extract` puts around its computation. rate: seconds for a forward pass here, None where nobody knows."""
 
     @contextmanager
-    def shared(planned: Plan, sha256s: Sequence[str]) -> Iterator[None]:
+    def shared(planned: Plan, sha256s: Collection[str]) -> Iterator[None]:
         where = os.environ.get(VARIABLE)
         if not where:
             yield
@@ -51,7 +51,7 @@ def around(open_place: Open, rate: Rate) -> Around:
     return shared
 
 
-def _lacking(planned: Plan, sha256s: Sequence[str]) -> dict[str, set[bytes]]:
+def _lacking(planned: Plan, sha256s: Collection[str]) -> dict[str, set[bytes]]:
     """Fingerprint -> keys of the values that the plan wants and this machine has not."""
     unique = list(dict.fromkeys(sha256s))
     found = {}
@@ -77,7 +77,7 @@ def _fetch(where: str, open_place: Open, lacking: Mapping[str, set[bytes]], rate
     say(f"{VARIABLE}: {_amount(moved)}, from {storage.cleaned(where)}, which save {passes:,} forward passes{saved}")
 
 
-def _offer(where: str, open_place: Open, names: set[str], sha256s: Sequence[str]) -> None:
+def _offer(where: str, open_place: Open, names: set[str], sha256s: Collection[str]) -> None:
     with open_place(where) as there:
         moved = list(packs.push(there, {bytes.fromhex(sha256) for sha256 in sha256s}, names))
     if any(one.n_values for one in moved):

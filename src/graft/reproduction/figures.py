@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from graft.evaluation import summary
+from graft.features import arrays
+from graft.features.store import META
 from graft.models import gates
 from graft.verdicts import reproduced
 from graft.verdicts.words import Reproduced
-
-ARRAY, META = "array.npy", "meta.json"
-"""What is in a folder of `extract`, as `graft.features.store` writes it."""
 
 ROWS = 1024
 """Examples that are compared at a time."""
@@ -106,15 +105,16 @@ def features(files: Mapping[str, Path], here: Path) -> Reproduced:
 
     files: those of the original's folder, by their names, as far as they are at hand.
     """
-    if ARRAY not in files or META not in files or not (here / ARRAY).is_file():
+    try:
+        first, second = arrays.load(files), arrays.load(arrays.files(here))
+        precision = json.loads(files[META].read_text(encoding="utf-8"))["made_with"]["precision"]
+    except (OSError, ValueError, KeyError):
         return Reproduced.DIFFERENT
-    first, second = (np.load(file, mmap_mode="r") for file in (files[ARRAY], here / ARRAY))
     if first.shape != second.shape or first.dtype != second.dtype:
         return Reproduced.DIFFERENT
-    precision = json.loads(files[META].read_text(encoding="utf-8"))["made_with"]["precision"]
     allowed = gates.FEATURES[str(first.dtype) if precision == "float32" else precision]
     wide = int(np.prod(first.shape[2:]))
-    for start in range(0, len(first), ROWS):
+    for start in range(0, first.shape[0], ROWS):
         one, other = (np.asarray(part[start : start + ROWS], np.float32).reshape(-1, wide) for part in (first, second))
         off = np.linalg.norm(one - other, axis=1) / np.maximum(np.linalg.norm(one, axis=1), 1e-12)
         if not float(off.max(initial=0)) <= allowed:

@@ -35,11 +35,11 @@ SAMPLE_EXAMPLES = 4
 """Whose inputs are kept for `finetune` to compare by."""
 
 
-Shared = Callable[[plan.Plan, Sequence[str]], AbstractContextManager[object]]
+Shared = Callable[[plan.Plan, Collection[str]], AbstractContextManager[object]]
 """Around the look into the cache and the computation: a cache that others fill, too. Of which examples, by sha256."""
 
 
-def _alone(planned: plan.Plan, sha256s: Sequence[str]) -> AbstractContextManager[object]:
+def _alone(planned: plan.Plan, sha256s: Collection[str]) -> AbstractContextManager[object]:
     return nullcontext()
 
 
@@ -52,13 +52,17 @@ def run(params: Params, paths: Paths, shared: Shared = _alone) -> None:
     loaded = networks.built(params.backbone, params.extract.pooling, params.extract.taps)
     say(f"{params.backbone.name}, weights {params.backbone.weights} (sha256 {loaded.weights_sha256[:12]})")
     cut = _cut(params, loaded)
-    sha256s = list(images["sha256"])
     if params.data.kind == "text":
         _note_cut_off(params, images)
     plan.on_engine(
         params,
         lambda engine: _compute(
-            plan.make(params, paths, loaded, cut, engine, sha256s), images, params, loaded, paths.features, shared
+            plan.make(params, paths, loaded, cut, engine, images["sha256"]),
+            images,
+            params,
+            loaded,
+            paths.features,
+            shared,
         ),
     )
 
@@ -114,19 +118,19 @@ def _compute(
 
     Raises CannotRunError where the engine cannot run the network.
     """
-    path_of = dict(zip(images["sha256"][::-1], images["path"][::-1], strict=True))
     open_reader = partial(_reader, params.data.source, params.data.path)
     read = open_reader()
-    sha256s = list(images["sha256"])
-    with shared(planned, sha256s), Sink(planned, sha256s) as sink:
+    with shared(planned, images["sha256"]), Sink(planned, images["sha256"]) as sink:
         missing = sink.fill()
         for other in planned.others:
             say(f"{other.name}: none, since {other.reason}")
-        n_wanted = len(path_of) * planned.views
+        n_wanted = images["sha256"].nunique() * planned.views
         for name in planned.outputs:
             n_missing = sum(_n_views(views.values()) for names, views in missing.items() if name in names)
             say(f"{name} of {_shown(images, planned)}: {n_wanted - n_missing} of {n_wanted} are in the cache")
         for names, views in missing.items():
+            lacking = images[images["sha256"].isin(views.keys())]
+            path_of = dict(zip(lacking["sha256"][::-1], lacking["path"][::-1], strict=True))
             tasks = [Task(path_of[sha256], sha256, tuple(numbers)) for sha256, numbers in views.items()]
             what = f"extracting {' and '.join(names)}"
             unit = f"{planned.spec.inputs.kind}s"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import pyarrow as pa
 
 from graft.examples import catalogue, labels, relabel, split
 from graft.examples.checks import duplicates, quarantine
@@ -26,17 +28,13 @@ def run(params: Params, paths: Paths) -> None:
     Raises DataError where the data cannot be used, or is worse than `data` allows.
     """
     data, seed = params.data, params.seed
-    kind = KINDS[data.kind]
-    items = labels.assign(SOURCES[data.source].scan(data), data.classes)
-    rows = [i for i, item in enumerate(items) if item.problem is None]
-    examined = kind.examine(data, [items[i].path for i in rows])
-    seen = dict(zip(rows, examined, strict=True))
-    decided = relabel.apply(items, data.relabel, {i: one.sha256 for i, one in seen.items()}, data.kind)
-    table = quarantine.judged(decided.items, seen, kind, data)
-    relabel.remark(table, decided.before)
-
+    table, decided = _judged(data)
     usable = table[table["state"] == catalogue.USED].copy()
-    usable["copies"] = kind.copies(usable, data)
+    looks = list(KINDS[data.kind].looks)  # most of the memory that an example takes
+    table = table.drop(columns=looks)
+    usable["copies"] = KINDS[data.kind].copies(usable, data)
+    usable = usable.drop(columns=looks)
+    pa.default_memory_pool().release_unused()  # pyarrow would keep what was let go until it wants as much again
     usable["conflict"] = duplicates.conflicts(usable)
     conflicting = usable[usable["conflict"] != ""]
     quarantine.set_conflicting_aside(table, conflicting, data.duplicates.conflicting_labels)
@@ -78,6 +76,19 @@ def run(params: Params, paths: Paths) -> None:
     told += [*quarantine.lines(table, paths.quarantine), *duplicates.lines(found, paths.duplicates, data.kind)]
     for line in [*told, *notes]:
         say(f"note: {line}")
+
+
+def _judged(data: DataParams) -> tuple[pd.DataFrame, relabel.Applied]:
+    """A row for each item, and what was decided on labels, without the items, which take more memory than the rows."""
+    kind = KINDS[data.kind]
+    items = labels.assign(SOURCES[data.source].scan(data), data.classes)
+    rows = [i for i, item in enumerate(items) if item.problem is None]
+    seen = dict(zip(rows, kind.examine(data, [items[i].path for i in rows]), strict=True))
+    sha256s = {i: one.sha256 for i, one in seen.items()} if data.relabel else {}
+    decided = relabel.apply(items, data.relabel, sha256s, data.kind)
+    table = quarantine.judged(decided.items, seen, kind, data)
+    relabel.remark(table, decided.before)
+    return table, replace(decided, items=[])
 
 
 def _leave_out(table: pd.DataFrame, data: DataParams) -> None:

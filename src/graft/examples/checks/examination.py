@@ -25,6 +25,9 @@ from graft.runtime.progress import say, track
 PROCESSES_FROM = 4000
 """Images from which on processes are worth their start; below, threads share the work."""
 
+LOOK_UP = 1024
+"""Images whose verdicts are looked up at a time."""
+
 CHUNK = 64
 WAITING, CHUNK_WAITING = 16, 4
 """Threads, and images of a chunk, where they wait for a network most of the time: what is read at once lies close
@@ -44,17 +47,13 @@ def examine_all(source: str, root: Path, paths: Sequence[str], max_pixels: int) 
     """All of `paths`, in order, on all cores. What is known is neither read nor decoded again."""
     store = VerdictCache()
     reader = SOURCES[source].open(root)
-    found: dict[int, Examined[Verdict]] = {}
-    stamps = [reader.stamp(path) for path in paths]
-    for i, known in enumerate(store.unchanged(stamps, max_pixels)):
-        if known is not None:
-            found[i] = Examined(*known)
-    rest = [i for i in range(len(paths)) if i not in found]
-    if found:
-        say(f"{len(found)} images have not changed since they were examined: not read again")
-    if not rest:
-        return [found[i] for i in range(len(paths))]
-    unsaved: list[int] = []
+    found, stamps = _known(reader, store, paths, max_pixels)
+    if len(stamps) < len(paths):
+        say(f"{len(paths) - len(stamps)} images have not changed since they were examined: not read again")
+    if not stamps:
+        return list(found.values())
+    rest = list(stamps)
+    unsaved: list[tuple[str | None, str, int, Verdict | None]] = []
     saved = time.monotonic()
     size = CHUNK_WAITING if reader.waits else CHUNK
     chunks = [rest[start : start + size] for start in range(0, len(rest), size)]
@@ -62,12 +61,28 @@ def examine_all(source: str, root: Path, paths: Sequence[str], max_pixels: int) 
     for chunk, examined in track(zip(chunks, results, strict=True), len(rest), "examining", lambda pair: len(pair[0])):
         for i, one in zip(chunk, examined, strict=True):
             found[i] = one
-        unsaved += chunk
+            unsaved.append((stamps.pop(i), one.sha256, one.n_bytes, one.verdict))
         if time.monotonic() - saved > SAVE_SECONDS:
-            store.keep([(stamps[i], found[i].sha256, found[i].n_bytes, found[i].verdict) for i in unsaved])
+            store.keep(unsaved)
             unsaved, saved = [], time.monotonic()
-    store.keep([(stamps[i], found[i].sha256, found[i].n_bytes, found[i].verdict) for i in unsaved])
-    return [found[i] for i in range(len(paths))]
+    store.keep(unsaved)
+    return [found.pop(i) for i in range(len(paths))]
+
+
+def _known(
+    reader: Reader, store: VerdictCache, paths: Sequence[str], max_pixels: int
+) -> tuple[dict[int, Examined[Verdict]], dict[int, str | None]]:
+    """What is known of files, by their numbers, and the stamps of the others, from before they are read."""
+    found: dict[int, Examined[Verdict]] = {}
+    stamps: dict[int, str | None] = {}
+    for start in range(0, len(paths), LOOK_UP):
+        some = [reader.stamp(path) for path in paths[start : start + LOOK_UP]]
+        for i, (stamp, known) in enumerate(zip(some, store.unchanged(some, max_pixels), strict=True), start):
+            if known is None:
+                stamps[i] = stamp
+            else:
+                found[i] = Examined(*known)
+    return found, stamps
 
 
 def _in_parallel(

@@ -11,7 +11,7 @@ Judgement = tuple[str, str, str]
 """state, reason, detail"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Examined(Generic[V]):
     """verdict: None where the file could not be read, for `error`. n_bytes: of the file, 0 if unknown."""
 

@@ -52,5 +52,5 @@ def judge(path: str, verdict: Verdict, data: DataParams) -> Judgement:
 
 def copies(usable: pd.DataFrame, data: DataParams) -> np.ndarray:
     """(n,) int64: images with the same number are copies of one."""
-    hashes, colours = (list(usable[name]) for name in LOOKS)
-    return near_images.groups(list(usable["sha256"]), hashes, colours, data.duplicates.near_distance)
+    hashes, colours = (usable[name] for name in LOOKS)
+    return near_images.groups(usable["sha256"], hashes, colours, data.duplicates.near_distance)

@@ -6,7 +6,7 @@ compared (Indyk and Motwani, Approximate nearest neighbors, 1998).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,14 +21,14 @@ Pairs = Callable[[np.ndarray], np.ndarray]
 """Numbers of examples, (k,) -> (m, 2) places in them that join all that are nearly the same."""
 
 
-def groups(sha256s: Sequence[str], looks: Sequence[bytes], pairs: Pairs) -> np.ndarray:
+def groups(sha256s: Iterable[str], looks: Sequence[bytes], pairs: Pairs) -> np.ndarray:
     """(n,) int64: examples with the same number are copies of one, directly or through others.
 
     looks: examples of the same ones are copies; b"" where an example is compared by its bytes only. pairs: is asked of
     one example of each look.
     """
-    n = len(sha256s)
-    _, content = np.unique(np.asarray(sha256s, dtype=object).astype(str), return_inverse=True)
+    n = len(looks)
+    content, _ = pd.factorize(pd.Series(sha256s, dtype=str))
     of_content = first(content)
     edges = [np.stack([np.arange(n), of_content[content]], axis=1)]
     comparable = np.array([i for i in of_content if looks[i]], np.int64)
@@ -53,23 +53,23 @@ def joined(n: int, edges: np.ndarray) -> np.ndarray:
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 
-def near(bands: np.ndarray, alike: Alike) -> np.ndarray:
-    """(m, 2) pairs of rows that join all rows that have a band in common and are alike. bands: (n, n_bands) integers.
+def near(n: int, bands: Iterable[np.ndarray], alike: Alike) -> np.ndarray:
+    """(m, 2) pairs of n rows that join all rows that have a band in common and are alike. bands: (n,) integers each.
 
     Rows that are joined already through others are not compared again, so that many that are all alike take little
     memory and time.
     """
     found = np.empty((0, 2), np.int64)
-    component = np.arange(len(bands))
-    for band in range(bands.shape[1]):
-        order = np.argsort(bands[:, band], kind="stable")
-        values = bands[order, band]
+    component = np.arange(n)
+    for band in bands:
+        order = np.argsort(band, kind="stable")
+        values = band[order]
         starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
-        run = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(bands)]))
-        ahead, rows = 1, np.arange(len(bands))
+        run = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, n]))
+        ahead, rows = 1, np.arange(n)
         new: list[np.ndarray] = []
         while True:  # compare each row with the one `ahead` places on, as long as they share the band
-            rows = rows[rows + ahead < len(bands)]
+            rows = rows[rows + ahead < n]
             rows = rows[run[rows] == run[rows + ahead]]
             if not len(rows):
                 break
@@ -79,11 +79,12 @@ def near(bands: np.ndarray, alike: Alike) -> np.ndarray:
             new.append(np.stack([left, right], axis=1)[alike(left, right)])
             ahead += 1
             if ahead.bit_count() == 1:  # now and then; and where all that share the band are joined, they are done
-                found, component, new = _merged(found, new, len(bands))
+                found, component, new = _merged(found, new, n)
                 ordered = component[order]
                 several = np.minimum.reduceat(ordered, starts) != np.maximum.reduceat(ordered, starts)
                 rows = rows[several[run[rows]]]
-        found, component, _ = _merged(found, new, len(bands))
+        if any(map(len, new)):
+            found, component, _ = _merged(found, new, n)
     return found
 
 

@@ -8,7 +8,7 @@ right, and a pair right at the limit is missed once in MISSED times or less.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -47,7 +47,7 @@ def groups(
             likely[likely] = [close(int(a), int(b)) for a, b in ordered]
             return np.asarray(likely)
 
-        return joining.near(_bands(signed, similarity), alike)
+        return joining.near(len(signed), _bands(signed, similarity), alike)
 
     return joining.groups(sha256s, [one.encode() for one in sha256s], pairs)
 
@@ -67,9 +67,9 @@ def rows_of(similarity: float) -> int:
     return max((rows for rows in range(1, PERMUTATIONS + 1) if missed(rows) * MISSED <= 1), default=1)
 
 
-def _bands(signed: np.ndarray, similarity: float) -> np.ndarray:
-    """(n, n_bands) numbers of bands that are the same. signed: (n, PERMUTATIONS)."""
+def _bands(signed: np.ndarray, similarity: float) -> Iterator[np.ndarray]:
+    """Of each band, (n,) numbers that are the same where it is. signed: (n, PERMUTATIONS)."""
     rows = rows_of(similarity)
     n_bands = PERMUTATIONS // rows
     keys = np.ascontiguousarray(signed[:, : n_bands * rows]).view(f"V{4 * rows}")
-    return np.stack([np.unique(keys[:, band], return_inverse=True)[1] for band in range(n_bands)], axis=1)
+    return (np.unique(keys[:, band], return_inverse=True)[1] for band in range(n_bands))

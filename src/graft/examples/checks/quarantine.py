@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pyarrow as pa
 
 from graft.errors import DataError, listing
 from graft.examples.catalogue import BEFORE, BEHIND, ITEMS, MEASURES, USED, kind_of
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from graft.config.data import ConflictingLabels, DataParams
     from graft.examples.checks.examined import Examined
     from graft.examples.checks.kinds import Kind
+
+LOOK = pd.ArrowDtype(pa.binary())
+"""Of what copies are found by: one block of memory, where Python's own bytes would be spread among what is let go."""
 
 LISTED = ("path", "reason", "detail", "state")
 
@@ -32,7 +36,8 @@ def judged(items: Sequence[Item], examined: Mapping[int, Examined[Any]], kind: K
 
     examined: of items by their number.
     """
-    rows = []
+    columns = [*BEFORE, *MEASURES[data.kind], *BEHIND, "official", "group", "weight", *kind.looks]
+    cells: list[list[Any]] = [[] for _ in columns]
     for i, item in enumerate(items):
         found = examined.get(i)
         shown = found.verdict if found else None
@@ -42,22 +47,24 @@ def judged(items: Sequence[Item], examined: Mapping[int, Examined[Any]], kind: K
             judgement = (QUARANTINED, "cannot be read", found.error if found else "")
         else:
             judgement = kind.judge(item.path, shown, data)
-        rows.append(
-            (
-                item.path,
-                found.sha256 if found else "",
-                found.n_bytes if found else 0,
-                *(kind.measured(shown, data) if shown else (0, 0)),
-                item.label,
-                *judgement,
-                item.split,
-                item.group,
-                item.weight,
-                *(getattr(shown, name) if shown else b"" for name in kind.looks),
-            )
+        row = (
+            item.path,
+            found.sha256 if found else "",
+            found.n_bytes if found else 0,
+            *(kind.measured(shown, data) if shown else (0, 0)),
+            item.label,
+            *judgement,
+            item.split,
+            item.group,
+            item.weight,
+            *(getattr(shown, name) if shown else b"" for name in kind.looks),
         )
-    columns = [*BEFORE, *MEASURES[data.kind], *BEHIND, "official", "group", "weight", *kind.looks]
-    return pd.DataFrame(rows, columns=columns)
+        for column, cell in zip(cells, row, strict=True):
+            column.append(cell)
+    named = dict(zip(columns, cells, strict=True))
+    return pd.DataFrame(
+        {name: pd.Series(named.pop(name), dtype=LOOK) if name in kind.looks else named.pop(name) for name in columns}
+    )
 
 
 def set_conflicting_aside(table: pd.DataFrame, conflicting: pd.DataFrame, what: ConflictingLabels) -> None:

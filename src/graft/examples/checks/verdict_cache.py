@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
@@ -72,7 +73,8 @@ def _verdict(value: bytes, max_pixels: int) -> Verdict | None:
     try:
         fields = json.loads(value)
         as_bytes = {name: bytes.fromhex(fields[name]) for name in AS_HEX}
-        verdict = Verdict(**fields | as_bytes | {"remarks": tuple(map(tuple, fields["remarks"]))})
+        shared = {"format": sys.intern(fields["format"]), "remarks": tuple(map(tuple, fields["remarks"]))}
+        verdict = Verdict(**fields | as_bytes | shared)
     except (ValueError, TypeError, KeyError):  # damaged, or of another time
         return None
     return verdict if verdict.decoded or verdict.width * verdict.height > max_pixels else None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from graft.config.data import Column, ColumnsParams
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """An example as the manifest has it, all of it text; "" for nothing. place: where it stands, for messages."""
 
