@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from graft.errors import StaleError
+from graft.runtime import ahead
 
 ARRAY = "array.npy"
 META = "meta.json"
@@ -62,10 +63,19 @@ class Stored:
     meta: Meta
 
     def plain(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(self.array[rows, 0], np.float32)
+        return self._read(rows, 0)
 
     def drawn(self, rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-        return np.asarray(self.array[rows, draw(seed, epoch, *self.array.shape[:2])[rows]], np.float32)
+        return self._read(rows, draw(seed, epoch, *self.array.shape[:2])[rows])
+
+    def every(self, rows: np.ndarray) -> np.ndarray:
+        """(len(rows), 1 + views, ...) float32: all views of each."""
+        ahead.announce(self.array, rows, self.array[:1].nbytes)
+        return np.asarray(self.array[rows], np.float32)
+
+    def _read(self, rows: np.ndarray, views: np.ndarray | int) -> np.ndarray:
+        ahead.announce(self.array, rows * self.array.shape[1] + views, self.array[:1, 0].nbytes)
+        return np.asarray(self.array[rows, views], np.float32)
 
 
 @lru_cache(2)
