@@ -5,7 +5,7 @@
 `train` (a linear head for two epochs, and ridge) and `evaluate` get a catalogue, a split and features that are made up:
 whether they grow does not depend on where the features come from. Each stage is a process of its own. Memory is what
 it holds itself (anonymous pages), at most, beyond what it held before the stage began; what is mapped from a file can
-be taken away at any time.
+be taken away at any time. CPU seconds are those of all threads together: they tell of a machine that others use, too.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _anonymous_bytes() -> int:
 
 
 def run(stage: str, folder: Path) -> None:
-    """One stage, in this process; prints its seconds and the most bytes that it held."""
+    """One stage, in this process; prints its seconds, its CPU seconds and the most bytes that it held."""
     from graft.config.load import load
     from graft.runtime import numerics
     from graft.runtime.tensorflow import start_tensorflow
@@ -123,13 +123,13 @@ def run(stage: str, folder: Path) -> None:
     chosen = {"head": head[0], "epochs": 2} if head else {}
     params = params.model_copy(update={"train": params.train.model_copy(update=chosen)})
     with Held() as held:
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         if name == "train":
             train.run(params, paths, lambda epoch, metrics: None)
         else:
             evaluate.run(params, paths)
-        seconds = time.perf_counter() - began
-    print(seconds, held.most_bytes)
+        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+    print(seconds, cpu_seconds, held.most_bytes)
 
 
 def main() -> None:
@@ -148,9 +148,9 @@ def main() -> None:
             for stage in STAGES:
                 command = [sys.executable, __file__, "--stage", stage, name]
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-                seconds, held = map(float, done.stdout.split()[-2:])
-                called = f"growth.{stage.replace(' ', '_')}"
-                keep({f"{called}_seconds_{n}": seconds, f"{called}_gb_{n}": held / 1e9})
+                figures = zip(("seconds", "cpu_seconds", "gb"), map(float, done.stdout.split()[-3:]), strict=True)
+                found = {f"growth.{stage.replace(' ', '_')}_{what}_{n}": value for what, value in figures}
+                keep({name: value / 1e9 if "_gb_" in name else value for name, value in found.items()})
             disk = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
             keep({f"growth.disk_gb_{n}": disk / 1e9})
 
