@@ -9,6 +9,7 @@ import pytest
 
 from graft.errors import StaleError
 from graft.features import arrays, store
+from graft.runtime import ahead
 
 VALUES = np.random.default_rng(0).normal(size=(11, 3, 2, 5)).astype(np.float16)
 
@@ -100,6 +101,24 @@ def test_examples_and_views_are_the_same_from_several_files(several: Path) -> No
     rows = np.array([10, 2, 7, 3])
     np.testing.assert_array_equal(stored.plain(rows), whole.plain(rows))
     np.testing.assert_array_equal(stored.drawn(rows, 7, 1), whole.drawn(rows, 7, 1))
+
+
+def test_what_is_read_next_is_announced_of_each_file(several: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described(several)
+    stored = store.require(several, SHA256S)
+    told: list[tuple[str, list[int], int]] = []
+    monkeypatch.setattr(
+        ahead, "announce", lambda array, entries, size: told.append((array.filename.name, list(entries), size))
+    )
+    view_bytes = VALUES[0, 0].nbytes
+    stored.plain(np.array([10, 2, 7, 3]))
+    assert told == [(f"array-0000{i}.npy", rows, view_bytes) for i, rows in enumerate([[6, 9], [9], [6]])]
+    told.clear()
+    stored.every(np.array([10, 2]))
+    assert told == [("array-00000.npy", [2], 3 * view_bytes), ("array-00002.npy", [2], 3 * view_bytes)]
+    told.clear()
+    stored._read(np.array([1, 9, 3]), np.array([2, 0, 1]))
+    assert told == [("array-00000.npy", [5, 10], view_bytes), ("array-00002.npy", [3], view_bytes)]
 
 
 @pytest.mark.parametrize("name", ["array-00000.npy", "array-00001.npy", "array-00002.npy"])

@@ -30,8 +30,8 @@ from graft.inputs.batches import Task
 from graft.inputs.image import augment
 from graft.inputs.image.decode import Resizing, decode
 from graft.inputs.spec import Arrays
+from graft.runtime import ahead, database
 from graft.runtime import cache as runtime_cache
-from graft.runtime import database
 from graft.stages import extract
 
 Prepare = Callable[..., PreparedData]
@@ -258,6 +258,34 @@ def test_each_epoch_draws_one_view_of_each_image() -> None:
     assert set(first[:, 0]) == {0, 1, 2, 3}
     assert np.array_equal(stored.drawn(rows[::-5], 7, 0), first[::-5]), "whatever batch an image is in"
     assert not stored.plain(rows).any()
+
+
+@pytest.mark.parametrize(("n_bytes", "way"), [(256, "drawn"), (6000, "plain"), (300_000, "drawn"), (6000, "every")])
+def test_the_kernel_is_told_in_order_of_disk_which_bytes_are_read_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_bytes: int, way: str
+) -> None:
+    """Every page of what is read and no other, and as few requests as that takes."""
+    n, views = 60, 3
+    values = np.random.default_rng(0).normal(size=(n, views, n_bytes // 4)).astype(np.float32)
+    meta = store.Meta({}, {}, values.shape, "float32", store.examples_digest("abc"))
+    np.save(tmp_path / store.ARRAY, values)
+    store.write_meta(tmp_path, meta)
+    stored = store.require(tmp_path, "abc")
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda file, start, size, advice: asked.append((start, start + size)))
+    rows = np.array([41, 7, 8, 7, 55, 9])
+    chosen = store.draw(7, 0, n, views)[rows] if way == "drawn" else np.zeros(6, int)
+    found = stored.drawn(rows, 7, 0) if way == "drawn" else getattr(stored, way)(rows)
+    np.testing.assert_array_equal(found, values[rows] if way == "every" else values[rows, chosen])
+    assert asked == sorted(asked)
+    pages = {at // 4096 for start, stop in asked for at in range(start, stop, 4096)}
+    first, last = (0, views) if way == "every" else (chosen, chosen + 1)
+    start = stored.array.offset + (rows * views + first) * n_bytes
+    stop = stored.array.offset + (rows * views + last) * n_bytes
+    needed = {page for a, b in zip(start, stop, strict=True) for page in range(a // 4096, (b - 1) // 4096 + 1)}
+    assert pages == needed
+    runs = sum(page - 1 not in needed for page in needed)
+    assert runs <= len(asked) <= runs + 6 * -(-n_bytes * views // ahead.PIECE)
 
 
 def test_features_that_do_not_fit_the_params_are_refused_by_name(extraction: Extraction) -> None:

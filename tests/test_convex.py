@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pandas as pd
 import pytest
 
 from conftest import params_of
-from graft.convex import logistic, ridge
+from graft.convex import blocks, leaving_out, logistic, ridge, statistics, system
 from graft.errors import TrainingError
 from graft.examples.dataset import Dataset
 from graft.examples.split import Split
@@ -53,9 +56,9 @@ def standardised(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def test_leaving_out_is_what_fitting_without_gives(monkeypatch: pytest.MonkeyPatch, views: int, penalty: float) -> None:
     """An example is left out with all its views, and judged as it is."""
     features, targets, weights = blobs(views=views)
-    monkeypatch.setattr(ridge, "PENALTIES", (penalty,))
-    monkeypatch.setattr(ridge, "TEMPERATURES", (4.0,))
-    monkeypatch.setattr(ridge, "ROWS", 25)
+    monkeypatch.setattr(leaving_out, "PENALTIES", (penalty,))
+    monkeypatch.setattr(leaving_out, "TEMPERATURES", (4.0,))
+    monkeypatch.setattr(blocks, "ROWS", 25)
     found = ridge.solve(lambda rows: features[rows], targets, weights, CLASSES)
     x = standardised(features, weights)
     scores = []
@@ -74,8 +77,8 @@ def test_copies_are_left_out_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two and three examples of a group are judged by a solution without any of them, the others as ever."""
     features, targets, _ = blobs()
     penalty, n, ones = 0.01, len(targets), np.ones(len(targets))
-    monkeypatch.setattr(ridge, "PENALTIES", (penalty,))
-    monkeypatch.setattr(ridge, "TEMPERATURES", (2.0,))
+    monkeypatch.setattr(leaving_out, "PENALTIES", (penalty,))
+    monkeypatch.setattr(leaving_out, "TEMPERATURES", (2.0,))
     groups = [np.array([3, 40]), np.array([7, 8, 50])]
     found = ridge.left_out(lambda rows: features[rows], targets, CLASSES, None, groups)
     x = standardised(features, ones)[:, 0]
@@ -85,6 +88,70 @@ def test_copies_are_left_out_together(monkeypatch: pytest.MonkeyPatch) -> None:
         kernel, bias = refitted(x[others], targets[others], ones[others], penalty * n)
         np.testing.assert_allclose(found.logits[i], 2.0 * (x[i] @ kernel + bias), rtol=1e-7, atol=1e-9)
     assert (found.penalty, found.temperature) == (penalty, 2.0)
+
+
+def test_sums_over_blocks_are_those_of_all_examples_where_means_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deviations of 1 about means of a million, which differ by block: as exact arithmetic has it, to float64's end."""
+    monkeypatch.setattr(blocks, "ROWS", 16)
+    rng = np.random.default_rng(0)
+    n, views, width = 50, 2, 4
+    features = 1e6 * rng.normal(size=width) + rng.normal(size=(n, views, width))
+    features[32:] += 7
+    weights = np.where(np.arange(n) < 8, 0, rng.uniform(0.5, 2, n))  # the first block weighs nothing
+    given = system.problem(lambda rows: features[rows], np.arange(n) % CLASSES, weights, CLASSES)
+    sums = statistics.merged(given.each(lambda rows: system._summed(given, rows)))
+    x, y, w = (
+        np.vectorize(Fraction)(part)
+        for part in (
+            features.reshape(-1, width),
+            np.repeat(given.wanted(slice(0, n)), views, axis=0),
+            np.repeat(weights / views, views),
+        )
+    )
+    x, y = x - w @ x / w.sum(), y - w @ y / w.sum()
+    for found, exact in ((sums.gram, (w[:, None] * x).T @ x), (sums.moment, (w[:, None] * x).T @ y)):
+        exact = exact.astype(float)
+        assert np.abs(found - exact).max() < 1e-14 * np.abs(exact).max() * np.sqrt(n * views)
+
+
+@pytest.mark.parametrize("views", [1, 3])
+def test_bytes_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch, views: int) -> None:
+    features, targets, weights = blobs(n=300, views=views)
+    monkeypatch.setattr(blocks, "ROWS", 32)
+    idents, found = set(), []
+
+    def read(rows: slice) -> np.ndarray:
+        idents.add(threading.get_ident())
+        time.sleep(0.001)  # long enough for another thread to take the next block
+        return features[rows]
+
+    for threads in ("1", "4"):
+        monkeypatch.setenv("GRAFT_THREADS", threads)
+        solution = ridge.solve(read, targets, weights, CLASSES)
+        found.append([solution.kernel.tobytes(), solution.bias.tobytes(), solution.left_out.tobytes()])
+        several = len(idents) > 4  # this one, which asks for a shape, and one for each of two passes
+        assert several == (threads == "4")
+    assert found[0] == found[1]
+
+
+def test_log_losses_are_those_of_the_softmax_at_each_temperature() -> None:
+    rng = np.random.default_rng(0)
+    scores, targets, weights = rng.normal(size=(40, CLASSES)), rng.integers(0, CLASSES, 40), rng.uniform(0, 2, 40)
+    for temperature, found in zip(
+        leaving_out.TEMPERATURES, leaving_out._log_losses(scores, targets, weights), strict=True
+    ):
+        logits = temperature * scores
+        losses = np.logaddexp.reduce(logits, axis=1) - logits[np.arange(40), targets]
+        assert found == pytest.approx(weights @ losses, rel=1e-11)
+
+
+def test_many_features_are_worked_on_by_fewer_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setenv("GRAFT_THREADS", "64")
+    monkeypatch.setattr(blocks, "prefetched", lambda work, parts, threads, most: asked.append(threads))
+    for width in (320, 4096, 10**6):
+        blocks.each(len, 10, 1, width)
+    assert asked == [64, 4, 1]
 
 
 def test_the_solution_is_scikit_learns() -> None:
@@ -163,7 +230,7 @@ def test_one_example_of_each_class() -> None:
     features, targets, weights = blobs(n=3)
     found = ridge.solve(lambda rows: features[rows], targets, weights, CLASSES)
     assert ((features[:, 0] @ found.kernel + found.bias).argmax(axis=1) == targets).all()
-    assert (found.penalty, found.temperature) == ridge.UNJUDGED
+    assert (found.penalty, found.temperature) == leaving_out.UNJUDGED
     with pytest.raises(TrainingError, match=r"needs two of a class for that.*set train.head: ridge"):
         logistic.solve(features[:, 0], targets, weights, CLASSES)
     with pytest.raises(TrainingError, match="two classes at least"):

@@ -190,7 +190,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"errors", "runtime"},
     "evaluation": {"errors"},
     "verdicts": {"errors"},
-    "convex": {"errors"},
+    "convex": {"errors", "runtime"},
     "models": {"errors", "backbones", "convex", "runtime", "training"},
     "explaining": {"inputs", "training"},
     "features": {"errors", "backbones", "inputs", "pipeline", "runtime", "training"},

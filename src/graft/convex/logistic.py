@@ -13,7 +13,7 @@ from typing import Any
 import joblib
 import numpy as np
 
-from graft.convex import standardise
+from graft.convex import blocks, standardise
 from graft.convex.standardise import Standard
 from graft.errors import TrainingError
 
@@ -47,7 +47,7 @@ def solve(features: np.ndarray, targets: np.ndarray, weights: np.ndarray, n_clas
     Raises TrainingError where fewer than two classes have examples, or no class has two of them.
     """
     weights = weights.astype(np.float64)
-    with standardise.one_thread():
+    with blocks.one_thread():
         standard = _standard(features, weights)
         x = standard.of(features)
         losses, judged = _held_out(x, targets, weights)

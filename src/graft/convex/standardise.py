@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-
-Read = Callable[[slice], np.ndarray]
-"""Some of n examples -> their features (b, v, d), any float: v views of each, which count together as one example."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +32,3 @@ def deviation(variance: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """
     least = np.maximum(np.finfo(np.float64).eps * mean**2, np.finfo(np.float32).eps ** 2 * variance.max(initial=0))
     return np.where(variance > least, np.sqrt(variance), 1.0)
-
-
-def chunks(n: int, size: int) -> Iterator[slice]:
-    """`size` or fewer of n examples at a time, so that memory stays flat."""
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))
-
-
-def flat(features: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(b, v, d) and (b,) -> (b * v, d) float64 and (b * v,): the views of an example share its weight."""
-    views = features.shape[1]
-    return features.reshape(-1, features.shape[-1]).astype(np.float64), np.repeat(weights / views, views)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Around matrix products and decompositions, whose sums would else depend on the number of cores."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
-        yield

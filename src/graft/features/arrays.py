@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from graft.runtime import ahead
+
 WHOLE = "array.npy"
 PATTERN = "array*.npy"
 
@@ -105,16 +107,32 @@ class Array:
     def __getitem__(self, index: Any) -> np.ndarray:
         rows, *places = index if isinstance(index, tuple) else (index,)
         rows = self._numbers[rows]
-        number = rows // self._rows
         found = None
-        for part in np.unique(number) if len(rows) else [0]:
-            here = np.flatnonzero(number == part)
+        for part, here, there in self.by_file(rows):
             own = (one[here] if isinstance(one, np.ndarray) else one for one in places)
-            values = self._parts[part][(rows[here] - part * self._rows, *own)]
+            values = part[(there, *own)]
             if found is None:
                 found = np.empty((len(rows), *values.shape[1:]), self.dtype)
             found[here] = values
         return np.asarray(found)
+
+    def by_file(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """(a file's array, which of `rows` it has, where they are in it), of one file at least."""
+        number = rows // self._rows
+        for part in np.unique(number) if len(rows) else [0]:
+            here = np.flatnonzero(number == part)
+            yield self._parts[part], here, rows[here] - part * self._rows
+
+
+def announce(array: np.ndarray | Array, rows: np.ndarray, views: np.ndarray | int | None = None) -> None:
+    """That rows are read next: whole, or of each one place on the second axis. rows, views: (k,), or one for all."""
+    parts = array.by_file(rows) if isinstance(array, Array) else [(array, np.arange(len(rows)), rows)]
+    for part, here, there in parts:
+        if views is None:
+            ahead.announce(part, there, part[:1].nbytes)
+        else:
+            view = views[here] if isinstance(views, np.ndarray) else views
+            ahead.announce(part, there * part.shape[1] + view, part[:1, 0].nbytes)
 
 
 def load(files: Mapping[str, Path]) -> np.ndarray | Array:

@@ -63,10 +63,19 @@ class Stored:
     meta: Meta
 
     def plain(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(self.array[rows, 0], np.float32)
+        return self._read(rows, 0)
 
     def drawn(self, rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-        return np.asarray(self.array[rows, draw(seed, epoch, *self.array.shape[:2])[rows]], np.float32)
+        return self._read(rows, draw(seed, epoch, *self.array.shape[:2])[rows])
+
+    def every(self, rows: np.ndarray) -> np.ndarray:
+        """(len(rows), 1 + views, ...) float32: all views of each."""
+        arrays.announce(self.array, rows)
+        return np.asarray(self.array[rows], np.float32)
+
+    def _read(self, rows: np.ndarray, views: np.ndarray | int) -> np.ndarray:
+        arrays.announce(self.array, rows, views)
+        return np.asarray(self.array[rows, views], np.float32)
 
 
 @lru_cache(2)

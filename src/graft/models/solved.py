@@ -61,11 +61,11 @@ def _reader(head: keras.Model, features: Stored) -> Read:
     import keras
 
     if len(head.input_shape) == 2:
-        return lambda rows: np.asarray(features.array[rows], np.float32)
+        return features.every
     below = keras.Model(head.input, head.get_layer(heads.LAST).input)
 
     def read(rows: np.ndarray) -> np.ndarray:
-        maps = np.asarray(features.array[rows], np.float32)
+        maps = features.every(rows)
         return shards.predict(below, maps.reshape(-1, *maps.shape[2:])).reshape(*maps.shape[:2], -1)
 
     return read
