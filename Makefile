@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help install repro pull clothing minilm banking77 pairs test test-long test-all stress portable check format bench pretrain table cuts presets portable-table verify wheel lock clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 install: $(INSTALLED)  ## Make .venv from the lock file
 
@@ -24,7 +24,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 repro: $(INSTALLED)  ## Run the pipeline on params.yaml; print the result and where to look
 	@graft params check
 	dvc repro
-	@echo "See also: graft result, mlflow ui, dvc plots show."
+	@echo 'See also, after `. .venv/bin/activate`: graft result, mlflow ui, dvc plots show.'
 
 pull: $(INSTALLED)  ## Fetch from DVC's remote what dvc.lock names; then `dvc repro` has nothing to compute
 	dvc pull

@@ -67,6 +67,21 @@ def test_every_key_of_the_default_file_is_explained() -> None:
         ({"train.learning_rate": "fast"}, "train.learning_rate: must be a valid number. Got 'fast'."),
         ({"seed": "42"}, "seed: must be a valid integer. Got '42'."),
         (
+            {"backbone.alpha": "wide"},
+            "backbone.alpha: must be a valid number. Got 'wide'. Or: must be one of auto. Got 'wide'.",
+        ),
+        (
+            {"data.classes": {"str": 1}},
+            "data.classes.str: must be a valid string. Got 1; put it into quotes. Or: must be a valid list. Got 1.",
+        ),
+        ({"data.classes": {1: "one"}}, "data.classes.1: must be a valid string. Got 1; put it into quotes."),
+        ({"data.classes": ["dress"]}, "data.classes: must be keys with a value each, {key: value}. Got ['dress']."),
+        (
+            {"data.manifest": None},
+            "data.manifest: must be a section, with its keys indented below it. Got null.",
+        ),
+        ({"tracking": None}, "tracking: must be a section, with its keys indented below it. Got null."),
+        (
             {"finetune.cut": [1]},
             "finetune.cut: must be a valid string. Got [1]. Or: must be a valid integer. Got [1]. "
             "Or: must be a valid number. Got [1].",
@@ -144,7 +159,10 @@ def test_every_key_of_the_default_file_is_explained() -> None:
             {"data.classes": {"a": ["x", "y"], "b": "x"}},
             "data: classes must name each label once. Got 'x' for 'a' and for 'b'.",
         ),
-        ({"data.classes": {"a": 3}}, "data.classes.a: must be a valid string. Got 3. Or: must be a valid list. Got 3."),
+        (
+            {"data.classes": {"a": 3}},
+            "data.classes.a: must be a valid string. Got 3; put it into quotes. Or: must be a valid list. Got 3.",
+        ),
         (
             {"data.folder.label": "*.jpg"},
             "data.folder: label must have {label} once among other text, or be a regular expression with the group "

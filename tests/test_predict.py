@@ -22,11 +22,12 @@ from typer.testing import CliRunner, Result
 from conftest import CLASSES, Pass, drawing, encoded, whole_pass
 from graft.cli import app
 from graft.cli.predict import FORMATS
-from graft.errors import GraftError, TrackingError
+from graft.errors import GraftError, StaleError, TrackingError
 from graft.features import store
 from graft.prediction import engine, files, images, stream, writers
 from graft.prediction.files import Named
-from graft.serving.classifier import Classifier
+from graft.serving.classifier import CARD, MODEL, Classifier
+from graft.tracking.model import folder_of
 
 IMAGES = images.kind()
 
@@ -285,7 +286,7 @@ def test_the_command(tmp_path: Path, passed: Pass) -> None:
     done = command(str(good[0]), str(tmp_path / "no.png"), model=folder)
     assert done.exit_code == 3
     assert re.search(r"^     - .*no\.png: not an image", done.stdout, re.MULTILINE)
-    assert "1 of the files is no image" in done.stderr
+    assert "1 of the files is no image that can be read: each line says why" in done.stderr
     done = command("-", "--format", "jsonl", "--features", model=folder, stdin=f"{good[0]}\n".encode())
     assert done.exit_code == 0
     assert len(json.loads(done.stdout)["features"]) == 256
@@ -306,6 +307,21 @@ def test_what_cannot_be_is_one_sentence(arguments: tuple[str, ...], message: str
     done = command("a.png", *arguments, model=passed.paths.model)
     assert isinstance(done.exception, GraftError)
     assert re.match(message, str(done.exception))
+
+
+def test_a_file_beside_the_model_is_never_taken_for_it(tmp_path: Path) -> None:
+    """models/head.keras lies beside the model that ships. A folder's name may have a point."""
+    folder = tmp_path / "colours.v2"
+    folder.mkdir()
+    for name in (MODEL, CARD, "head.keras"):
+        (folder / name).touch()
+    for meant in (folder, folder / MODEL, folder / CARD):
+        assert folder_of(meant) == folder
+    for name in ("head.keras", "modell.keras"):
+        with pytest.raises(StaleError, match=rf"{name}: must be called model\.keras, with its card\.json beside it"):
+            folder_of(folder / name)
+    with pytest.raises(StaleError, match=r"nowhere: must hold model\.keras and card\.json"):
+        folder_of(tmp_path / "nowhere")
 
 
 def test_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

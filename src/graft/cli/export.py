@@ -46,7 +46,7 @@ def export(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A model file with card.json beside it, or its address in MLflow. Otherwise models/model.keras.",
+            help="A model.keras with card.json beside it, or its address in MLflow. Otherwise models/model.keras.",
             show_default=False,
         ),
     ] = None,

@@ -101,7 +101,7 @@ def predict(
             n_bad += bool(one.problem and one.meant)
     if n_bad:
         none = f"is no {classifier.input.kind}" if n_bad == 1 else f"are no {classifier.input.kind}s"
-        say(f"{n_bad} of the files {none} that can be read: see `problem`")
+        say(f"{n_bad} of the files {none} that can be read: {'each line' if how == TABLE else '`problem`'} says why")
         raise typer.Exit(EXIT_CODE_NOT_ALL)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COLUMNS = ("model", "split", "{}s", "accuracy", "interval", "macro F1", "log loss", "ECE")
 WIDTH = 90
 LOOK = """
-Where to look (first: . .venv/bin/activate)
+Where to look
   mlflow ui           every run: params, curves, metrics, plots, model
   graft report        what the model got wrong, {seen}, as a page
   dvc plots show      training curves and confusion matrix as a page

@@ -60,7 +60,12 @@ def folder_of(model: str | Path) -> Path:
     if isinstance(model, str) and ":/" in model:
         return _downloaded(model)
     path = Path(model)
-    folder = path.parent if path.suffix else path
+    if path.suffix and path.name not in (MODEL, CARD) and not path.is_dir():
+        raise StaleError(
+            f"{path}: must be called {MODEL}, with its {CARD} beside it, since a model is read by these names. "
+            "Got another name; put both into a folder of their own."
+        )
+    folder = path.parent if path.name in (MODEL, CARD) else path
     missing = [name for name in (MODEL, CARD) if not (folder / name).is_file()]
     if missing:
         raise StaleError(f"{folder}: must hold {MODEL} and {CARD}. Missing: {' and '.join(missing)}. Run `dvc repro`.")
