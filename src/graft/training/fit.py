@@ -210,8 +210,7 @@ def _step(model: keras.Model, optimizer: Any, n_classes: int, p: Optimization) -
 
     @cache
     def compiled(n_shards: int) -> Any:
-        on_devices = replicas.placed(devices, n_shards)(partial(step, n_shards))
-        return tf.function(on_devices, input_signature=signature, autograph=False)
+        return shards.compiled(replicas.placed(devices, n_shards)(partial(step, n_shards)), signature)
 
     def run(batch: Batch) -> Judged:
         # Each example's share of the batch's loss. Without any weight the step learns nothing; no 0 / 0.
@@ -234,9 +233,11 @@ def _judge(model: keras.Model, n_classes: int, label_smoothing: float) -> Callab
         losses = keras.losses.categorical_crossentropy(wanted, output, label_smoothing=label_smoothing)
         return losses, tf.equal(tf.argmax(output, -1), targets)
 
-    signature = [_inputs_of(model), tf.TensorSpec((None,), tf.int64)]
-    compiled = tf.function(judge, input_signature=signature, autograph=False)
-    return lambda inputs, targets: compiled(lengths.shortened(model, inputs), targets)
+    @cache
+    def compiled() -> Any:
+        return shards.compiled(judge, [_inputs_of(model), tf.TensorSpec((None,), tf.int64)])
+
+    return lambda inputs, targets: compiled()(lengths.shortened(model, inputs), targets)
 
 
 def _inputs_of(model: keras.Model) -> Any:
