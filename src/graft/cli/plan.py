@@ -70,7 +70,7 @@ def _future(planned: dict[str, Any]) -> Table:
         seconds = seconds if one["stage"] in layout.STAGES else ""  # of exports nothing is recorded
         new = [cause for cause in one["why"] if cause not in said]
         said += new
-        table.add_row(one["stage"], one["outcome"], "; ".join(new or one["why"] and ["as above"]), seconds)
+        table.add_row(one["stage"], one["outcome"], "; ".join(new or (one["why"] and ["as above"])), seconds)
     return table
 
 
