@@ -17,8 +17,8 @@ DEVICES = ("/device:CPU:0", "/device:CPU:1")
 @pytest.mark.parametrize(
     ("cases", "devices"),
     [
-        (["cnn"], [1, 2]),
-        pytest.param(list(steps.CASES), [1, 2, 3, 4], marks=pytest.mark.long),
+        pytest.param(["cnn"], [1, 2], marks=pytest.mark.long),
+        pytest.param(list(steps.CASES), [1, 2, 3, 4], marks=pytest.mark.slow),
     ],
 )
 def test_the_same_bytes_on_any_number_of_devices(cases: list[str], devices: list[int]) -> None:
