@@ -394,7 +394,7 @@ def test_an_experiment_with_a_new_rate_makes_no_forward_pass(project: Project) -
     assert project.run("git", "status", "--porcelain").stdout == ""
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_an_edit_that_changes_no_byte_is_a_pass_with_a_run(project: Project) -> None:
     """Adam has no momentum: the head is the same, and DVC would stop there."""
     runs = len(project.runs())

@@ -58,6 +58,7 @@ def test_taps_are_where_blocks_begin_and_the_output(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.asarray(taps.joined(network, "avg")(tokens))[:1], alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_probe_ranks_blocks_and_tunes_from_them(trained: tuple[Any, Any, Path]) -> None:
     from graft.probing import judging, run
 

@@ -197,6 +197,7 @@ def test_the_whole_network_is_trained_from_its_pixels(passes: Callable[[str], Pa
     assert json.loads(paths.card.read_text())["finetuned_from"] == encoders.FIRST
 
 
+@pytest.mark.slow
 def test_probe_ranks_blocks_and_tunes_from_them(passes: Callable[[str], Pass]) -> None:
     from graft.probing import run
 
