@@ -25,7 +25,7 @@ from graft.runtime.exact import exact
 from graft.serving.classifier import Classifier
 from vision_network import MEAN, PATCH, SIDE, STD, WIDTH
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 
 POOLINGS = {"ViT": "avg", "DINOV2": "cls"}
 PER_CLASS = 8
@@ -197,7 +197,6 @@ def test_the_whole_network_is_trained_from_its_pixels(passes: Callable[[str], Pa
     assert json.loads(paths.card.read_text())["finetuned_from"] == encoders.FIRST
 
 
-@pytest.mark.slow
 def test_probe_ranks_blocks_and_tunes_from_them(passes: Callable[[str], Pass]) -> None:
     from graft.probing import run
 
