@@ -14,7 +14,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,23 +44,24 @@ AT_A_TIME = 512
 
 def make(folder: Path, n: int, shape: tuple[int, ...], dtype: str) -> None:
     """What `extract` writes, without views."""
-    from graft.features import store
+    from graft.features import arrays, store
 
     meta = store.Meta({}, {}, (n, 1, *shape), dtype, store.examples_digest([]))
     store.begin(folder)
     values = np.random.default_rng(0).normal(size=(BLOCK, *shape)).astype(dtype)
-    writer = store.Writer(folder / store.ARRAY, meta.shape, dtype)
+    writer = arrays.Writer(folder, meta.shape, dtype)
     for row in range(n):
         writer.put(row, 0, values[row % BLOCK])
     writer.close()
     store.write_meta(folder, meta)
 
 
-def drop(path: Path) -> None:
+def drop(paths: Sequence[Path]) -> None:
     """Out of the page cache, which lets go of what is written and nowhere mapped."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    for path in paths:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def seconds(work: Callable[[], None]) -> float:
@@ -69,29 +70,31 @@ def seconds(work: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def in_order(path: Path) -> None:
+def in_order(paths: Sequence[Path]) -> None:
     """Read from the first byte to the last."""
     block = bytearray(2**23)
-    with path.open("rb", buffering=0) as file:
-        while file.readinto(block):
-            pass
+    for path in paths:
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(block):
+                pass
 
 
 def rates(folder: Path, n: int) -> dict[str, float]:
-    """MB/s of the first `n` examples of an array in their order, drawn anew; and of the whole file."""
-    from graft.features import store
+    """MB/s of the first `n` examples of an array in their order, drawn anew; and of all its files."""
+    from graft.features import arrays, store
 
-    path = folder / store.ARRAY
-    drop(path)
-    found = {"reading_mb_s": path.stat().st_size / 1e6 / seconds(lambda: in_order(path))}
+    paths = sorted(arrays.files(folder).values())
+    drop(paths)
+    n_bytes = sum(path.stat().st_size for path in paths)
+    found = {"reading_mb_s": n_bytes / 1e6 / seconds(lambda: in_order(paths))}
     for name, work in (("fetching", fetch), ("cold", train), ("warm", train)):
         if name == "warm":
-            in_order(path)
+            in_order(paths)
         else:
-            drop(path)
+            drop(paths)
         features = store.require(folder, [])  # not before: what is mapped stays in the cache
         with Held() as held:
-            found[f"{name}_mb_s"] = n * features.array[0].nbytes / 1e6 / seconds(partial(work, features, n, folder))
+            found[f"{name}_mb_s"] = n * features.array[:1].nbytes / 1e6 / seconds(partial(work, features, n, folder))
         del features
         if name == "cold":
             found["cold_gb"] = held.most_bytes / 1e9

@@ -99,12 +99,13 @@ def rates(model: Path, files: list[Path]) -> dict[str, float]:
 
     start_tensorflow()
     from graft.inputs.batches import stacked
-    from graft.prediction import engine, stream
+    from graft.prediction import engine, kinds, stream
     from graft.prediction import files as named
     from graft.runtime.cores import available
     from graft.serving.classifier import Classifier
 
     classifier = Classifier.read(model)
+    kind = kinds.of(classifier)
     forward = engine.forward(classifier)
     decoded = [classifier.arrays(path.read_bytes()) for path in files[: forward.batch_size]]
     batch = stacked([(("", 0), one) for one in decoded])[1]
@@ -117,7 +118,7 @@ def rates(model: Path, files: list[Path]) -> dict[str, float]:
             list(pool.map(lambda _: forward.run(batch), range(calls)))
         best["engine"] = max(best["engine"], calls * forward.batch_size / (time.perf_counter() - began))
         began = time.perf_counter()
-        seen = sum(1 for _ in stream.seen(named.found(names), classifier, forward))
+        seen = sum(1 for _ in stream.seen(named.found(names, kind), classifier, forward))
         best["predict"] = max(best["predict"], seen / (time.perf_counter() - began))
     return best
 

@@ -145,7 +145,8 @@ class Subject:
 
     def epoch(self, cut: str, number: int) -> float:
         """Seconds of an epoch from a cut on, on the first `number` texts; `extract` has stored what crosses of all."""
-        from graft.training.fit import Examples, fit
+        from graft.training.batches import Examples
+        from graft.training.fit import fit
 
         model, fetch = self._trained(cut)
         rows = np.arange(number)
