@@ -6,21 +6,25 @@ import gc
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+
+T = TypeVar("T")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CLASSES = ("circle", "cross", "stripes")
@@ -68,6 +72,13 @@ def kept_environment() -> Iterator[None]:
 
 of_a_test = pytest.fixture(autouse=True)(kept_environment)
 of_a_file = pytest.fixture(autouse=True, scope="module")(kept_environment)
+
+
+def elsewhere(work: Callable[..., T], *arguments: object) -> T:
+    """work(*arguments) in a new process. In this one oneDNN keeps the instruction set of its first use, and OpenVINO
+    crashes where bfloat16 is asked of one that has none."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
 
 
 @pytest.fixture(scope="session")

@@ -334,11 +334,14 @@ def test_all_faults_at_once(params_with: Callable[..., Path]) -> None:
         ("seed: [1\n", "must be YAML."),
         ("seed: 1\nseed: 2\n", "key 'seed' stands twice"),
         ("data: {{ x }}\n", "must be YAML."),
+        ("data: {path: s3://photos}\n", "Within [] and {}, quote texts that have a : or ? in them."),
+        ("data: [really?]\n", "Within [] and {}, quote texts that have a : or ? in them."),
         ("seed: " + "9" * 5000 + "\n", "must be YAML."),
         ("seed: " + "9" * 400 + "\n", "seed: must be at most 9,007,199,254,740,992. Got a number of 333 hex digits."),
         ("seed: 2020-01-01\n", "seed: must be a text, number, boolean or list. Got a date; quote it."),
         ("a: " + "[" * 40 + "]" * 40 + "\n", "a: must be at most 20 levels deep."),
         ("a: " + "[" * 100_000 + "]" * 100_000 + "\n", "must be at most 20 levels deep. Got far more."),
+        ("- " * 100_000 + "a\n", "must be at most 20 levels deep. Got far more."),
         (
             "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
             + "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in pairwise("abcdefgh")),
@@ -356,7 +359,7 @@ def test_what_is_no_params_file(tmp_path: Path, text: str, fault: str) -> None:
 @pytest.mark.parametrize("value", ["yes", "No", "on", "OFF", "042", "-010", "1:30", "12:30:45.5"])
 def test_what_readers_take_differently_is_refused_by_name(tmp_path: Path, value: str) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(f"data:\n  classes: {{top: [shirt, {value}], other: '*'}}\n")
+    path.write_text(f"data:\n  classes:\n    top:\n    - shirt\n    - {value}\n    other: '*'\n")
     (fault,) = faults(path)
     assert fault.startswith(
         f"data.classes.top: must be quoted, or written otherwise, since readers of YAML take {value} "

@@ -18,8 +18,14 @@ from graft.errors import ParamsError
 AMBIGUOUS = re.compile(r"(?i:yes|no|on|off)|[-+]?0\d[\d_]*|[-+]?\d+(:[0-5]?\d)+(\.\d*)?")
 """Plain scalars that YAML 1.1 and 1.2 take differently."""
 
+IN_BRACKETS = re.compile(r"plain scalar|flow (sequence|mapping)")
+"""What the parser in C, which is stricter there than YAML 1.2, says of [s3://bucket, really?]."""
+
 MOST_BYTES, MOST_VALUES, DEEPEST, LARGEST = 2**20, 20_000, 20, 2**53
 """Limits of params.yaml: bytes of the file, values with aliases written out, levels, and the size of a whole number."""
+
+SAFE_LEVELS = 1000
+"""What the parser in C bears: far more than any file of the pipeline has brackets or spaces before a line's text."""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -53,7 +59,7 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
     from ruamel.yaml.error import YAMLError
 
     try:
-        tree = YAML(typ="safe").load(text)
+        tree = YAML(typ="safe", pure=_may_be_deep(text)).load(text)
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         key = re.search(r'duplicate key "(.*?)"', str(error.problem))
@@ -61,10 +67,18 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
     except RecursionError:
         raise ParamsError(where, [f"must be at most {DEEPEST} levels deep. Got far more."]) from None
     except (YAMLError, ValueError, TypeError, LookupError, OverflowError) as error:
-        raise ParamsError(where, [f"must be YAML. {' '.join(str(error).split())[:300]}"]) from None
+        reason = " ".join(str(error).split())[:300]
+        hint = ". Within [] and {}, quote texts that have a : or ? in them." if IN_BRACKETS.search(reason) else ""
+        raise ParamsError(where, [f"must be YAML. {reason}{hint}"]) from None
     if not isinstance(tree, dict):
         raise ParamsError(where, [f"must be a mapping of sections. Got {type(tree).__name__}."])
     return {str(key): value for key, value in tree.items()}
+
+
+def _may_be_deep(text: str) -> bool:
+    """Whether the parser in C might crash, which has no bound on levels; the one in Python raises an error."""
+    indented = max((len(line) - len(line.lstrip(" -?:")) for line in text.splitlines()), default=0)
+    return text.count("[") + text.count("{") + indented > SAFE_LEVELS
 
 
 def _text(path: Path) -> str:
