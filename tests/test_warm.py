@@ -51,15 +51,27 @@ VERSION = 1
 '''
 
 
+AHEAD = '''
+"""In place of graft's: tells that it was called."""
+import os
+
+def begin(stage):
+    with open("ahead", "w") as file:
+        file.write(f"{stage} {os.getpid()}\\n")
+'''
+
+
 class FakeDvc:
     """A process called `dvc` that starts stages one after the other."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         shutil.copytree(REPOSITORY / "src" / "graft", folder / "src" / "graft")
-        self.cli = folder / "src" / "graft" / "cli.py"
-        shutil.rmtree(self.cli.with_suffix(""))
+        self.cli = folder / "src" / "graft" / "cli" / "__init__.py"
+        shutil.rmtree(self.cli.parent)
+        self.cli.parent.mkdir()
         self.cli.write_text(CLI)
+        self.cli.with_name("ahead.py").write_text(AHEAD)
         (folder / "dvc").write_text(DVC)
         self.out, self.err = folder / "out", folder / "err"
         with self.err.open("a") as err:
@@ -99,6 +111,17 @@ class FakeDvc:
         until(lambda: file.exists() and file.read_text() != "")
         return psutil.Process(int(file.read_text()))
 
+    def ahead(self, stage: str) -> int:
+        """The process that has begun with a stage before its turn."""
+        file = self.folder / "ahead"
+        until(lambda: file.exists() and file.read_text().startswith(stage) and file.read_text().endswith("\n"))
+        return int(file.read_text().split()[1])
+
+    def begun_beside_train(self) -> int:
+        (self.folder / "ahead").unlink(missing_ok=True)
+        self.ran("train")
+        return self.ahead("finetune")
+
     def close(self) -> None:
         for child in psutil.Process(self.process.pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):
@@ -118,7 +141,7 @@ class FakeDvc:
         found = []
         for process in psutil.process_iter(["cmdline"]):
             command = process.info["cmdline"] or []
-            if "graft.runtime.warm" in command and str(self.process.pid) in command:
+            if "graft.runtime.warm.server" in command and str(self.process.pid) in command:
                 found.append(process)
         return found
 
@@ -210,7 +233,7 @@ def test_a_death_is_told_and_leaves_nothing_running(
     worker = dvc.worker()
     minder = worker.parent()
     assert minder
-    assert "graft.runtime.warm" in minder.cmdline()
+    assert "graft.runtime.warm.server" in minder.cmdline()
     assert seen not in (worker.pid, minder.pid)
     os.kill({"worker": worker, "minder": minder}[victim].pid, number)
     worker.wait(timeout=30)
@@ -239,6 +262,57 @@ def test_a_server_that_dies_costs_only_time(own: FakeDvc) -> None:
     server.wait()
     told, code, seen = own.ran("evaluate")
     assert (told[3], told[4], code) == (str(seen), "False", 0)
+
+
+def test_a_stage_is_run_where_it_was_begun_before_its_turn(dvc: FakeDvc) -> None:
+    begun = dvc.begun_beside_train()
+    for stage in ("finetune", "evaluate"):
+        told, code, _ = dvc.ran(stage, code=5)
+        assert (int(told[3]), code) == (begun, 5)
+        begun = dvc.ahead("evaluate")
+    assert dvc.ran("evaluate")[0][3] != str(begun), "nothing follows it"
+
+
+def test_what_was_begun_for_something_else_is_not_used(own: FakeDvc) -> None:
+    """A project whose code is edited while a stage runs, for one: the next stage runs the code that DVC looked at."""
+    table = own.cli.parents[1] / "backbones" / "cuts.json"
+
+    def ran(word: str = "word", where: str = ".") -> list[str]:
+        told, code, _ = own.ran("finetune", code=4, word=word, where=where)
+        assert (int(told[3]) != begun, code) == (True, 4)
+        until(lambda: not psutil.pid_exists(begun))
+        return told
+
+    begun = own.begun_beside_train()
+    own.cli.write_text(CLI.replace("VERSION = 1", "VERSION = 2  # of another length, which Python looks at"))
+    assert ran()[5] == "2"
+    begun = own.begun_beside_train()
+    table.write_text(table.read_text() + "\n")
+    ran()
+    begun = own.begun_beside_train()
+    assert ran(word="another")[0] == "another"
+    begun = own.begun_beside_train()
+    assert ran(where="sub")[1] == str(own.folder / "sub")
+    begun = own.begun_beside_train()
+    assert own.ran("finetune")[0][3] == str(begun)
+
+
+def test_what_could_not_be_begun_is_done_in_its_turn(own: FakeDvc) -> None:
+    own.cli.with_name("ahead.py").write_text(f"{AHEAD}    raise ValueError\n")
+    begun = own.begun_beside_train()
+    told, code, _ = own.ran("finetune", code=2)
+    assert (told[0], told[5], code) == ("word", "1", 2)
+    assert int(told[3]) != begun
+    assert own.err.read_text() == "to standard error\n" * 2, "and nothing is said of it"
+
+
+def test_what_nobody_asks_for_ends_with_the_server(own: FakeDvc) -> None:
+    first, second = own.begun_beside_train(), own.begun_beside_train()
+    until(lambda: not psutil.pid_exists(first))
+    assert psutil.pid_exists(second)
+    assert own.process.stdin
+    own.process.stdin.close()
+    until(lambda: not psutil.pid_exists(second))
 
 
 def test_it_can_be_switched_off(tmp_path: Path) -> None:

@@ -9,14 +9,15 @@ from pathlib import Path
 from graft.config import yaml_file
 from graft.errors import GraftError
 from graft.pipeline.layout import STAGES
-from graft.runtime import numerics, warm
+from graft.runtime import numerics
+from graft.runtime.warm import command
 
 
 def main() -> None:
     """Run the command here or in a warm process, with the sources of the checkout it is called in."""
     _run_workspace_code()
-    if warm.is_stage() and _numerics_are_set():
-        warm.run_there("graft.cli:run")
+    if command.is_stage() and _numerics_are_set():
+        command.run_there("graft.cli:run", "graft.cli.ahead:begin")
     from graft import cli
 
     cli.run()

@@ -61,7 +61,8 @@ def configure(threads: int | None = None) -> None:
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
-    keras.config.set_dtype_policy("float32")
+    if keras.config.dtype_policy().name != "float32":  # else it stays the very object that layers made so far have
+        keras.config.set_dtype_policy("float32")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from graft.training import history, shards
 if TYPE_CHECKING:
     import keras
 
-    from graft.config.schema import Params
+    from graft.config.schema import BackboneParams, Params
     from graft.pipeline.layout import Paths
     from graft.training.fit import OnEpoch
 
@@ -79,9 +79,26 @@ def _folders(paths: Paths) -> dict[str, Path]:
     return {FEATURES: paths.features, ACTIVATIONS: paths.activations}
 
 
+Asked = tuple["BackboneParams", str | None, str]
+"""What `networks.built` is given."""
+
+_built_ahead: dict[Asked, build.Loaded] = {}
+
+
+def build_ahead(params: Params, paths: Paths) -> None:
+    """Build the backbone before the head is there: `built` gives it, once, where it is asked for the same."""
+    asked = _asked(params, store.read_meta(paths.features)[0])
+    _built_ahead[asked] = networks.built(*asked)
+
+
+def _asked(params: Params, meta: store.Meta) -> Asked:
+    return params.backbone, meta.output["pooling"], meta.output.get("taps", taps.NONE)
+
+
 def built(params: Params, meta: store.Meta) -> build.Loaded:
     """The backbone. Raises StaleError where its weights are not those of the features."""
-    loaded = networks.built(params.backbone, meta.output["pooling"], meta.output.get("taps", taps.NONE))
+    asked = _asked(params, meta)
+    loaded = _built_ahead.pop(asked, None) or networks.built(*asked)
     expected = meta.made_with["weights_sha256"]
     if loaded.weights_sha256 != expected:
         raise StaleError(

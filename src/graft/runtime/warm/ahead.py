@@ -1,0 +1,133 @@
+"""A process for the stage that follows the one that runs: it does what does not depend on that, and waits.
+
+It runs the stage where that is asked for from the same folder, in the same environment, and no file of graft's was
+changed since. Else, and where it could not do its work, another process runs the stage from the beginning
+and says what there is to say.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from graft.runtime.warm import minder, wire
+
+FOLLOWS = {"train": "finetune", "finetune": "evaluate"}
+"""A stage -> the one that can begin beside it. Not beside `prepare` and `extract`, which have work for every core."""
+
+YES, NO = b"\1", b"\0"
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """stage: that is begun. connection: to what minds its process."""
+
+    stage: str
+    connection: socket.socket
+
+    def takes_over(self, command: socket.socket, request: dict[str, Any], files: list[int]) -> bool:
+        """Whether the command is for this stage, and now in the hands of what minds its process."""
+        if request["argv"][1] != self.stage:
+            return False
+        try:
+            wire.send(self.connection, request, [command.fileno(), *files])
+        except OSError:
+            return False
+        return True
+
+
+def begin(request: dict[str, Any], dvc_pid: int, let_go: Callable[[], None]) -> Ahead | None:
+    """What follows the stage of `request`, if anything; it ends when its connection is closed.
+
+    let_go: closes, in a process forked from this one, what that one has no use for.
+    """
+    stage = FOLLOWS.get(request["argv"][1])
+    if stage is None:
+        return None
+    ours, theirs = socket.socketpair()
+    server = os.getpid()
+    if os.fork() == 0:
+        minder.end_with(server)
+        let_go()
+        ours.close()
+        _mind(theirs, request, stage, dvc_pid)
+    theirs.close()
+    return Ahead(stage, ours)
+
+
+def _mind(server: socket.socket, request: dict[str, Any], stage: str, dvc_pid: int) -> NoReturn:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        ours, theirs = socket.socketpair()
+        here = os.getpid()
+        worker = os.fork()
+        if worker == 0:
+            minder.end_with(here)
+            server.close()
+            ours.close()
+            _work(theirs, request, stage, dvc_pid)
+        theirs.close()
+        asked = wire.receive(server, 4)
+        if asked is None:
+            os._exit(0)
+        minder.end_with(None)
+        request, (command, *files) = asked
+        connection = socket.socket(fileno=command)
+        if _takes(ours, request, files):
+            wire.close(files)
+            minder.mind(connection, worker)
+        else:
+            os.kill(worker, signal.SIGKILL)
+            minder.start(connection, request, files, dvc_pid)
+    except Exception:
+        os._exit(1)
+    os._exit(0)
+
+
+def _takes(worker: socket.socket, request: dict[str, Any], files: list[int]) -> bool:
+    """Whether the process runs it; said as soon as it has done its work."""
+    try:
+        wire.send(worker, request, files)
+    except OSError:  # it has ended
+        return False
+    return wire.received(worker, 1) == YES
+
+
+def _work(minding: socket.socket, request: dict[str, Any], stage: str, dvc_pid: int) -> NoReturn:
+    began = time.time_ns()
+    try:
+        minder.surround(request)
+        minder.called(request["ahead"], stage)
+        read = _written()
+        asked = wire.receive(minding, 3)
+        if asked is None:
+            os._exit(0)
+        edited = _written() != read or max(read.values()) >= began
+        fits = not edited and _surroundings(asked[0]) == _surroundings(request)
+        minding.sendall(YES if fits else NO)
+    except BaseException:  # the stage itself says what is wrong
+        os._exit(1)
+    if not fits:
+        os._exit(0)
+    minding.close()
+    minder.run(*asked, dvc_pid)
+
+
+def _surroundings(request: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """Folder and environment, but what DVC says of the stage in it."""
+    environment = {name: value for name, value in request["environment"].items() if not name.startswith("DVC_")}
+    return request["folder"], environment
+
+
+def _written() -> dict[str, int]:
+    """When each file of graft's was written, its tables too, in nanoseconds."""
+    import graft
+
+    files = (file for file in Path(graft.__file__).parent.rglob("*") if "__pycache__" not in file.parts)
+    return {str(file): file.stat().st_mtime_ns for file in files if file.is_file()}
