@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from conftest import PreparedData, elsewhere, paths_in, trained_pass
-from graft.backbones import build
+from graft.backbones import build, networks
 from graft.errors import GateError, StaleError
 from graft.features import store
 from graft.features.engines import ENGINES
 from graft.models import assemble, card, gates, heads, saving
+from graft.runtime.tensorflow import configure_keras
 from graft.stages import finetune
 from graft.training import history
 
@@ -123,6 +124,21 @@ def test_finetune_writes_a_model_and_its_card(trained: tuple[Any, Any]) -> None:
     assert found["finetuned_from"] == "conv_pw_13"
     kept = history.read(paths.finetune_history).query("best == 1").iloc[0]
     assert found["validation"]["accuracy"] == pytest.approx(kept["val_accuracy"])
+
+
+def test_a_network_that_was_built_ahead_gives_the_same_bytes(
+    trained: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stage sets up TensorFlow and Keras once more, as it begins: what was built before then is not to differ."""
+    params, paths = trained
+    configure_keras()
+    finetune.run(params, paths, lambda epoch, metrics: None)
+    model = paths.model.read_bytes()
+    finetune.build_ahead(params, paths)
+    monkeypatch.setattr(networks, "built", None)
+    configure_keras()
+    finetune.run(params, paths, lambda epoch, metrics: None)
+    assert paths.model.read_bytes() == model
 
 
 @pytest.mark.slow

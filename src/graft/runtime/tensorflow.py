@@ -50,14 +50,18 @@ def configure(threads: int | None = None) -> None:
     """
     import tensorflow as tf
 
-    with _keras_json():
-        import keras
-
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(threads or cores.available())
     tf.config.optimizer.set_experimental_options(EXACT)
     tf.config.experimental.enable_op_determinism()
-    # Keras reads these from the user's keras.json.
+    configure_keras()
+
+
+def configure_keras() -> None:
+    """What Keras would read from the user's keras.json. Done twice, it changes nothing."""
+    with _keras_json():
+        import keras
+
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
