@@ -91,7 +91,7 @@ def as_json(*arguments: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_alone_it_compares_the_last_commit_with_the_files(here: Project) -> None:
     done = compare()
     assert done.exit_code == 0

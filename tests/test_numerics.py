@@ -106,13 +106,13 @@ print(json.dumps([keras.backend.backend(), keras.config.floatx(), keras.config.i
 """
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
         '{"floatx": "float64", "epsilon": 0.1, "backend": "jax", "image_data_format": "channels_first"}',
-        pytest.param('{"floatx": "float16"}', marks=pytest.mark.slow),
-        pytest.param("not json", marks=pytest.mark.slow),
+        '{"floatx": "float16"}',
+        "not json",
     ],
 )
 def test_keras_json_changes_nothing(tmp_path: Path, text: str) -> None:

@@ -72,7 +72,7 @@ def test_a_step_is_like_one_in_float32(case: str) -> None:
 
 
 @pytest.mark.parametrize("where", ["block_1", pytest.param(encoders.FIRST, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["Bert", *(pytest.param(name, marks=pytest.mark.long) for name in ("ViT", "DINOV3"))])
+@pytest.mark.parametrize("name", ["Bert", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ViT", "DINOV3"))])
 def test_blocks_of_transformers(tmp_path: Path, name: str, where: str) -> None:
     """From a block on, and from tokens or pixels on."""
     side = vision_network.SIDE

@@ -272,7 +272,7 @@ def test_params_that_differ_from_the_commit_are_named(logged: Logged) -> None:
         table.to_parquet(logged.made.paths.predictions, index=False)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_texts_have_a_card_and_a_lineage(tmp_path: Path) -> None:
     """Fine-tuned, with a temperature; and a text of the table is found in a file, with the line end of an editor."""
     with entered(tmp_path):

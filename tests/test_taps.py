@@ -80,8 +80,8 @@ def test_layers_are_called_the_same_in_every_build() -> None:
     assert all(np.array_equal(*pair) for pair in zip(first.get_weights(), second.get_weights(), strict=True))
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("head", ["taps", pytest.param("linear", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["taps", "linear"])
 def test_from_images_to_a_model(tmp_path: Path, prepare: Callable[..., PreparedData], head: str) -> None:
     """finetune's gates compare what was stored and what the head says with the assembled model on pixels."""
     changes = {"extract.taps": "all", "train.head": head, "finetune.enabled": False, "extract.views": 1}

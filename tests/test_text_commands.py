@@ -150,6 +150,7 @@ def test_a_range_test_of_the_upper_blocks(trained: tuple[Any, Any, Path]) -> Non
     assert 0 < curve.suggested <= 1
 
 
+@pytest.mark.slow
 def test_a_study_has_no_network_from_scratch(trained: tuple[Any, Any, Path]) -> None:
     from graft.study import compute, few_shot
 
