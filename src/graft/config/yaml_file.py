@@ -21,6 +21,11 @@ AMBIGUOUS = re.compile(r"(?i:yes|no|on|off)|[-+]?0\d[\d_]*|[-+]?\d+(:[0-5]?\d)+(
 IN_BRACKETS = re.compile(r"plain scalar|flow (sequence|mapping)")
 """What the parser in C, which is stricter there than YAML 1.2, says of [s3://bucket, really?]."""
 
+OUTSIDE = (
+    "A text with a : or ? in it is better not written within [] or {}, but on a line of its own after `- ` or `key: `: "
+    "DVC, which quotes it nowhere, could not read again what it has written."
+)
+
 MOST_BYTES, MOST_VALUES, DEEPEST, LARGEST = 2**20, 20_000, 20, 2**53
 """Limits of params.yaml: bytes of the file, values with aliases written out, levels, and the size of a whole number."""
 
@@ -68,7 +73,7 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
         raise ParamsError(where, [f"must be at most {DEEPEST} levels deep. Got far more."]) from None
     except (YAMLError, ValueError, TypeError, LookupError, OverflowError) as error:
         reason = " ".join(str(error).split())[:300]
-        hint = ". Within [] and {}, quote texts that have a : or ? in them." if IN_BRACKETS.search(reason) else ""
+        hint = f". {OUTSIDE}" if IN_BRACKETS.search(reason) else ""
         raise ParamsError(where, [f"must be YAML. {reason}{hint}"]) from None
     if not isinstance(tree, dict):
         raise ParamsError(where, [f"must be a mapping of sections. Got {type(tree).__name__}."])
