@@ -85,7 +85,7 @@ cuts: $(INSTALLED)  ## Derive src/graft/backbones/cuts.json from the networks
 presets: $(INSTALLED)  ## Write presets/*.yaml anew from params.yaml and their own values
 	python -m graft.cli.derive presets
 
-portable-table: $(INSTALLED)  ## Derive src/graft/backbones/portable.json (needs AVX-512; an hour)
+portable-table: $(INSTALLED)  ## Derive src/graft/features/engines/portable.json (needs AVX-512; an hour)
 	python -m graft.cli.derive portable
 
 verify: $(INSTALLED)  ## Say whether the presets that need no download give what is claimed of them

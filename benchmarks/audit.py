@@ -27,7 +27,7 @@ from graft.audit import belief, findings, subject
 from graft.config.load import load
 from graft.convex import ridge
 from graft.pipeline import layout
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
 
 GRAFT, HEAD = "graft audit", "graft's head alone"
 

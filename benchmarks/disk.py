@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common import write_params
-from graft.runtime import numerics
-from graft.runtime.tensorflow import start_tensorflow
+from graft.runtime.computing import numerics
+from graft.runtime.computing.tensorflow import start_tensorflow
 from growth import Held
 from record import keep
 

@@ -25,8 +25,8 @@ from unittest import mock
 import numpy as np
 
 from common import EXTRACT, PREPARE, make_photos, make_small, timed, write_params
-from graft.runtime import numerics
-from graft.runtime.tensorflow import start_tensorflow
+from graft.runtime.computing import numerics
+from graft.runtime.computing.tensorflow import start_tensorflow
 from record import keep
 
 SIDE = 224
@@ -53,11 +53,11 @@ def rates(photos: Path, images: int, rounds: int, how: str, others: dict[str, Ca
     how: `numerics` of params.yaml. others: name -> the rate that another program reaches.
     """
     from graft import inputs
-    from graft.backbones import build, portable
+    from graft.backbones import build
     from graft.config.load import load
     from graft.examples import catalogue
     from graft.examples.sources import SOURCES
-    from graft.features.engines import ENGINES
+    from graft.features.engines import ENGINES, portable
     from graft.inputs.batches import Task, batches
     from graft.pipeline import layout
     from graft.runtime.cores import available

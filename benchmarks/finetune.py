@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from common import make_photos, write_params
-from graft.runtime import numerics
-from graft.runtime.tensorflow import start_tensorflow
+from graft.runtime.computing import numerics
+from graft.runtime.computing.tensorflow import start_tensorflow
 from record import keep
 
 CUT = "block_13_expand"
@@ -53,10 +53,10 @@ def epochs(files: list[Path], folder: Path, how: str) -> dict[str, float]:
 
     how: `numerics` of params.yaml.
     """
-    from graft.backbones import build, portable
+    from graft.backbones import build
     from graft.config.load import load
     from graft.features import store
-    from graft.features.engines import ENGINES
+    from graft.features.engines import ENGINES, portable
     from graft.inputs.image import augment
     from graft.inputs.image.decode import Resizing, decode
     from graft.inputs.image.spec import PIXELS, ImageInput

@@ -92,8 +92,8 @@ def run(stage: str, folder: Path) -> None:
     process, held.
     """
     from graft.config.load import load
-    from graft.runtime import numerics
-    from graft.runtime.tensorflow import start_tensorflow
+    from graft.runtime.computing import numerics
+    from graft.runtime.computing.tensorflow import start_tensorflow
 
     os.environ["GRAFT_CACHE_DIR"] = str(folder / "cache")
     os.chdir(folder)

@@ -63,9 +63,9 @@ def _pictures(n: int) -> Iterator[bytes]:
 
 def know(params: Any, paths: Any) -> None:
     """Put a verdict on each image into the cache, as if it had been examined: examining takes each its time."""
+    from graft.examining.image.examine import COLOUR_SIDE, Verdict
     from graft.examples.checks.verdict_cache import VerdictCache
     from graft.examples.sources import SOURCES
-    from graft.inputs.image.examine import COLOUR_SIDE, Verdict
 
     source, kept = SOURCES[params.data.source], VerdictCache()
     named = [item.path for item in source.scan(params.data) if item.problem is None]

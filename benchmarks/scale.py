@@ -33,8 +33,8 @@ import numpy as np
 import psutil
 
 from common import EXTRACT, PREPARE, make_photos, make_small, timed, write_params
-from graft.runtime import numerics
-from graft.runtime.tensorflow import start_tensorflow
+from graft.runtime.computing import numerics
+from graft.runtime.computing.tensorflow import start_tensorflow
 from record import RESULTS, keep
 
 PHOTOS = {

@@ -95,7 +95,7 @@ def main() -> None:
 
 def rates(model: Path, files: list[Path]) -> dict[str, float]:
     """Images/s of the bare engine on decoded images, and of what `graft predict` does."""
-    from graft.runtime.tensorflow import start_tensorflow
+    from graft.runtime.computing.tensorflow import start_tensorflow
 
     start_tensorflow()
     from graft.inputs.batches import stacked

@@ -25,8 +25,8 @@ import pandas as pd
 from common import write_params
 from graft.backbones import encoders, taps
 from graft.config.load import load
-from graft.runtime import numerics
-from graft.runtime.tensorflow import start_tensorflow
+from graft.runtime.computing import numerics
+from graft.runtime.computing.tensorflow import start_tensorflow
 from workers import serve
 
 INPUT, BLOCKS = encoders.FIRST, "block_4"

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from graft.errors import StaleError
-from graft.features import arrays, store
-from graft.runtime import ahead
+from graft.features import ahead, arrays, store
 
 VALUES = np.random.default_rng(0).normal(size=(11, 3, 2, 5)).astype(np.float16)
 

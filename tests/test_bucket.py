@@ -29,7 +29,7 @@ from graft.errors import DataError, StaleError
 from graft.examples import inventory
 from graft.examples.sources import listing as listings
 from graft.examples.sources.listed import Listed
-from graft.runtime import marks, patience, storage
+from graft.runtime.reading import marks, patience, storage
 
 Prepare = Callable[..., PreparedData]
 NUMBERS = itertools.count()

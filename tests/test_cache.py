@@ -24,14 +24,14 @@ from graft.backbones import build, cuts
 from graft.cli import cache as cache_commands
 from graft.errors import BackboneError, DataError, StaleError
 from graft.examples import catalogue
-from graft.features import arrays, cache, compute, engines, plan, sink, staleness, store
+from graft.features import ahead, arrays, cache, compute, engines, plan, sink, staleness, store
 from graft.features.engines.base import CannotRunError, Engine, Forward
 from graft.inputs.batches import Task
 from graft.inputs.image import augment
 from graft.inputs.image.decode import Resizing, decode
 from graft.inputs.spec import Arrays
-from graft.runtime import ahead, database
 from graft.runtime import cache as runtime_cache
+from graft.runtime import database
 from graft.stages import extract
 
 Prepare = Callable[..., PreparedData]

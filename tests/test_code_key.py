@@ -114,7 +114,7 @@ def test_a_changed_row_is_another_key(checkout: Checkout) -> None:
 def test_verdicts_on_images_know_their_code(checkout: Checkout) -> None:
     checkout.run("prepare")  # a file's time tells that it is unchanged once it is two seconds old
     assert "examining" not in checkout.run("prepare")
-    checkout.edit("inputs/image/examine.py", "FLAT = 2.0", "FLAT = 2.5")
+    checkout.edit("examining/image/examine.py", "FLAT = 2.0", "FLAT = 2.5")
     assert "examining: 12 images" in checkout.run("prepare")
 
 
@@ -122,7 +122,7 @@ def test_the_closure_of_a_key_has_what_computes_and_no_table() -> None:
     found = code.closure(KEYED, code.CHANGE_NO_OUTPUT | code.TABLES)
     assert {
         "graft.features.compute", "graft.features.engines.openvino", "graft.inputs.image.decode",
-        "graft.inputs.image.augment", "graft.backbones.build", "graft.runtime.numerics",
+        "graft.inputs.image.augment", "graft.backbones.build", "graft.runtime.computing.numerics",
     } <= found  # fmt: skip
     assert not found & (code.TABLES | code.CHANGE_NO_OUTPUT)
     assert not [

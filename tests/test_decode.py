@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from conftest import CLASSES, drawing, encoded
+from graft.examining.image.examine import examine
 from graft.inputs.image.decode import Resizing, decode, open_rgb
-from graft.inputs.image.examine import examine
 from graft.inputs.spec import UndecodableError
 
 GRADIENT = np.add.outer(np.arange(0, 240, 6), np.arange(0, 240, 6)).astype(np.uint16) // 2

@@ -20,10 +20,10 @@ from PIL import Image
 
 from conftest import PreparedData, data_params, drawing, encoded, write_drawings
 from graft.errors import DataError
+from graft.examining.image import examine
 from graft.examples import catalogue
 from graft.examples.checks import examination, quarantine, verdict_cache
 from graft.examples.sources.tree import Directory
-from graft.inputs.image import examine
 from graft.inputs.image.decode import open_rgb
 from graft.pipeline import hashable
 
@@ -474,7 +474,8 @@ def test_without_a_place_for_the_cache(tmp_path: Path, prepare: Prepare, monkeyp
 def test_a_cache_cut_short_is_made_anew(tmp_path: Path, own_cache: Path) -> None:
     """Reading beyond its end would kill the process."""
     script = (
-        "from graft.examples.checks.verdict_cache import VerdictCache\nfrom graft.inputs.image.examine import Verdict\n"
+        "from graft.examples.checks.verdict_cache import VerdictCache\n"
+        "from graft.examining.image.examine import Verdict\n"
         "keep = [(None, f'{i:064x}', i, Verdict(1, 1, 'PNG')) for i in range(3000)]\n"
         "VerdictCache().keep(keep)\n"
         "found = VerdictCache().by_content([f'{i:064x}' for i in range(3000)], 1)\n"
@@ -501,7 +502,8 @@ def test_verdicts_survive_a_kill_and_are_shared_by_processes(tmp_path: Path, own
     """One process keeps verdicts until it is killed, while another one writes too; what was kept is whole."""
     script = (
         "import os, sys\n"
-        "from graft.examples.checks.verdict_cache import VerdictCache\nfrom graft.inputs.image.examine import Verdict\n"
+        "from graft.examples.checks.verdict_cache import VerdictCache\n"
+        "from graft.examining.image.examine import Verdict\n"
         "store = VerdictCache()\n"
         "for i in range(10**9):\n"
         "    store.keep([(f'{sys.argv[1]} {i}', f'{i:064x}', i, Verdict(i + 1, 1, 'PNG'))])\n"

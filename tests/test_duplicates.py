@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, ImageEnhance
 
 from conftest import CLASSES, PreparedData, write_drawings
 from graft.errors import DataError
+from graft.examining.image import examine
 from graft.examples.checks import duplicates, joining, near_images
-from graft.inputs.image import examine
 
 Prepare = Callable[..., PreparedData]
 

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from conftest import CLASSES, PreparedData, drawing, write_drawings
+from graft.examining.image.examine import examine
 from graft.inputs.image.decode import Resizing, decode, open_rgb
-from graft.inputs.image.examine import examine
 from graft.inputs.image.formats import FORMATS
 from graft.inputs.spec import UndecodableError
 

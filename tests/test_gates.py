@@ -16,7 +16,7 @@ from graft.errors import GateError, StaleError
 from graft.features import store
 from graft.features.engines import ENGINES
 from graft.models import assemble, card, gates, heads, saving
-from graft.runtime.tensorflow import configure_keras
+from graft.runtime.computing.tensorflow import configure_keras
 from graft.stages import finetune
 from graft.training import history
 

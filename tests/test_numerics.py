@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
-from graft.backbones import portable
 from graft.backbones.table import BACKBONES
 from graft.errors import SurroundingsError
-from graft.runtime import numerics
+from graft.features.engines import portable
+from graft.runtime.computing import numerics
 
 
 @pytest.fixture
@@ -96,9 +96,9 @@ def test_the_table_has_every_network() -> None:
 
 KERAS_JSON = """
 import json, sys
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
 numerics.apply("portable")
-from graft.runtime.tensorflow import start_tensorflow
+from graft.runtime.computing.tensorflow import start_tensorflow
 start_tensorflow()
 import keras
 print(json.dumps([keras.backend.backend(), keras.config.floatx(), keras.config.image_data_format(),

@@ -8,10 +8,10 @@ import pytest
 import text_network
 from graft.explaining import occlusion
 from graft.explaining.occlusion import occluded
+from graft.explaining.words import fewer, worded
 from graft.inputs.spec import UndecodableError
 from graft.inputs.text import tokenizer
 from graft.inputs.text.spec import MULTIPLE, TextInput
-from graft.inputs.text.words import fewer, worded
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from typer.testing import CliRunner, Result
 from conftest import REPOSITORY, PreparedData, params_of, paths_in, tiny_params, write_drawings
 from graft import cli
 from graft.backbones import build, taps
-from graft.backbones.imagenet import TOP1, published
 from graft.backbones.table import BACKBONES
 from graft.cli import probe as command
 from graft.convex import ridge
@@ -24,6 +23,7 @@ from graft.errors import ParamsError, StaleError
 from graft.examples import dataset
 from graft.pipeline import layout
 from graft.probing import judging, passes, run, tuning
+from graft.probing.imagenet import TOP1, published
 from graft.stages import prepare as stage
 
 BUILT = functools.cache(build.build)

@@ -18,7 +18,7 @@ import pytest
 
 from conftest import REPOSITORY
 from graft.models import heads
-from graft.runtime.exact import EXACT
+from graft.runtime.computing.exact import EXACT
 from graft.training import optimizers, shards
 
 sys.path.append(str(Path(__file__).parent / "portable"))
@@ -55,7 +55,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 import steps
-from graft.runtime import numerics, tensorflow
+from graft.runtime.computing import numerics, tensorflow
 from graft.training import shards
 numerics.apply("portable")
 tensorflow.import_tensorflow()
@@ -263,7 +263,7 @@ def test_rewriting_does_not_make_quotients_approximate(name: str) -> None:
 
 
 KERAS = """
-from graft.runtime import numerics, tensorflow
+from graft.runtime.computing import numerics, tensorflow
 numerics.apply("portable")
 tensorflow.start_tensorflow()
 import keras, tensorflow as tf

@@ -18,7 +18,8 @@ from conftest import Pass, extracted_pass, few_layers
 from graft.doctor import sharing
 from graft.features import cache, compute, team
 from graft.features.cache import FeatureCache, Part
-from graft.runtime import mounts, patience, storage
+from graft.runtime import mounts
+from graft.runtime.reading import patience, storage
 from graft.stages import extract
 from graft.tracking import remote
 

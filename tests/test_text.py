@@ -18,17 +18,17 @@ from tokenizers import Tokenizer
 
 import text_network
 from conftest import QUICK_STEP, changed, default_params, params_of, paths_in
-from graft.backbones import build, cuts, encoders, known_cuts, portable, text
+from graft.backbones import build, cuts, encoders, known_cuts, text
 from graft.config.load import of_tree
 from graft.errors import BackboneError, ParamsError
 from graft.features import compute, store
-from graft.features.engines import ENGINES
+from graft.features.engines import ENGINES, portable
 from graft.inputs.batches import Row, Task, stacked
 from graft.inputs.spec import UndecodableError
 from graft.inputs.text import tokenizer
 from graft.inputs.text.parts import joined
 from graft.inputs.text.spec import TextInput
-from graft.runtime.tensorflow import EXACT
+from graft.runtime.computing.tensorflow import EXACT
 from graft.training import batches, lengths, shards
 
 TEXTS = [
@@ -267,7 +267,7 @@ def test_a_text_is_the_same_alone_and_in_company(engine: str, folder: Path, toge
 
 
 WIDE = """
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
 numerics.apply("portable")
 import keras
 import numpy as np

@@ -22,12 +22,13 @@ from conftest import PreparedData, paths_in
 from graft.config.data import Kind
 from graft.config.load import load
 from graft.errors import DataError, ParamsError, StaleError, SurroundingsError
+from graft.examining.text import examine
 from graft.examples import catalogue, report
 from graft.examples.checks import kinds, near_texts
 from graft.examples.checks import texts as checked
 from graft.examples.sources import SOURCES, names, tables
 from graft.examples.sources.tables import embedded, text_paths, texts
-from graft.inputs.text import examine, parts
+from graft.inputs.text import parts
 
 Prepare = Callable[..., PreparedData]
 

@@ -24,7 +24,7 @@ from graft.features import store
 from graft.models import heads as heads_of_models
 from graft.prediction import engine, files, heads, kinds, stream
 from graft.reporting import kinds as reporting_kinds
-from graft.runtime.exact import EXACT
+from graft.runtime.computing.exact import EXACT
 from graft.server import kinds as server_kinds
 from graft.serving import kinds as serving_kinds
 from graft.serving import pyfunc

@@ -24,7 +24,7 @@ from graft.errors import BackboneError, ParamsError
 from graft.features import compute
 from graft.features.engines import ENGINES
 from graft.pipeline import code
-from graft.runtime.exact import exact
+from graft.runtime.computing.exact import exact
 from graft.training import shards
 from vision_network import BLOCKS, MEAN, PATCH, REGISTERS, SIDE, STD, TRAINED_SIDE, WIDTH
 

@@ -21,7 +21,7 @@ from graft.explaining import grad_cam
 from graft.features import store
 from graft.models import saving
 from graft.prediction import heads
-from graft.runtime.exact import exact
+from graft.runtime.computing.exact import exact
 from graft.serving.classifier import Classifier
 from vision_network import MEAN, PATCH, SIDE, STD, WIDTH
 

@@ -57,7 +57,7 @@ def prepared(folder: Path, changes: dict[str, Any] | None = None) -> tuple[Any, 
     """Parameters and paths of texts on which `prepare` has run; params.yaml and dvc.yaml lie in the folder."""
     import tensorflow as tf
 
-    from graft.runtime.tensorflow import EXACT
+    from graft.runtime.computing.tensorflow import EXACT
     from graft.stages import prepare
 
     tf.config.optimizer.set_experimental_options(EXACT)  # as every command does, before it computes

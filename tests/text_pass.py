@@ -44,7 +44,7 @@ def whole_text_pass(
     folder: Path, changes: dict[str, Any], per_class: int, pair: bool = False, hostile: bool = False
 ) -> Pass:
     """All stages in this process, without DVC, on a table of texts."""
-    from graft.runtime.tensorflow import import_tensorflow
+    from graft.runtime.computing.tensorflow import import_tensorflow
     from graft.stages import evaluate, extract, finetune, prepare, train
 
     import_tensorflow()  # as every command does: what the stages compute is exact

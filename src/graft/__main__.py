@@ -9,7 +9,7 @@ from pathlib import Path
 from graft.config import yaml_file
 from graft.errors import GraftError
 from graft.pipeline.layout import STAGES
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
 from graft.runtime.warm import command
 
 

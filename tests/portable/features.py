@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
 
 CASES: dict[str, tuple[str, float | None, int, str, str | None]] = {
     "mobilenet": ("MobileNetV2", 0.35, 96, "bundled", "block_13_expand"),  # openvino, all instructions
@@ -34,11 +34,12 @@ CASES: dict[str, tuple[str, float | None, int, str, str | None]] = {
 
 def main() -> None:
     numerics.apply("portable")
-    from graft.runtime.tensorflow import start_tensorflow
+    from graft.runtime.computing.tensorflow import start_tensorflow
 
     start_tensorflow()
-    from graft.backbones import build, portable, taps
+    from graft.backbones import build, taps
     from graft.features import engines
+    from graft.features.engines import portable
 
     (case,) = sys.argv[1:] or ["mobilenet"]
     name, alpha, side, weights, cut = CASES[case]

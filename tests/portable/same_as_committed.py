@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from graft.pipeline.layout import STAGES
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
 
 
 def first_difference(committed: dict[str, Any], here: dict[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
 
 N, VIEWS, WIDTH, N_CLASSES = 300, 3, 448, 4
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
 
 VALUES = {
     "optimizer": "adam",
@@ -139,7 +139,7 @@ def approximate() -> None:
     import tensorflow as tf
 
     from graft.models import fold
-    from graft.runtime import tensorflow as runtime
+    from graft.runtime.computing import tensorflow as runtime
 
     def affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:
         scale = tf.math.rsqrt(norm.moving_variance + norm.epsilon) * (norm.gamma if norm.scale else 1.0)
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--approximate", action="store_true")
     arguments = parser.parse_args()
     numerics.apply("portable")
-    from graft.runtime import tensorflow
+    from graft.runtime.computing import tensorflow
 
     tensorflow.import_tensorflow()
     if arguments.approximate:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -30,7 +30,7 @@ VALUES = {
 
 def main() -> None:
     numerics.apply("portable")
-    from graft.runtime.tensorflow import start_tensorflow
+    from graft.runtime.computing.tensorflow import start_tensorflow
 
     start_tensorflow()
     if sys.argv[1:]:

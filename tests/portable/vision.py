@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
@@ -21,7 +21,7 @@ PICTURES = 24
 
 def main() -> None:
     numerics.apply("portable")
-    from graft.runtime.tensorflow import start_tensorflow
+    from graft.runtime.computing.tensorflow import start_tensorflow
 
     start_tensorflow()
     import vision_network

@@ -8,8 +8,8 @@ from io import BytesIO
 
 from graft.config.load import load
 from graft.pipeline import layout
-from graft.runtime import numerics
-from graft.runtime.tensorflow import start_tensorflow
+from graft.runtime.computing import numerics
+from graft.runtime.computing.tensorflow import start_tensorflow
 
 
 def begin(stage: str) -> None:

@@ -9,15 +9,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from graft.backbones import cuts, encoders, known_cuts, portable
+from graft.backbones import cuts, encoders, known_cuts
 from graft.backbones.automatic import FULL_WIDTH
 from graft.backbones.table import BACKBONES, Backbone, get, keras_models
 from graft.backbones.vision import is_vision
 from graft.cli import text_backbones, vision_backbones
 from graft.errors import BackboneError
-from graft.runtime import numerics
+from graft.features.engines import portable
+from graft.runtime.computing import numerics
+from graft.runtime.computing.tensorflow import start_tensorflow
 from graft.runtime.progress import say
-from graft.runtime.tensorflow import start_tensorflow
 
 BOUNDARY_BYTES = 2
 """The bytes of a float16, which activations are."""

@@ -1,7 +1,7 @@
 """Write the tables that are derived from the networks themselves. For who adds a backbone:
 
 python -m graft.cli.derive cuts                 backbones/cuts.json: `make cuts`
-python -m graft.cli.derive portable [NAME...]   backbones/portable.json: `make portable-table`
+python -m graft.cli.derive portable [NAME...]   features/engines/portable.json: `make portable-table`
 python -m graft.cli.derive presets              presets/*.yaml, from params.yaml and their own values: `make presets`
 """
 
@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from graft.backbones import build, cuts, known_cuts, portable
+from graft.backbones import build, cuts, known_cuts
 from graft.backbones.automatic import FULL_WIDTH
 from graft.backbones.table import BACKBONES
+from graft.features.engines import portable
 from graft.presets import files
 from graft.project import template
-from graft.runtime import numerics
-from graft.runtime.tensorflow import start_tensorflow
+from graft.runtime.computing import numerics
+from graft.runtime.computing.tensorflow import start_tensorflow
 
 if TYPE_CHECKING:
     import keras

@@ -17,8 +17,8 @@ from graft.errors import ParamsError, StaleError, listing, unknown
 from graft.inputs.spec import USUAL
 from graft.pipeline import layout, session
 from graft.project import lock
-from graft.runtime import numerics
-from graft.runtime.tensorflow import import_tensorflow, start_tensorflow
+from graft.runtime.computing import numerics
+from graft.runtime.computing.tensorflow import import_tensorflow, start_tensorflow
 
 if TYPE_CHECKING:
     from graft.stages.export import Figures

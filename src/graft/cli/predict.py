@@ -11,8 +11,8 @@ from typing import IO, Annotated
 import typer
 
 from graft.errors import DataError, GraftError, unknown
+from graft.runtime.computing.tensorflow import import_tensorflow
 from graft.runtime.progress import say, track
-from graft.runtime.tensorflow import import_tensorflow
 
 LAST = "models/model.keras"
 EXIT_CODE_NOT_ALL = 3

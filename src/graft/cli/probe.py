@@ -16,8 +16,8 @@ from graft.config.load import FILE, of_tree
 from graft.errors import ParamsError
 from graft.inputs.spec import USUAL
 from graft.pipeline import layout
-from graft.runtime import numerics
-from graft.runtime.tensorflow import start_tensorflow
+from graft.runtime.computing import numerics
+from graft.runtime.computing.tensorflow import start_tensorflow
 
 if TYPE_CHECKING:
     from graft.config.schema import Params

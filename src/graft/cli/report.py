@@ -12,9 +12,9 @@ from graft.config import yaml_file
 from graft.config.load import FILE, load
 from graft.errors import StaleError, TrackingError, listing
 from graft.pipeline import layout, lock
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
+from graft.runtime.computing.tensorflow import start_tensorflow
 from graft.runtime.progress import say
-from graft.runtime.tensorflow import start_tensorflow
 
 if TYPE_CHECKING:
     from graft.config.schema import Params

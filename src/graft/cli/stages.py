@@ -12,8 +12,8 @@ from graft.pipeline import layout, session
 from graft.pipeline import lock as pipeline_lock
 from graft.planning import records
 from graft.project import lock
-from graft.runtime import numerics
-from graft.runtime.tensorflow import start_tensorflow
+from graft.runtime.computing import numerics
+from graft.runtime.computing.tensorflow import start_tensorflow
 
 if TYPE_CHECKING:
     from graft.config.schema import Params

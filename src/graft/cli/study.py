@@ -14,8 +14,8 @@ from graft.cli.stages import ready_to_repeat
 from graft.config.load import load
 from graft.errors import TrainingError
 from graft.pipeline import layout
+from graft.runtime.computing.tensorflow import start_tensorflow
 from graft.runtime.progress import say
-from graft.runtime.tensorflow import start_tensorflow
 
 if TYPE_CHECKING:
     import pandas as pd

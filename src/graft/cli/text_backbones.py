@@ -12,8 +12,8 @@ from graft.backbones import cuts
 from graft.backbones.encoders import ENCODERS
 from graft.backbones.vision import VISION
 from graft.errors import BackboneError
-from graft.runtime import numerics
-from graft.runtime.tensorflow import start_tensorflow
+from graft.runtime.computing import numerics
+from graft.runtime.computing.tensorflow import start_tensorflow
 
 TOKEN_BYTES = 2
 """The bytes of a float16, which activations are."""

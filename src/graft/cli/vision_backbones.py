@@ -12,8 +12,8 @@ from rich.table import Table
 from graft.backbones import cuts
 from graft.backbones.vision import PARTS, RANDOM, VISION
 from graft.config.schema import BackboneParams
-from graft.runtime import numerics
-from graft.runtime.tensorflow import start_tensorflow
+from graft.runtime.computing import numerics
+from graft.runtime.computing.tensorflow import start_tensorflow
 
 FLOAT16_BYTES = 2
 """Of a number, as activations are stored."""

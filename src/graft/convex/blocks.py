@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from graft.runtime import cores
-from graft.runtime.prefetch import prefetched
+from graft.runtime.reading.prefetch import prefetched
 
 T = TypeVar("T")
 

@@ -43,7 +43,7 @@ def solve(
     targets: (n,) int64. weights: (n,), at least 0, with a sum above 0. scale: (d,), the deviation that each feature is
     given; None for 1, and else with a mean square of 1, so that a penalty means the same.
 
-    Values are the same on every processor where products of matrices are (`runtime.numerics`): logarithms and
+    Values are the same on every processor where products of matrices are (`runtime.computing.numerics`): logarithms and
     exponentials, which are not, only choose among PENALTIES and TEMPERATURES.
     """
     given = system.problem(read, targets, weights, n_classes)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from graft.doctor.finding import Finding, Project, broken, ok, warning
 from graft.errors import SurroundingsError, listing
-from graft.runtime import cache, environment, numerics
+from graft.runtime import cache, environment
+from graft.runtime.computing import numerics
 from graft.runtime.cores import available
 
 NAMED = ("tensorflow", "keras", "numpy", "openvino", "dvc", "mlflow")
@@ -64,7 +65,7 @@ def processor(project: Project) -> Iterator[Finding]:
 
 def accelerator(project: Project) -> Iterator[Finding]:
     """What TensorFlow sees: that it starts at all is worth knowing, too."""
-    from graft.runtime.tensorflow import import_tensorflow
+    from graft.runtime.computing.tensorflow import import_tensorflow
 
     import_tensorflow()
     import tensorflow as tf

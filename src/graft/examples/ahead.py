@@ -10,7 +10,7 @@ from threading import Lock
 
 from graft.examples.sources import listing
 from graft.inputs.batches import Read, Task
-from graft.runtime.storage import AT_ONCE
+from graft.runtime.reading.storage import AT_ONCE
 
 MOST = 2 * AT_ONCE
 """Examples that are on their way, or wait here to be asked for."""

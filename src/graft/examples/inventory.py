@@ -20,7 +20,7 @@ from graft.errors import DataError, listing
 from graft.examples.sources import manifest, tables
 from graft.examples.sources.listing import File, Listing
 from graft.examples.sources.tables.columns import rows_of
-from graft.runtime import marks, patience, storage
+from graft.runtime.reading import marks, patience, storage
 
 if TYPE_CHECKING:
     from graft.config.data import DataParams

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graft.explaining.words import Worded, fewer, worded
 from graft.inputs.text.spec import MULTIPLE, TextInput
-from graft.inputs.text.words import Worded, fewer, worded
 
 MOST_PASSES = 32
 """Of a text with more words, neighbours are left out together: the time is bounded by so many passes."""

@@ -18,8 +18,8 @@ import numpy as np
 from graft.export.kind import Kind
 from graft.inputs.batches import stacked
 from graft.runtime.cores import available
-from graft.runtime.prefetch import prefetched
 from graft.runtime.progress import track
+from graft.runtime.reading.prefetch import prefetched
 from graft.training import shards
 from graft.verdicts import paired
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from graft.errors import SurroundingsError
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
 
 WARM_UP, LEAST, MOST, SECONDS = 3, 10, 200, 2.0
 """Calls that are not counted; then between LEAST and MOST, as many as SECONDS allow."""

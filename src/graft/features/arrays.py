@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from graft.runtime import ahead
+from graft.features import ahead
 
 WHOLE = "array.npy"
 PATTERN = "array*.npy"

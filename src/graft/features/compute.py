@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graft.backbones import build, portable, taps
+from graft.backbones import build, taps
 from graft.errors import BackboneError
-from graft.features.engines import ENGINES
+from graft.features.engines import ENGINES, portable
 from graft.inputs.batches import Key, Read, Task, lengthened, of_one_shape, rows, stacked
 from graft.inputs.spec import InputSpec
 from graft.runtime.cores import available
-from graft.runtime.prefetch import prefetched
+from graft.runtime.reading.prefetch import prefetched
 
 if TYPE_CHECKING:
     from graft.config.schema import BackboneParams

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from graft import inputs
-from graft.backbones import cuts, known_cuts, networks, portable, taps
+from graft.backbones import cuts, known_cuts, networks, taps
 from graft.backbones.vision import Vision, is_vision
 from graft.features import compute, engines, store
 from graft.features.cache import Part
+from graft.features.engines import portable
 from graft.features.engines.base import CannotRunError
 from graft.pipeline import code
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -9,11 +9,12 @@ from importlib.metadata import version
 
 import numpy as np
 
-from graft.backbones import build, portable
+from graft.backbones import build
 from graft.backbones.automatic import FULL_WIDTH
 from graft.backbones.table import Backbone
 from graft.features import engines
-from graft.runtime import numerics
+from graft.features.engines import portable
+from graft.runtime.computing import numerics
 from graft.runtime.cores import available
 from graft.runtime.database import Database
 

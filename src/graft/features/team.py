@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from graft.features import cache, packs
-from graft.runtime import storage
 from graft.runtime.progress import say
+from graft.runtime.reading import storage
 
 if TYPE_CHECKING:
     from graft.features.plan import Plan

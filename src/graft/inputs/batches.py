@@ -9,7 +9,7 @@ import numpy as np
 
 from graft.inputs.spec import Arrays, InputSpec
 from graft.runtime.cores import available
-from graft.runtime.prefetch import prefetched
+from graft.runtime.reading.prefetch import prefetched
 
 Read = Callable[[str, str], bytes]
 """(path, sha256) -> the bytes of an example; several threads may call it."""

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graft.errors import DataError, StaleError
+from graft.examining.image import examine as images
+from graft.examining.text import examine as texts
 from graft.examples.checks import near_images, near_texts
 from graft.examples.checks.kinds import KINDS
 from graft.examples.checks.verdict_cache import VerdictCache
 from graft.examples.sources import SOURCES
-from graft.inputs.image import examine as images
-from graft.inputs.text import examine as texts
 from graft.inputs.text.parts import SEPARATOR
 
 if TYPE_CHECKING:

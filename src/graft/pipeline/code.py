@@ -37,6 +37,9 @@ TABLES = frozenset(
 )
 """Tables, of which a computation uses one row: it is named, or enters by its values, where a key is made."""
 
+TABLES_END_IN = (".json", ".csv", ".j2")
+"""Names of files beside a module that it reads as tables."""
+
 
 def file(module: str) -> Path | None:
     """Where a module of graft stands; nothing is imported to find it."""
@@ -108,9 +111,7 @@ def data_files(module: str) -> frozenset[Path]:
     if found is None or source is None:
         return frozenset()
     names = {node.value for node in ast.walk(found) if isinstance(node, ast.Constant)}
-    return frozenset(
-        one for one in source.parent.iterdir() if one.name in names and one.suffix in (".json", ".csv", ".j2")
-    )
+    return frozenset(one for one in source.parent.iterdir() if one.name in names and one.suffix in TABLES_END_IN)
 
 
 @cache

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from graft.errors import BackboneError
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
+from graft.runtime.computing.tensorflow import start_tensorflow
 from graft.runtime.database import Database
 from graft.runtime.progress import hushed
-from graft.runtime.tensorflow import start_tensorflow
 
 if TYPE_CHECKING:
     from graft.backbones.build import Loaded

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
 from graft.runtime.cores import available
 
 if TYPE_CHECKING:

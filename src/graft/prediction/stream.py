@@ -14,7 +14,7 @@ from graft.features.compute import WAITING, at_a_time
 from graft.inputs.batches import Row, of_one_shape, stacked
 from graft.inputs.spec import UndecodableError
 from graft.runtime.cores import available
-from graft.runtime.prefetch import prefetched
+from graft.runtime.reading.prefetch import prefetched
 
 if TYPE_CHECKING:
     from graft.features.engines.base import Forward

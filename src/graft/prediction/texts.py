@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from graft.errors import DataError, listing, unknown
+from graft.examining.text.limits import most_bytes
 from graft.examples.sources import tables
 from graft.examples.sources.base import plain
 from graft.examples.sources.names import NAMES
@@ -16,7 +17,6 @@ from graft.examples.sources.tables.table import Table
 from graft.examples.sources.tables.texts import TextsReader
 from graft.examples.sources.tree import Directory
 from graft.inputs.spec import UndecodableError
-from graft.inputs.text.limits import most_bytes
 from graft.inputs.text.parts import SEPARATOR
 from graft.prediction.files import STDIN, Kind, Named
 

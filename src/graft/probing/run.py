@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graft.backbones.imagenet import published
 from graft.backbones.vision import is_vision
 from graft.errors import StaleError
 from graft.examples import catalogue, dataset, split
 from graft.examples.sources import SOURCES
 from graft.inputs.batches import Task
 from graft.probing import judging, passes, tuning
+from graft.probing.imagenet import published
 from graft.runtime.progress import say
 
 if TYPE_CHECKING:

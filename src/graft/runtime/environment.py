@@ -16,7 +16,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from graft.errors import StaleError
-from graft.runtime import cores, numerics
+from graft.runtime import cores
+from graft.runtime.computing import numerics
 
 COMPUTE = (
     "graft-transfer", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "tensorflow", "keras", "keras-hub",

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from graft.errors import DataError, unknown
-from graft.inputs.text.limits import MOST_CHARACTERS
+from graft.examining.text.limits import MOST_CHARACTERS
 from graft.server import bodies, watched
 from graft.server.kinds import KINDS, Explain, Kind
 from graft.server.work import BusyError, LateError

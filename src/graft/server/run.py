@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from graft.prediction import engine
 from graft.runtime import cores
-from graft.runtime.tensorflow import import_tensorflow
+from graft.runtime.computing.tensorflow import import_tensorflow
 from graft.server import work
 from graft.server.kinds import KINDS
 from graft.server.limits import ALONE, Limits

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graft.errors import DataError
+from graft.examining.image.limits import require_pixels
 from graft.inputs.image.decode import to_square
-from graft.inputs.image.limits import require_pixels
 from graft.inputs.image.spec import PIXELS
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from graft.backbones import hub
 from graft.errors import DataError
+from graft.examining.text.limits import require_text
 from graft.inputs.spec import UndecodableError
-from graft.inputs.text.limits import require_text
 from graft.inputs.text.parts import SEPARATOR, joined
 
 if TYPE_CHECKING:

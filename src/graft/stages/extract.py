@@ -21,8 +21,8 @@ from graft.features.runners.base import Job
 from graft.features.sink import Sink
 from graft.inputs.batches import Read, Task, batches
 from graft.runtime.cores import available
-from graft.runtime.prefetch import prefetched
 from graft.runtime.progress import say, track
+from graft.runtime.reading.prefetch import prefetched
 
 if TYPE_CHECKING:
     from graft.config.schema import Params

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from graft.errors import FULL, SurroundingsError
-from graft.runtime import patience, storage
+from graft.runtime.reading import patience, storage
 
 FOLDER = "graft"
 """In the remote; what `dvc gc --cloud` looks through is `files/`."""

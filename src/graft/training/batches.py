@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graft.runtime.prefetch import prefetched
+from graft.runtime.reading.prefetch import prefetched
 from graft.training import lengths
 
 if TYPE_CHECKING:

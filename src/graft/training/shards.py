@@ -1,8 +1,8 @@
 """Run a network on parts of a batch side by side, so that its results do not depend on the number of cores.
 
 TensorFlow's own way to use several cores cuts one operation into as many pieces as there are threads, and sums in
-another order with every number of them. Here each operation runs on one thread (`runtime.tensorflow` sees to it), and
-a batch is cut into SHARDS parts instead, however many threads there are to run them.
+another order with every number of them. Here each operation runs on one thread (`runtime.computing.tensorflow` sees
+to it), and a batch is cut into SHARDS parts instead, however many threads there are to run them.
 
 Networks are walked node by node, all shards of a node before the next one: BatchNorm needs the statistics of the whole
 batch, and layers whose Keras code has a reciprocal square root are computed with a square root and a division. That
@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from graft.runtime.exact import exact
-from graft.runtime.prefetch import prefetched
+from graft.runtime.computing.exact import exact
+from graft.runtime.reading.prefetch import prefetched
 from graft.training import lengths
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import joblib
 
+from graft.examining.image.examine import Seen, Verdict, look, with_hashes
 from graft.examples.checks.examined import Examined
 from graft.examples.checks.verdict_cache import VerdictCache
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import Reader
-from graft.inputs.image.examine import Seen, Verdict, look, with_hashes
 from graft.runtime.cores import available
 from graft.runtime.progress import say, track
 

@@ -18,7 +18,7 @@ from graft.inputs.image.formats import FORMATS
 
 if TYPE_CHECKING:
     from graft.config.data import DataParams
-    from graft.inputs.image.examine import Verdict
+    from graft.examining.image.examine import Verdict
 
 LOOKS = ("perceptual_hash", "colours")
 

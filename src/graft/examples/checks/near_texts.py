@@ -13,8 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from graft.examining.text.examine import PERMUTATIONS, shingles
 from graft.examples.checks import joining
-from graft.inputs.text.examine import PERMUTATIONS, shingles
 
 MISSED = 1000
 SLACK = 4

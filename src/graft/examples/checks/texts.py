@@ -18,17 +18,17 @@ import numpy as np
 import pandas as pd
 
 from graft.errors import SurroundingsError
+from graft.examining.text.examine import Verdict
+from graft.examining.text.examine import examine as verdicts_on
 from graft.examples import catalogue
 from graft.examples.catalogue import USED
 from graft.examples.checks import near_texts
 from graft.examples.checks.examined import Examined, Judgement
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import QUARANTINED, Reader
-from graft.inputs.text.examine import Verdict
-from graft.inputs.text.examine import examine as verdicts_on
 from graft.runtime.cores import available
-from graft.runtime.prefetch import prefetched
 from graft.runtime.progress import track
+from graft.runtime.reading.prefetch import prefetched
 
 if TYPE_CHECKING:
     from graft.config.data import DataParams

@@ -14,8 +14,8 @@ import PIL
 import scipy
 import simplejpeg
 
-from graft.inputs.image import examine
-from graft.inputs.image.examine import Verdict
+from graft.examining.image import examine
+from graft.examining.image.examine import Verdict
 from graft.pipeline import code
 from graft.runtime.database import Database
 

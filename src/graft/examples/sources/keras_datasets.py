@@ -15,7 +15,7 @@ import numpy as np
 from graft.errors import DataError
 from graft.examples.sources import arrays, folder
 from graft.examples.sources.base import Item, Reader, Source
-from graft.runtime.tensorflow import start_tensorflow
+from graft.runtime.computing.tensorflow import start_tensorflow
 
 if TYPE_CHECKING:
     from graft.config.data import DataParams

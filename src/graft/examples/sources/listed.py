@@ -13,7 +13,7 @@ from graft.errors import StaleError
 from graft.examples.sources.base import IGNORED, Problem, plain
 from graft.examples.sources.entry import Entry, hidden, named
 from graft.examples.sources.listing import File, Listing
-from graft.runtime import marks, patience, storage
+from graft.runtime.reading import marks, patience, storage
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graft.export.formats import onnx
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
 
 if TYPE_CHECKING:
     from graft.export.subject import Subject

@@ -13,7 +13,7 @@ import numpy as np
 
 from graft.features.engines.base import OF_ANY_LENGTH, CannotRunError, Forward, frozen, is_open
 from graft.inputs.spec import USUAL, Arrays, Signature
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
 from graft.runtime.cores import available
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from graft.errors import DataError, GraftError, StaleError
 from graft.features import compute, engines
 from graft.features.engines.base import CannotRunError
 from graft.features.runners import same
-from graft.runtime import cores, numerics
-from graft.runtime.tensorflow import start_tensorflow
+from graft.runtime import cores
+from graft.runtime.computing import numerics
+from graft.runtime.computing.tensorflow import start_tensorflow
 
 if TYPE_CHECKING:
     from graft.features.plan import Plan

@@ -1,1 +1,1 @@
-"""Images: decoding, augmented views, and what is wrong with a file."""
+"""Images: decoding and augmented views."""

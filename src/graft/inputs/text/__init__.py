@@ -1,1 +1,1 @@
-"""Texts: their bytes, what is wrong with them, and how they become tokens."""
+"""Texts: their bytes, and how they become tokens."""

@@ -107,7 +107,7 @@ def _importing() -> Iterator[None]:
 
 def _import_tensorflow() -> None:
     """And nothing of graft's stays: a stage reads its own code when it starts."""
-    from graft.runtime.tensorflow import import_tensorflow
+    from graft.runtime.computing.tensorflow import import_tensorflow
 
     with _importing():
         import_tensorflow()

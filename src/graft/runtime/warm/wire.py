@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from graft.runtime import numerics
+from graft.runtime.computing import numerics
 
 if TYPE_CHECKING:
     import psutil

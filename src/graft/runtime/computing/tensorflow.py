@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from graft.errors import GraftError, SurroundingsError
-from graft.runtime import cores, numerics
-from graft.runtime.exact import EXACT
+from graft.runtime import cores
+from graft.runtime.computing import numerics
+from graft.runtime.computing.exact import EXACT
 from graft.runtime.progress import say
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ do, and why was not looked into.
 
 @contextmanager
 def exact() -> Iterator[None]:
-    """As after `runtime.tensorflow.configure`, in a process whose settings are its owner's."""
+    """As after `runtime.computing.tensorflow.configure`, in a process whose settings are its owner's."""
     import tensorflow as tf
 
     before = tf.config.optimizer.get_experimental_options()

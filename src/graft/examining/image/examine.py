@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from scipy.fft import dctn
 
+from graft.examining.image.jpeg import strictly
 from graft.inputs.image.decode import UPRIGHT, exif_orientation, load, name_of, only_undecodable, open_lazily, rgb
-from graft.inputs.image.jpeg import strictly
 from graft.inputs.spec import UndecodableError
 
 DARK_BITS = 14

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from graft.runtime.storage import WEB
+from graft.runtime.reading.storage import WEB
 
 MD5 = "md5:"
 WRITTEN = ("Last-Modified", "LastModified", "last_modified", "updated", "mtime", "created")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from graft.examining.text.examine import look
 from graft.inputs.spec import UndecodableError
-from graft.inputs.text.examine import look
 from graft.inputs.text.parts import SEPARATOR, parts
 
 MOST_CHARACTERS = 100_000

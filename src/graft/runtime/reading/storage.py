@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote
 
 from graft.errors import DataError, without_credentials
-from graft.runtime import patience
+from graft.runtime.reading import patience
 
 PACKAGES = {
     "s3": "'graft-transfer[s3]'", "gs": "gcsfs", "az": "adlfs", "http": "aiohttp", "https": "aiohttp", "file": "fsspec",

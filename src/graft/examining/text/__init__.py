@@ -1,0 +1,1 @@
+"""Texts: what is wrong with one, and its shingles."""

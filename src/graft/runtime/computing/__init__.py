@@ -1,0 +1,1 @@
+"""How numbers are computed: the settings of TensorFlow, Keras, oneDNN and OpenBLAS that decide their last digits."""
