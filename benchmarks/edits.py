@@ -80,8 +80,8 @@ def without_tracking(folder: Path, changes: Mapping[str, Any]) -> Edited:
     source = folder / "src" / "graft"
     for name, text in TRACKS_NOTHING.items():
         (source / "tracking" / name).write_text(f"from __future__ import annotations\n{text}")
-    server = source / "runtime" / "warm" / "server.py"
-    server.write_text(re.sub(r'(?m)^    "(mlflow|sqlalchemy|alembic)\..*\n', "", server.read_text()))
+    libraries = source / "runtime" / "warm" / "libraries.py"
+    libraries.write_text(re.sub(r'(?m)^    "(mlflow|sqlalchemy|alembic)\..*\n', "", libraries.read_text()))
     return project
 
 

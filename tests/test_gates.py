@@ -58,6 +58,36 @@ def test_wrong_preprocessing_is_caught(backbone: build.Loaded) -> None:
         gates.same_probabilities("a", np.asarray(model(x)), "b", np.asarray(model(x / 255)), 1e-3)
 
 
+def test_a_file_of_a_known_architecture_is_compared_by_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And built by Keras where its architecture is another, or the weights are not those in memory."""
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    loaded: list[Path] = []
+    load = saving.load
+
+    def counted(path: Path) -> Any:
+        loaded.append(path)
+        return load(path)
+
+    monkeypatch.setattr(saving, "load", counted)
+    path, example = tmp_path / "head.keras", np.ones((2, 8), np.float32)
+    first = head(width=8)
+    saving.save(first, path, example)
+    assert loaded == [path]
+    earlier = path.read_bytes()
+    first.set_weights([weight + 1 for weight in first.get_weights()])
+    saving.save(first, path, example)
+    assert loaded == [path]
+    assert all(np.array_equal(*pair) for pair in zip(load(path).get_weights(), first.get_weights(), strict=True))
+    saving.save(head(n_classes=5, width=8), path, example)
+    assert loaded == [path, path]
+    monkeypatch.setattr(saving, "_normalise", lambda _, target: target.write_bytes(earlier))
+    first.set_weights([3 * weight**2 for weight in first.get_weights()])
+    with pytest.raises(GateError, match=r"head\.keras read back must predict the same within 1e-05"):
+        saving.save(first, path, example)
+
+
 def test_no_gate_passes_on_nan() -> None:
     for gate in (gates.same_probabilities, gates.same_features):
         with pytest.raises(GateError):

@@ -56,8 +56,8 @@ AHEAD = '''
 import os
 
 def begin(stage):
-    with open("ahead", "w") as file:
-        file.write(f"{stage} {os.getpid()}\\n")
+    with open(f"ahead.{stage}", "w") as file:
+        file.write(f"{os.getpid()}\\n")
 '''
 
 
@@ -113,12 +113,13 @@ class FakeDvc:
 
     def ahead(self, stage: str) -> int:
         """The process that has begun with a stage before its turn."""
-        file = self.folder / "ahead"
-        until(lambda: file.exists() and file.read_text().startswith(stage) and file.read_text().endswith("\n"))
-        return int(file.read_text().split()[1])
+        file = self.folder / f"ahead.{stage}"
+        until(lambda: file.exists() and file.read_text().endswith("\n"))
+        return int(file.read_text())
 
     def begun_beside_train(self) -> int:
-        (self.folder / "ahead").unlink(missing_ok=True)
+        for file in self.folder.glob("ahead.*"):
+            file.unlink()
         self.ran("train")
         return self.ahead("finetune")
 

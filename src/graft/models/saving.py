@@ -15,8 +15,7 @@ import numpy as np
 
 from graft.backbones import hub
 from graft.errors import StaleError
-from graft.models import gates
-from graft.training import shards
+from graft.models import read_back
 
 if TYPE_CHECKING:
     import keras
@@ -25,9 +24,9 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def save(model: keras.Model, path: Path, example: np.ndarray, predicted: np.ndarray | None = None) -> None:
-    """Write `model`, then compare what the file predicts for `example` with what `model` predicts.
+    """Write `model`; the file must give it back (`read_back`). Raises GateError where it does not.
 
-    predicted: the latter, where it is known already. Raises GateError where they differ by more than `gates.READ_BACK`.
+    example: some inputs. predicted: what `model` predicts for them, where it is known already.
     """
     import keras
 
@@ -37,13 +36,7 @@ def save(model: keras.Model, path: Path, example: np.ndarray, predicted: np.ndar
     keras.Model(model.inputs[0], model.outputs[0], name=model.name).save(partial)
     _normalise(partial, path)
     partial.unlink()
-    gates.same_probabilities(
-        "the model in memory",
-        shards.predict(model, example) if predicted is None else predicted,
-        f"{path} read back",
-        shards.predict(load(path), example),
-        gates.READ_BACK,
-    )
+    read_back.require(model, path, load, example, predicted)
 
 
 def load(path: Path) -> keras.Model:

@@ -8,7 +8,8 @@ depend on it, such as building the network. The server ends with the `dvc` proce
 for itself.
 
 command   the command that DVC started: asks for a process that runs it
-server    imports the libraries and forks
+server    imports TensorFlow and forks
+libraries what else is imported once for all
 minder    starts such a process, and tells the command how it ended
 ahead     one for the stage that follows
 wire      how they talk

@@ -8,28 +8,41 @@ and says what there is to say.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from graft.runtime.warm import minder, wire
+from graft.runtime.warm import libraries, minder, wire
 
-FOLLOWS = {"train": "finetune", "finetune": "evaluate"}
-"""A stage -> the one that can begin beside it. Not beside `prepare` and `extract`, which have work for every core."""
+FOLLOW = {"train": ("finetune", "evaluate"), "finetune": ("evaluate",)}
+"""A stage -> those that can begin beside it, one after the other. `prepare` and `extract` have work for every core."""
 
-YES, NO = b"\1", b"\0"
+NEED_LIBRARIES = ("evaluate",)
+
+NO, YES, READY = b"\0", b"\1", b"\2"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ahead:
-    """stage: that is begun. connection: to what minds its process."""
+    """stage: that is begun. connection: to what minds its process. busy: whether that is still at its work."""
 
     stage: str
     connection: socket.socket
+    busy: bool = True
+
+    def fileno(self) -> int:
+        return self.connection.fileno()
+
+    def has_told(self) -> None:
+        """There is something on the connection: that the work is done, or an end."""
+        wire.received(self.connection, 1)
+        self.busy = False
 
     def takes_over(self, command: socket.socket, request: dict[str, Any], files: list[int]) -> bool:
         """Whether the command is for this stage, and now in the hands of what minds its process."""
@@ -42,14 +55,11 @@ class Ahead:
         return True
 
 
-def begin(request: dict[str, Any], dvc_pid: int, let_go: Callable[[], None]) -> Ahead | None:
-    """What follows the stage of `request`, if anything; it ends when its connection is closed.
+def begin(stage: str, request: dict[str, Any], dvc_pid: int, let_go: Callable[[], None]) -> Ahead:
+    """A stage that follows the one of `request`; it ends when its connection is closed.
 
     let_go: closes, in a process forked from this one, what that one has no use for.
     """
-    stage = FOLLOWS.get(request["argv"][1])
-    if stage is None:
-        return None
     ours, theirs = socket.socketpair()
     server = os.getpid()
     if os.fork() == 0:
@@ -73,6 +83,11 @@ def _mind(server: socket.socket, request: dict[str, Any], stage: str, dvc_pid: i
             ours.close()
             _work(theirs, request, stage, dvc_pid)
         theirs.close()
+        ready, _, _ = select.select([ours, server], [], [])
+        if ours in ready:
+            wire.received(ours, 1)
+            with suppress(OSError):  # the command was handed over, and the connection closed
+                server.sendall(READY)
         asked = wire.receive(server, 4)
         if asked is None:
             os._exit(0)
@@ -96,15 +111,20 @@ def _takes(worker: socket.socket, request: dict[str, Any], files: list[int]) -> 
         wire.send(worker, request, files)
     except OSError:  # it has ended
         return False
-    return wire.received(worker, 1) == YES
+    answer = wire.received(worker, 1)
+    return (wire.received(worker, 1) if answer == READY else answer) == YES
 
 
 def _work(minding: socket.socket, request: dict[str, Any], stage: str, dvc_pid: int) -> NoReturn:
     began = time.time_ns()
     try:
         minder.surround(request)
+        if stage in NEED_LIBRARIES:
+            for name in libraries.LIBRARIES:
+                libraries.import_one(name)
         minder.called(request["ahead"], stage)
         read = _written()
+        minding.sendall(READY)
         asked = wire.receive(minding, 3)
         if asked is None:
             os._exit(0)

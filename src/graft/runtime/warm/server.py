@@ -1,119 +1,85 @@
-"""Imports the libraries, and forks a process for each stage, until the `dvc` process has ended."""
+"""Imports TensorFlow, and forks a process for each stage, until the `dvc` process has ended."""
 
 from __future__ import annotations
 
-import gc
-import importlib
 import os
 import select
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from typing import Any
 
-from graft.runtime.warm import ahead, minder, wire
-
-LIBRARIES = (
-    "pandas",
-    "pydantic",
-    "typer",
-    "ruamel.yaml",
-    "simplejpeg",
-    "PIL.ImageEnhance",
-    "PIL.ImageStat",
-    "lmdb",
-    "platformdirs",
-    "rich.console",
-    "mlflow.store.tracking.sqlalchemy_workspace_store",
-    "sklearn.metrics",
-    "scipy.stats",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.figure",
-    "mlflow.pyfunc",
-    "mlflow.models.display_utils",
-    "pyarrow.parquet",
-    "pyarrow.pandas_compat",
-    "sqlalchemy.dialects.sqlite",
-    "alembic.command",
-    "mlflow.tracing.processor.mlflow_v3",
-    "mlflow.tracing.processor.otel",
-    "jinja2",
-    "git",
-    "filelock",
-    "importlib_metadata",
-    "email.headerregistry",
-)
-"""What is imported after TensorFlow, one by one as long as no stage is asked for.
-
-Not openvino, which starts a thread as it is imported.
-"""
+from graft.runtime.warm import ahead, libraries, minder, wire
 
 
-def serve(dvc_pid: int, listener: socket.socket) -> None:
-    """Run a stage for each request, until the `dvc` process has ended."""
+class Server:
+    """listener: where requests come. ended: tells when the `dvc` process, dvc_pid, has ended."""
+
+    def __init__(self, listener: socket.socket, ended: int, dvc_pid: int) -> None:
+        self._listener, self._ended, self._dvc_pid = listener, ended, dvc_pid
+        self._libraries = list(libraries.LIBRARIES)
+        self._last: dict[str, Any] = {}
+        self._to_begin: list[str] = []
+        """Stages that can begin beside the one of the last request."""
+        self._begun: dict[str, ahead.Ahead] = {}
+
+    def serve(self) -> None:
+        """Run a stage for each request, until the `dvc` process has ended; between requests, one thing at a time: what
+        the next stages can do before their turn, or libraries where none can, as beside `extract`."""
+        while True:
+            busy = [one for one in self._begun.values() if one.busy]
+            at_work = not busy and (self._to_begin or (self._libraries and not self._begun))
+            watched: list[Any] = [self._listener, self._ended, *busy]
+            ready, _, _ = select.select(watched, [], [], 0 if at_work else None)
+            if self._ended in ready:
+                return
+            if self._listener in ready:
+                self._answer()
+            elif busy:
+                busy[0].has_told()
+            elif self._to_begin:
+                stage = self._to_begin.pop(0)
+                self._begun[stage] = ahead.begin(stage, self._last, self._dvc_pid, self._let_go)
+            elif self._libraries:
+                libraries.import_one(self._libraries.pop(0))
+
+    def _answer(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            asked = wire.receive(connection, 3) if wire.same_user(connection) else None
+            if asked is None:
+                return
+            request, files = asked
+            stage = request["argv"][1]
+            begun = self._begun.get(stage)
+            if not (begun and begun.takes_over(connection, request, files)) and os.fork() == 0:
+                self._let_go()
+                minder.start(connection, request, files, self._dvc_pid)
+            wire.close(files)
+        following = ahead.FOLLOW.get(stage, ())
+        for name in set(self._begun) - (set(following) if begun else set()):
+            self._begun.pop(name).connection.close()
+        self._last, self._to_begin = request, [name for name in following if name not in self._begun]
+
+    def _let_go(self) -> None:
+        """In what is forked from this process: closes what only this one has a use for."""
+        os.close(self._ended)
+        self._listener.close()
+        for one in self._begun.values():
+            one.connection.close()
+
+
+def main(dvc_pid: int, listener: socket.socket) -> None:
+    """Import TensorFlow, then serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries the children
     try:
         ended = os.pidfd_open(dvc_pid)
     except OSError:  # it has ended
         return
-
-    following: ahead.Ahead | None = None
-
-    def let_go() -> None:
-        """In what is forked from this process: closes what only this one has a use for."""
-        os.close(ended)
-        listener.close()
-        if following:
-            following.connection.close()
-
-    _import_tensorflow()
-    libraries = list(LIBRARIES)
-    while True:
-        ready, _, _ = select.select([listener.fileno(), ended], [], [], 0 if libraries else None)
-        if ended in ready:
-            return
-        if ready:
-            connection, _ = listener.accept()
-            with connection:
-                asked = wire.receive(connection, 3) if wire.same_user(connection) else None
-                if asked is None:
-                    continue
-                request, files = asked
-                taken_over = following is not None and following.takes_over(connection, request, files)
-                if not taken_over and os.fork() == 0:
-                    let_go()
-                    minder.start(connection, request, files, dvc_pid)
-                wire.close(files)
-            if following:
-                following.connection.close()
-            following = ahead.begin(request, dvc_pid, let_go)
-        elif libraries:
-            with _importing(), suppress(Exception):  # without one, a stage imports it itself, or says why it cannot
-                importlib.import_module(libraries.pop(0))
-
-
-@contextmanager
-def _importing() -> Iterator[None]:
-    """Nothing is collected meanwhile, and what was made is left alone from then on."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
-def _import_tensorflow() -> None:
-    """And nothing of graft's stays: a stage reads its own code when it starts."""
-    from graft.runtime.computing.tensorflow import import_tensorflow
-
-    with _importing():
-        import_tensorflow()
-    for name in [name for name in sys.modules if name.startswith("graft.")]:
-        del sys.modules[name]
+    libraries.import_tensorflow()
+    Server(listener, ended, dvc_pid).serve()
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])))
+    main(int(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])))
