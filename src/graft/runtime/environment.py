@@ -29,6 +29,9 @@ COMPUTE = (
 PINNED = re.compile(r"^[A-Za-z0-9][\w.-]*\s*==.*$", re.MULTILINE)
 """A line of a lock file: name and version, for which Pythons, and that hashes follow."""
 
+HEADER = {field: re.compile(rf"^{field}:[ \t]*(\S+)", re.MULTILINE) for field in ("Name", "Version")}
+"""Lines of a package's metadata, whose first ones they are."""
+
 LIST = (
     "import importlib.metadata as m, json, platform\n"
     "print(json.dumps([platform.python_version(), {d.name: d.version for d in m.distributions()}]))"
@@ -115,9 +118,11 @@ def differences(there: Environment, here: Environment) -> list[Difference]:
 
 
 def _named(one: Distribution) -> tuple[str | None, str]:
-    """Name and version. `one.name` and `one.version` would each read and parse the whole of the package's metadata."""
-    read = one.metadata
-    return read["Name"], read["Version"]
+    """Name and version, from the first lines of the package's metadata: parsing all of them, of hundreds of packages,
+    takes a tenth of a second."""
+    text = one.read_text("METADATA") or one.read_text("PKG-INFO") or ""
+    name, version = (HEADER[field].search(text) for field in ("Name", "Version"))
+    return (name[1], version[1]) if name and version else (None, "")
 
 
 def _normal(name: str) -> str:
