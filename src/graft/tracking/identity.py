@@ -24,8 +24,10 @@ WEIGHTS, DATA = "graft.model_weights", "graft.data_md5"
 it, and the md5 that `dvc.lock` has of data.path.
 """
 
-UNTRACKED = ("tracking.", "data.path", "export.")
-"""Parameters that change nothing that a pass computes: the catalogue has every image's sha256."""
+UNTRACKED = ("tracking.", "data.path", "export.", "ray.", "data.runner", "extract.runner", "train.runner")
+"""Parameters that change nothing that a pass computes: the catalogue has every image's sha256, and a runner gives the
+same bytes.
+"""
 
 
 def pass_id(params: Params, paths: Paths) -> str:

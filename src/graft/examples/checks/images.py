@@ -18,14 +18,15 @@ from graft.inputs.image.formats import FORMATS
 
 if TYPE_CHECKING:
     from graft.config.data import DataParams
+    from graft.examples.checks.runners.base import Runner
     from graft.inputs.image.examine import Verdict
 
 LOOKS = ("perceptual_hash", "colours")
 
 
-def examine(data: DataParams, paths: Sequence[str]) -> list[Examined[Verdict]]:
+def examine(data: DataParams, paths: Sequence[str], runner: Runner) -> list[Examined[Verdict]]:
     """All of `paths`, in order."""
-    return examine_all(data.source, Path(data.path), paths, data.max_pixels)
+    return examine_all(data, paths, runner)
 
 
 def measured(verdict: Verdict, data: DataParams) -> tuple[int, int]:
