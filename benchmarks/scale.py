@@ -342,6 +342,9 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=8, help="of a machine of the cluster on paper")
     parser.add_argument("--price", type=float, default=0.34, help="of its hour, in dollars")
     options = parser.parse_args()
+    wanted = numerics.settings("portable")
+    if wanted.items() - os.environ.items():  # NumPy has been imported without
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | wanted)
     numerics.apply("portable")
     start_tensorflow()
     real = os.environ.get("GRAFT_REAL_DATA")
