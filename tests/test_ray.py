@@ -426,6 +426,34 @@ def test_a_killed_driver_leaves_nobody_behind_and_goes_on_where_it_was(
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Work whose items are seconds."""
+
+    errors = (GraftError,)
+    shared = ""
+
+    def begin(self) -> Callable[[Sequence[float]], Columns]:
+        def waited(items: Sequence[float]) -> Columns:
+            for seconds in items:
+                time.sleep(seconds)
+            return {"seconds": np.array(items)}
+
+        return waited
+
+    def name(self, item: float) -> str:
+        return str(item)
+
+
+@pytest.mark.long
+def test_answers_come_in_the_order_of_the_blocks_where_that_is_asked_for(own_cluster: None) -> None:
+    """Two actors, of which one takes longer for its first block than the other for all the rest."""
+    work: Any = Waiting()
+    seconds = [2.0, *(number / 100 for number in range(12))]
+    answers = Pool("train.runner", OWN, 2).answers(work, [[one] for one in seconds], ordered=True)
+    assert [float(answer["seconds"][0]) for answer in answers] == seconds
+
+
+@dataclass(frozen=True)
 class Spied:
     """Work of graft's, which notes the items that it is done on; on `fatal`, the first `times` processes die."""
 
