@@ -50,12 +50,16 @@ def bare(paths: list[str]) -> float:
 
 def examined(root: Path, paths: list[str]) -> float:
     """Images/s of graft: decoded in full, hashed with SHA-256 and perceptually, verdicts kept; an empty cache."""
+    from graft.config.load import load
     from graft.examples.checks.examination import examine_all
+    from graft.examples.checks.runners import local
 
     with tempfile.TemporaryDirectory() as cache:
         os.environ["GRAFT_CACHE_DIR"] = cache
+        write_params(Path(cache), {"data.source": "folder", "data.path": str(root), "data.max_pixels": 10**9})
+        data = load(Path(cache, "params.yaml")).data
         began = time.perf_counter()
-        examine_all("folder", root, paths, 10**9)
+        examine_all(data, paths, local.run)
         return len(paths) / (time.perf_counter() - began)
 
 

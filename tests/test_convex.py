@@ -92,13 +92,14 @@ def test_copies_are_left_out_together(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sums_over_blocks_are_those_of_all_examples_where_means_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deviations of 1 about means of a million, which differ by block: as exact arithmetic has it, to float64's end."""
     monkeypatch.setattr(blocks, "ROWS", 16)
+    monkeypatch.setattr(blocks, "RUN", 2)
     rng = np.random.default_rng(0)
     n, views, width = 50, 2, 4
     features = 1e6 * rng.normal(size=width) + rng.normal(size=(n, views, width))
     features[32:] += 7
-    weights = np.where(np.arange(n) < 8, 0, rng.uniform(0.5, 2, n))  # the first block weighs nothing
+    weights = np.where(np.arange(n) < 24, 0, rng.uniform(0.5, 2, n))  # the first run and a block weigh nothing
     given = system.problem(lambda rows: features[rows], np.arange(n) % CLASSES, weights, CLASSES)
-    sums = statistics.merged(given.each(lambda rows: system._summed(given, rows)))
+    sums = statistics.merged(given.runs(system._summed, statistics.merged))
     x, y, w = (
         np.vectorize(Fraction)(part)
         for part in (
@@ -149,7 +150,7 @@ def test_many_features_are_worked_on_by_fewer_threads(monkeypatch: pytest.Monkey
     monkeypatch.setenv("GRAFT_THREADS", "64")
     monkeypatch.setattr(blocks, "prefetched", lambda work, parts, threads, most: asked.append(threads))
     for width in (320, 4096, 10**6):
-        blocks.each(len, 10, 1, width)
+        blocks.each(len, slice(0, 10), 1, width)
     assert asked == [64, 4, 1]
 
 

@@ -22,7 +22,8 @@ from conftest import PreparedData, data_params, drawing, encoded, write_drawings
 from graft.errors import DataError
 from graft.examining.image import examine
 from graft.examples import catalogue
-from graft.examples.checks import examination, quarantine, verdict_cache
+from graft.examples.checks import looking, quarantine, verdict_cache
+from graft.examples.checks.runners import local
 from graft.examples.sources.tree import Directory
 from graft.inputs.image.decode import open_rgb
 from graft.pipeline import hashable
@@ -406,7 +407,7 @@ def test_an_unchanged_file_is_neither_read_nor_decoded_again(
         return original(self, path)
 
     monkeypatch.setattr(Directory, "read", counted)
-    monkeypatch.setattr(examination, "look", lambda *args: pytest.fail("decoded again"))
+    monkeypatch.setattr(looking, "look", lambda *args: pytest.fail("decoded again"))
     second = prepare(root, out=tmp_path / "again")
     assert read == []
     assert "13 images have not changed since they were examined: not read again" in second.said
@@ -421,7 +422,7 @@ def test_an_unchanged_file_is_neither_read_nor_decoded_again(
     monkeypatch.setenv("GRAFT_CACHE_DIR", str(own_cache))
     decoded: list[bytes] = []
     look = examine.look
-    monkeypatch.setattr(examination, "look", lambda data, limit: decoded.append(data) or look(data, limit))
+    monkeypatch.setattr(looking, "look", lambda data, limit: decoded.append(data) or look(data, limit))
     (moved / "cross" / "new.png").write_bytes(encoded(drawing("cross", 99)))
     assert prepare(moved).metrics["used"] == first.metrics["used"] + 1
     assert len(decoded) == 1
@@ -534,7 +535,7 @@ def test_processes_and_threads_say_the_same(
     write_drawings(root, 8)
     (root / "circle" / "broken.png").write_bytes(b"broken")
     with_threads = prepare(root)
-    monkeypatch.setattr(examination, "PROCESSES_FROM", 0)
+    monkeypatch.setattr(local, "PROCESSES_FROM", 0)
     monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "other"))
     with_processes = prepare(root)
     pd.testing.assert_frame_equal(with_threads.catalogue, with_processes.catalogue)

@@ -123,7 +123,7 @@ def test_every_key_of_the_default_file_is_explained() -> None:
             {"train.learning_rte": 0.1},
             "train.learning_rte: unknown key; must be one of optimizer, learning_rate, momentum, weight_decay, "
             "clip_norm, schedule, warmup_steps, decay_to, batch_size, dtype_policy, epochs, steps, "
-            "… (22 in all). Got 'learning_rte'. Did you mean 'learning_rate'?",
+            "… (23 in all). Got 'learning_rte'. Did you mean 'learning_rate'?",
         ),
         (
             {"train.heads.linear.dropot": 0.1},

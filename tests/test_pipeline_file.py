@@ -69,6 +69,9 @@ def attributes(stage: str, name: str) -> set[tuple[str, ...]]:
     return found
 
 
+CHANGES_NOTHING = "ray"
+"""Read by stages that a cluster may work for, and listed by none: which one it is re-runs nothing."""
+
 PASSED_ON = {
     "extract": {
         "numerics", "data.kind", "data.source", "data.manifest.columns.second", "backbone", "extract", "train.enabled",
@@ -111,7 +114,8 @@ def test_params_are_what_run_reads(stage: str) -> None:
     """`numerics` steers every stage that computes: it is set as the process starts."""
     listed = set(EVERY[stage]["params"])
     read = parameters_read(stage) | ({"numerics"} if stage != "prepare" else set())
-    missing = {key for key in read if not {key, key.split(".")[0]} & listed}
+    missing = {key for key in read if not {key, key.split(".")[0]} & listed} - {CHANGES_NOTHING}
+    assert CHANGES_NOTHING not in listed
     assert not missing, f"read but not listed: {missing}"
     if stage == "evaluate":
         read |= set(schema.Params.model_fields) - {key.removesuffix(".") for key in identity.UNTRACKED}
@@ -189,13 +193,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inputs": {"errors", "runtime"},
     "examining": {"errors", "inputs", "runtime"},
     "training": {"errors", "runtime"},
+    "cluster": {"errors", "runtime"},
     "evaluation": {"errors"},
     "verdicts": {"errors"},
     "convex": {"errors", "runtime"},
-    "models": {"errors", "backbones", "convex", "runtime", "training"},
+    "models": {"errors", "backbones", "cluster", "convex", "pipeline", "runtime", "training"},
     "explaining": {"inputs", "training"},
-    "features": {"errors", "backbones", "inputs", "pipeline", "runtime", "training"},
-    "examples": {"errors", "examining", "features", "inputs", "pipeline", "runtime", "training"},
+    "features": {"errors", "backbones", "cluster", "inputs", "pipeline", "runtime", "training"},
+    "examples": {"errors", "cluster", "examining", "features", "inputs", "pipeline", "runtime", "training"},
     "probing": {
         "errors", "backbones", "convex", "evaluation", "examples", "features", "inputs", "models", "pipeline",
         "runtime", "training", "verdicts",

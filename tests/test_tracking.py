@@ -462,6 +462,8 @@ def test_the_pass_is_named_by_what_computes_something(inputs: layout.Paths) -> N
 
     same = run.pass_id(DEFAULT, inputs)
     assert with_changes(tracking={"experiment": "other"}, data={"path": "/elsewhere"}) == same
+    runners = {name: {"runner": "ray"} for name in ("data", "extract", "train")}
+    assert with_changes(ray={"address": "auto", "actors": 8}, **runners) == same
     assert with_changes(train={"learning_rate": 0.5}) != same
     inputs.split.write_text("another split")
     assert run.pass_id(DEFAULT, inputs) != same
@@ -475,6 +477,7 @@ def test_the_pass_is_named_by_what_computes_something(inputs: layout.Paths) -> N
         ({"finetune.learning_rate": 1e-5}, None, "finetune.learning_rate=1e-05"),
         ({"data.split.method": "counts", "seed": 7}, "calm-bear", "calm-bear: seed=7, split.method=counts"),
         ({"tracking.tags": {"a": "b"}}, None, "linear, from block_13_expand, MobileNetV2 0.35 bundled"),
+        ({"extract.runner": "ray", "ray.actors": 2}, None, "linear, from block_13_expand, MobileNetV2 0.35 bundled"),
         ({"data.classes": {"odd": ["1", "3"], "even": "*"}}, None, "data.classes={'odd': ['1', '3'], 'even': '*'}"),
         (
             {f"train.{key}": 7 for key in ("batch_size", "epochs", "warmup_steps", "learning_rate")}

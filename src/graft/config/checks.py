@@ -48,8 +48,7 @@ def across(sections: dict[str, Any]) -> list[str]:
             "extract.precision: must be float32 for extract.engine: tensorflow; openvino computes in bfloat16 too. "
             f"Got {extract.precision!r}."
         )
-    if extract is not None:
-        faults += of_ray.check_extract(extract)
+    faults += of_ray.check(sections)
     if extract is not None and train is not None:
         faults += _check_head(extract, train)
     if extract is not None and extract.taps == "all":

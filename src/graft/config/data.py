@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from graft.config.section import Count, Fraction, Probability, Section
+from graft.config.section import Count, Fraction, Probability, Runner, Section
 from graft.errors import without_credentials
 
 SourceName = Literal["digits", "folder", "manifest", "mnist", "fashion_mnist", "cifar10", "cifar100"]
@@ -212,6 +212,7 @@ class DataParams(Section):
     max_pixels: Count
     max_characters: Count
     duplicates: DuplicatesParams
+    runner: Runner
 
     @field_validator("path")
     @classmethod

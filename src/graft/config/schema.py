@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from graft.config.data import DataParams
-from graft.config.section import Count, Fraction, NotNegative, Positive, Probability, Section
+from graft.config.section import Count, Fraction, NotNegative, Positive, Probability, Runner, Section
 
 Resize = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -81,19 +81,11 @@ class TextAugmentation(Section):
         return bool(self.dropout or self.masking)
 
 
-class RayParams(Section):
-    address: Annotated[str, Field(min_length=1)] | None
-    actors: Count | None
-    cpus: Count
-    gpus: NotNegative
-
-
 class ExtractParams(Section):
     engine: Literal["auto", "tensorflow", "openvino"]
     precision: Literal["float32", "bfloat16"]
     batch_size: Count | None
-    runner: Literal["local", "ray"]
-    ray: RayParams
+    runner: Runner
     pooling: Pooling | None
     taps: Literal["none", "all"]
     dtype: Literal["float32", "float16"]
@@ -163,6 +155,7 @@ class TrainParams(Optimization):
     enabled: bool
     head: HeadName
     heads: Heads
+    runner: Runner
 
 
 class FinetuneParams(Optimization):
@@ -216,6 +209,13 @@ class TrackingParams(Section):
         return tags
 
 
+class RayParams(Section):
+    address: Annotated[str, Field(min_length=1)] | None
+    actors: Count | None
+    cpus: Count
+    gpus: NotNegative
+
+
 class Params(Section):
     """The whole file."""
 
@@ -229,6 +229,7 @@ class Params(Section):
     evaluate: EvaluateParams
     export: ExportParams
     tracking: TrackingParams
+    ray: RayParams
 
     def flat(self) -> dict[str, Any]:
         """All leaves, keys joined with dots."""

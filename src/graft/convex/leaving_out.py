@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def choose(system: System, given: Problem) -> Chosen:
     losses = np.zeros((len(PENALTIES), len(TEMPERATURES)))
     # Every penalty has its answers until the best one is known: a byte each, of 256 classes or fewer.
     answers = np.empty((len(PENALTIES), len(weights)), np.min_scalar_type(given.n_classes - 1))
-    for rows, answered, lost in given.each(partial(_judged, system, given, weights)):
+    for rows, answered, lost in chain.from_iterable(given.runs(partial(_judged, system, weights), list)):
         answers[:, rows] = answered
         losses += lost
     best, column = (int(i) for i in np.unravel_index(losses.argmin(), losses.shape))
@@ -70,7 +71,7 @@ def logits(system: System, given: Problem, penalty: float) -> np.ndarray:
         for rows, _, scores in _scores(system, given, block, [penalty]):
             found[rows] = scores
 
-    for _ in given.each(put):
+    for _ in given.each(put, slice(0, len(found))):
         pass
     return found
 
@@ -85,7 +86,7 @@ def together(system: System, given: Problem, penalty: float, group: np.ndarray) 
     return np.asarray(wanted - np.linalg.solve(rest, wanted - (shrunk @ system.projected + system.offset)))
 
 
-def _judged(system: System, given: Problem, weights: np.ndarray, block: slice) -> tuple[slice, np.ndarray, np.ndarray]:
+def _judged(system: System, weights: np.ndarray, given: Problem, block: slice) -> tuple[slice, np.ndarray, np.ndarray]:
     """The block, what each penalty answers, (p, b), and its summed log losses at each temperature, (p, t)."""
     answers = np.empty((len(PENALTIES), block.stop - block.start), np.min_scalar_type(given.n_classes - 1))
     losses = np.zeros((len(PENALTIES), len(TEMPERATURES)))

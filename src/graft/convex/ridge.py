@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graft.convex import blocks, leaving_out, system
-from graft.convex.system import Read
+from graft.convex.system import Read, Runner
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,12 @@ class Solved:
 
 
 def solve(
-    read: Read, targets: np.ndarray, weights: np.ndarray, n_classes: int, scale: np.ndarray | None = None
+    read: Read,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    n_classes: int,
+    scale: np.ndarray | None = None,
+    runner: Runner = system.here,
 ) -> Solved:
     """The penalty and temperature of the lowest log loss on examples left out one by one, and the solution for all.
 
@@ -41,12 +46,12 @@ def solve(
     standardisation stays that of all examples.
 
     targets: (n,) int64. weights: (n,), at least 0, with a sum above 0. scale: (d,), the deviation that each feature is
-    given; None for 1, and else with a mean square of 1, so that a penalty means the same.
+    given; None for 1, and else with a mean square of 1, so that a penalty means the same. runner: of both passes.
 
     Values are the same on every processor where products of matrices are (`runtime.computing.numerics`): logarithms and
     exponentials, which are not, only choose among PENALTIES and TEMPERATURES.
     """
-    given = system.problem(read, targets, weights, n_classes)
+    given = system.problem(read, targets, weights, n_classes, runner)
     with blocks.one_thread():
         found = system.decomposed(given, scale)
         chosen = leaving_out.choose(found, given)

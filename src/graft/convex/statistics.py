@@ -1,7 +1,8 @@
 """What least squares needs of features and targets: sums, in one pass over the blocks of the examples.
 
-Each block is summed about its own means and then merged with those before it, so that nothing is lost where means are
-large against deviations: Chan, Golub & LeVeque 1979, http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf.
+Each block is summed about its own means and then merged with those before it in its run, and runs, which other
+processes may have made, with each other; so that nothing is lost where means are large against deviations: Chan, Golub
+& LeVeque 1979, http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf.
 """
 
 from __future__ import annotations
@@ -45,11 +46,13 @@ def of_block(features: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> 
 
 
 def merged(blocks: Iterable[Statistics]) -> Statistics:
-    """Of all blocks, of which one at least has a weight; that one's arrays are written over."""
-    return reduce(_and_one_more, (block for block in blocks if block.total))
+    """Of all blocks, of which there is one at least; arrays of the first that has a weight are written over."""
+    return reduce(_and_one_more, blocks)
 
 
 def _and_one_more(so_far: Statistics, block: Statistics) -> Statistics:
+    if not so_far.total or not block.total:
+        return block if block.total else so_far
     total = so_far.total + block.total
     share = block.total / total
     beyond = (block.mean - so_far.mean) + (block.rest - so_far.rest)

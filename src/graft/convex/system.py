@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from graft.convex.standardise import Standard
 from graft.convex.statistics import Statistics
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 Read = Callable[[slice], np.ndarray]
 """Some of n examples -> their features (b, v, d), any float: v views of each, which count together as one example.
@@ -22,7 +23,10 @@ Called on several threads."""
 
 @dataclass(frozen=True)
 class Problem:
-    """targets: (n,) int64. weights: (n,) float64, at least 0, with a sum above 0. views: of an example. width: d."""
+    """targets: (n,) int64. weights: (n,) float64, at least 0, with a sum above 0. views: of an example. width: d.
+
+    runner: works on its blocks.
+    """
 
     read: Read
     targets: np.ndarray
@@ -30,19 +34,42 @@ class Problem:
     n_classes: int
     views: int
     width: int
+    runner: Runner
 
     def wanted(self, rows: slice) -> np.ndarray:
         """(b, c) float64: 1 for an example's class, -1 for the others."""
         return np.where(self.targets[rows, None] == np.arange(self.n_classes), 1.0, -1.0)
 
-    def each(self, work: Callable[[slice], T]) -> Iterator[T]:
-        """work(some of the examples) of all of them, in their order."""
-        return blocks.each(work, len(self.targets), self.views, self.width)
+    def each(self, work: Callable[[slice], T], rows: slice) -> Iterator[T]:
+        """work(some of the examples) of these, in their order, in this process."""
+        return blocks.each(work, rows, self.views, self.width)
+
+    def runs(self, work: Callable[[Problem, slice], T], join: Callable[[Iterator[T]], R]) -> Iterator[R]:
+        """What `runner` gives of all examples."""
+        return self.runner(self, work, join)
 
 
-def problem(read: Read, targets: np.ndarray, weights: np.ndarray, n_classes: int) -> Problem:
+class Runner(Protocol):
+    """Works on all blocks of a problem, in this process or in others."""
+
+    def __call__(
+        self, given: Problem, work: Callable[[Problem, slice], T], join: Callable[[Iterator[T]], R]
+    ) -> Iterator[R]:
+        """join(work(given, block) of the blocks of a run) of each run, all in their order.
+
+        work, join: can be pickled.
+        """
+
+
+def here(given: Problem, work: Callable[[Problem, slice], T], join: Callable[[Iterator[T]], R]) -> Iterator[R]:
+    """In this process: the runner that needs nothing."""
+    return blocks.by_run(given.each(partial(work, given), slice(0, len(given.targets))), join)
+
+
+def problem(read: Read, targets: np.ndarray, weights: np.ndarray, n_classes: int, runner: Runner = here) -> Problem:
     """weights: of any float."""
-    return Problem(read, targets, weights.astype(np.float64), n_classes, *read(slice(0, 1)).shape[1:])
+    _, views, width = read(slice(0, 1)).shape
+    return Problem(read, targets, weights.astype(np.float64), n_classes, views, width, runner)
 
 
 @dataclass(frozen=True)
@@ -71,7 +98,7 @@ class System:
 
 def decomposed(given: Problem, scale: np.ndarray | None) -> System:
     """scale: (d,), the deviation that each feature is given; None for 1."""
-    sums = statistics.merged(given.each(partial(_summed, given)))
+    sums = statistics.merged(given.runs(_summed, statistics.merged))
     deviation = standardise.deviation(np.diag(sums.gram) / sums.total, sums.mean) / (1.0 if scale is None else scale)
     values, vectors = np.linalg.eigh(sums.gram / deviation[:, None] / deviation)
     projected = vectors.T @ (sums.moment / deviation[:, None])

@@ -159,6 +159,18 @@ def load(folder: Path, sha256s: Iterable[str]) -> Stored | None:
         return None
     if meta.examples_sha256 != examples_digest(sha256s):
         raise StaleError(f"{folder}: belongs to other examples than the catalogue lists. Run `dvc repro`.")
+    return _opened(folder, meta)
+
+
+def opened(folder: Path, meta: Meta) -> Stored:
+    """The array that another process has opened, known by its `meta`. Raises StaleError where another one is here."""
+    found, stored = read_meta(folder)
+    if not stored or found != meta:
+        raise StaleError(f"{folder}: must be the array that was opened where graft was started. Got another one.")
+    return _opened(folder, meta)
+
+
+def _opened(folder: Path, meta: Meta) -> Stored:
     try:
         array = arrays.load(arrays.files(folder))
     except (OSError, ValueError) as error:

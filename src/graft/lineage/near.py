@@ -16,6 +16,7 @@ from graft.examining.image import examine as images
 from graft.examining.text import examine as texts
 from graft.examples.checks import near_images, near_texts
 from graft.examples.checks.kinds import KINDS
+from graft.examples.checks.runners import local
 from graft.examples.checks.verdict_cache import VerdictCache
 from graft.examples.sources import SOURCES
 from graft.inputs.text.parts import SEPARATOR
@@ -87,7 +88,7 @@ def _here(data: DataParams) -> dict[str, tuple[str, Any]]:
     """sha256 -> path and verdict of each example of data.path; none where it is not here."""
     try:
         paths = [item.path for item in SOURCES[data.source].scan(data) if item.problem is None]
-        examined = KINDS[data.kind].examine(data, paths)
+        examined = KINDS[data.kind].examine(data, paths, local.run)
     except (DataError, StaleError, OSError):
         return {}
     return {one.sha256: (path, one.verdict) for path, one in zip(paths, examined, strict=True) if one.verdict}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from graft.convex import logistic, ridge
+from graft.convex import logistic, ridge, system
+from graft.convex.system import Runner
 from graft.models import heads
 from graft.runtime.progress import say
 from graft.training import fit as training
@@ -29,7 +30,23 @@ Solution = tuple[np.ndarray, np.ndarray]
 """Kernel (d, c) and bias (c,) of the last layer."""
 
 
-def fit(head: keras.Model, p: TrainParams, data: Dataset, features: Stored, on_epoch: training.OnEpoch) -> pd.DataFrame:
+Runners = Callable[[np.ndarray], Runner]
+"""Numbers of rows (n,) -> what works on the blocks of a problem whose examples these are."""
+
+
+def here(rows: np.ndarray) -> Runner:
+    """This process does."""
+    return system.here
+
+
+def fit(
+    head: keras.Model,
+    p: TrainParams,
+    data: Dataset,
+    features: Stored,
+    on_epoch: training.OnEpoch,
+    runners: Runners = here,
+) -> pd.DataFrame:
     """Solve for the last layer of a head of SOLVERS, in place; returns a history of one row, as `training.fit` does.
 
     With `p.refit` it is solved once more for training and validation examples together; the history is the first one's.
@@ -37,12 +54,12 @@ def fit(head: keras.Model, p: TrainParams, data: Dataset, features: Stored, on_e
     """
     examples, n_classes = data.of("train"), len(data.classes)
     training.require_examples(examples)
-    layer, read = head.get_layer(heads.LAST), _reader(head, features)
+    layer, read = head.get_layer(heads.LAST), reader(lambda: head, features)
 
     def solve(examples: Examples) -> None:
         of_class = training.class_weights(p.class_weights, examples.targets, n_classes)
         weights = examples.weights * of_class[examples.targets]
-        layer.set_weights(SOLVERS[p.head](read, examples, weights, n_classes, features.meta))
+        layer.set_weights(SOLVERS[p.head](read, examples, weights, n_classes, features.meta, runners))
 
     solve(examples)
     metrics = training.judged(head, n_classes, examples, features.plain)
@@ -56,12 +73,18 @@ def fit(head: keras.Model, p: TrainParams, data: Dataset, features: Stored, on_e
     return pd.DataFrame([row]).reindex(columns=list(history.COLUMNS))
 
 
-def _reader(head: keras.Model, features: Stored) -> Read:
-    """Features as the last layer reads them: pooled, where whole maps are stored."""
+def are_maps(features: Stored) -> bool:
+    """Whether they are whole maps, which a head pools, rather than vectors."""
+    return len(features.array.shape) > 3
+
+
+def reader(build_head: Callable[[], keras.Model], features: Stored) -> Read:
+    """Features as the last layer of a head reads them: pooled, where whole maps are stored."""
+    if not are_maps(features):
+        return features.every
     import keras
 
-    if len(head.input_shape) == 2:
-        return features.every
+    head = build_head()
     below = keras.Model(head.input, head.get_layer(heads.LAST).input)
 
     def read(rows: np.ndarray) -> np.ndarray:
@@ -71,20 +94,37 @@ def _reader(head: keras.Model, features: Stored) -> Read:
     return read
 
 
-def _ridge(read: Read, examples: Examples, weights: np.ndarray, n_classes: int, meta: Meta) -> Solution:
-    return _least_squares("ridge", read, examples, weights, n_classes, None)
+def _ridge(
+    read: Read, examples: Examples, weights: np.ndarray, n_classes: int, meta: Meta, runners: Runners
+) -> Solution:
+    return _least_squares("ridge", read, examples, weights, n_classes, None, runners)
 
 
-def _taps(read: Read, examples: Examples, weights: np.ndarray, n_classes: int, meta: Meta) -> Solution:
+def _taps(
+    read: Read, examples: Examples, weights: np.ndarray, n_classes: int, meta: Meta, runners: Runners
+) -> Solution:
     """Ridge over the layers of `extract.taps: all`, each of which weighs alike."""
     scale = ridge.by_group(meta.output["widths"])
-    return _least_squares("taps", read, examples, weights, n_classes, scale)
+    return _least_squares("taps", read, examples, weights, n_classes, scale, runners)
 
 
 def _least_squares(
-    name: str, read: Read, examples: Examples, weights: np.ndarray, n_classes: int, scale: np.ndarray | None
+    name: str,
+    read: Read,
+    examples: Examples,
+    weights: np.ndarray,
+    n_classes: int,
+    scale: np.ndarray | None,
+    runners: Runners,
 ) -> Solution:
-    found = ridge.solve(lambda part: read(examples.rows[part]), examples.targets, weights, n_classes, scale)
+    found = ridge.solve(
+        lambda part: read(examples.rows[part]),
+        examples.targets,
+        weights,
+        n_classes,
+        scale,
+        runners(examples.rows),
+    )
     right = (found.left_out == examples.targets).mean()
     say(
         f"{name}: penalty {found.penalty:.3g} and temperature {found.temperature:.3g}, chosen on training examples "
@@ -93,7 +133,9 @@ def _least_squares(
     return found.kernel, found.bias
 
 
-def _logistic(read: Read, examples: Examples, weights: np.ndarray, n_classes: int, meta: Meta) -> Solution:
+def _logistic(
+    read: Read, examples: Examples, weights: np.ndarray, n_classes: int, meta: Meta, runners: Runners
+) -> Solution:
     """On examples as they are: with five views besides, it took six times as long and was no better (digits)."""
     found = logistic.solve(read(examples.rows)[:, 0], examples.targets, weights, n_classes)
     say(
@@ -103,10 +145,10 @@ def _logistic(read: Read, examples: Examples, weights: np.ndarray, n_classes: in
     return found.kernel, found.bias
 
 
-SOLVERS: dict[str, Callable[[Read, Examples, np.ndarray, int, Meta], Solution]] = {
+SOLVERS: dict[str, Callable[[Read, Examples, np.ndarray, int, Meta, Runners], Solution]] = {
     "ridge": _ridge,
     "logistic": _logistic,
     "taps": _taps,
 }
 """Name of a head -> (what its last layer reads, training examples, their weights, number of classes, what the features
-are) -> solution."""
+are, what works on blocks) -> solution."""

@@ -135,7 +135,7 @@ def _compute(
             what = f"extracting {' and '.join(names)}"
             unit = f"{planned.spec.inputs.kind}s"
             with ahead.reading(read, tasks, Path(params.data.path)) as early:
-                job = Job(planned, names, tasks, early, open_reader, loaded, params.extract.ray)
+                job = Job(planned, names, tasks, early, open_reader, loaded, params.ray)
                 with closing(runners.RUNNERS[params.extract.runner](job)) as results:
                     for keys, outputs in track(results, _n_views(views.values()), what, _n_keys, unit):
                         sink.put(keys, outputs)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from graft.examples import catalogue, labels, relabel, split
 from graft.examples.checks import duplicates, quarantine
 from graft.examples.checks.kinds import KINDS
+from graft.examples.checks.runners import RUNNERS
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, SPLITS
 from graft.runtime.progress import say
@@ -19,6 +20,7 @@ from graft.runtime.progress import say
 if TYPE_CHECKING:
     from graft.config.data import DataParams
     from graft.config.schema import Params
+    from graft.examples.checks.runners.base import Runner
     from graft.pipeline.layout import Paths
 
 
@@ -28,7 +30,7 @@ def run(params: Params, paths: Paths) -> None:
     Raises DataError where the data cannot be used, or is worse than `data` allows.
     """
     data, seed = params.data, params.seed
-    table, decided = _judged(data)
+    table, decided = _judged(data, RUNNERS[data.runner](params.ray))
     usable = table[table["state"] == catalogue.USED].copy()
     looks = list(KINDS[data.kind].looks)  # most of the memory that an example takes
     table = table.drop(columns=looks)
@@ -78,12 +80,12 @@ def run(params: Params, paths: Paths) -> None:
         say(f"note: {line}")
 
 
-def _judged(data: DataParams) -> tuple[pd.DataFrame, relabel.Applied]:
+def _judged(data: DataParams, runner: Runner) -> tuple[pd.DataFrame, relabel.Applied]:
     """A row for each item, and what was decided on labels, without the items, which take more memory than the rows."""
     kind = KINDS[data.kind]
     items = labels.assign(SOURCES[data.source].scan(data), data.classes)
     rows = [i for i, item in enumerate(items) if item.problem is None]
-    seen = dict(zip(rows, kind.examine(data, [items[i].path for i in rows]), strict=True))
+    seen = dict(zip(rows, kind.examine(data, [items[i].path for i in rows], runner), strict=True))
     sha256s = {i: one.sha256 for i, one in seen.items()} if data.relabel else {}
     decided = relabel.apply(items, data.relabel, sha256s, data.kind)
     table = quarantine.judged(decided.items, seen, kind, data)

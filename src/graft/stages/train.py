@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from graft.examples import dataset
 from graft.features import store
 from graft.models import heads, saving, solved
+from graft.models.runners import RUNNERS
+from graft.models.runners.base import Job
 from graft.runtime.progress import say
 from graft.training import history
 
@@ -23,11 +26,14 @@ def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
     data = dataset.read(paths.catalogue, paths.split)
     meta, _ = store.read_meta(paths.features)
     values = getattr(params.train.heads, params.train.head).model_dump()
-    head = heads.build(params.train.head, values, meta.shape[2:], len(data.classes), params.seed)
+    build = partial(heads.build, params.train.head, values, meta.shape[2:], len(data.classes), params.seed)
+    head = build()
     if params.train.enabled:
         features = store.require(paths.features, data.sha256s)
         if params.train.head in solved.SOLVERS:
-            curve = solved.fit(head, params.train, data, features, on_epoch)
+            job = Job(partial(store.opened, paths.features, meta), build, params.numerics)
+            with RUNNERS[params.train.runner](job, params.ray) as runners:
+                curve = solved.fit(head, params.train, data, features, on_epoch, runners)
         else:
             curve = dataset.fit_to(features, data, head, params.train, params.seed, on_epoch)
         example = features.plain(data.sides.rows["train"][:32])

@@ -24,7 +24,10 @@ WEIGHTS, DATA = "graft.model_weights", "graft.data_md5"
 it, and the md5 that `dvc.lock` has of data.path.
 """
 
-UNTRACKED = ("tracking.", "data.path", "export.")
+WHERE = ("ray.", "data.runner", "extract.runner", "train.runner")
+"""Parameters that say where something is computed, which gives the same bytes."""
+
+UNTRACKED = ("tracking.", "data.path", "export.", *WHERE)
 """Parameters that change nothing that a pass computes: the catalogue has every image's sha256."""
 
 

@@ -10,7 +10,7 @@ from graft.config import yaml_file
 from graft.config.load import FILE
 from graft.config.schema import flattened
 from graft.errors import ParamsError
-from graft.tracking import git
+from graft.tracking import git, identity
 
 if TYPE_CHECKING:
     from graft.config.schema import Params
@@ -21,7 +21,7 @@ MOST = 4
 MAIN = "train."
 """The section whose names need no prefix."""
 
-UNNAMED = "tracking."
+UNNAMED = ("tracking.", *identity.WHERE)
 """What differs here tells no runs apart."""
 
 ABSENT = object()

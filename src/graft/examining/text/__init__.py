@@ -1,1 +1,1 @@
-"""Texts: what is wrong with one, and its shingles."""
+"""Texts: their bytes, and how they become tokens."""

@@ -19,13 +19,14 @@ from graft.inputs.image.formats import FORMATS
 if TYPE_CHECKING:
     from graft.config.data import DataParams
     from graft.examining.image.examine import Verdict
+    from graft.examples.checks.runners.base import Runner
 
 LOOKS = ("perceptual_hash", "colours")
 
 
-def examine(data: DataParams, paths: Sequence[str]) -> list[Examined[Verdict]]:
+def examine(data: DataParams, paths: Sequence[str], runner: Runner) -> list[Examined[Verdict]]:
     """All of `paths`, in order."""
-    return examine_all(data.source, Path(data.path), paths, data.max_pixels)
+    return examine_all(data, paths, runner)
 
 
 def measured(verdict: Verdict, data: DataParams) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from graft.examples.checks import images, texts
 from graft.examples.checks.examined import Examined, Judgement
+from graft.examples.checks.runners.base import Runner
 
 if TYPE_CHECKING:
     from graft.config.data import DataParams
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """examine(data, paths): what each file is. judge(path, verdict, data): what that means for the catalogue.
+    """examine(data, paths, runner): what each file is, examined by a runner as far as the kind has a use for one.
 
+    judge(path, verdict, data): what that means for the catalogue.
     measured(verdict, data): the two numbers that `catalogue.MEASURES` names. looks: fields of a verdict, bytes, that
     copies are found by. copies(usable, data): (n,) the number of each one's group, from a table that has `looks`.
     """
 
-    examine: Callable[[DataParams, Sequence[str]], Sequence[Examined[Any]]]
+    examine: Callable[[DataParams, Sequence[str], Runner], Sequence[Examined[Any]]]
     judge: Callable[[str, Any, DataParams], Judgement]
     measured: Callable[[Any, DataParams], tuple[int, int]]
     looks: tuple[str, ...]

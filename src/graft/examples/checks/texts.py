@@ -32,6 +32,7 @@ from graft.runtime.reading.prefetch import prefetched
 
 if TYPE_CHECKING:
     from graft.config.data import DataParams
+    from graft.examples.checks.runners.base import Runner
 
 LOOKS = ("signature",)
 NEEDS = ("datasketch",)
@@ -48,8 +49,8 @@ BYTES_PER_CHARACTER = 4
 """At most, in UTF-8."""
 
 
-def examine(data: DataParams, paths: Sequence[str]) -> list[Examined[Verdict]]:
-    """All of `paths`, in order. Raises SurroundingsError where a library is missing."""
+def examine(data: DataParams, paths: Sequence[str], runner: Runner) -> list[Examined[Verdict]]:
+    """All of `paths`, in order, on this machine. Raises SurroundingsError where a library is missing."""
     missing = [module for module in NEEDS if find_spec(module) is None]
     if missing:
         raise SurroundingsError(

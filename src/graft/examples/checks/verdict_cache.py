@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache
 
@@ -21,10 +21,15 @@ from graft.runtime.database import Database
 
 
 @cache
-def _rules() -> str:
+def rules() -> dict[str, str]:
     """What a verdict depends on beside the bytes: the code that examines, and the libraries that decode."""
-    libraries = (PIL.__version__, simplejpeg.__version__, scipy.__version__, np.__version__)
-    return " ".join([code.digest([examine.__name__]), *libraries])
+    return {
+        "code": code.digest([examine.__name__]),
+        "Pillow": PIL.__version__,
+        "simplejpeg": simplejpeg.__version__,
+        "scipy": scipy.__version__,
+        "numpy": np.__version__,
+    }
 
 
 AS_HEX = ("perceptual_hash", "colours")
@@ -39,7 +44,7 @@ class VerdictCache:
 
     def __init__(self) -> None:
         self._database = Database.opened("verdicts")
-        _rules()  # before threads ask for it side by side: Python 3.11 fails where many parse code at a time
+        rules()  # before threads ask for it side by side: Python 3.11 fails where many parse code at a time
 
     def unchanged(self, stamps: Sequence[str | None], max_pixels: int) -> list[Known | None]:
         """What is known of each file that has not changed since it was examined; None for others.
@@ -69,6 +74,12 @@ class VerdictCache:
         self._database.put(pairs)
 
 
+def by_content(max_pixels: int) -> Callable[[str], Verdict | None]:
+    """Looks up the verdict on these bytes, by their sha256, in the cache of this machine."""
+    store = VerdictCache()
+    return lambda sha256: store.by_content([sha256], max_pixels)[0]
+
+
 def _verdict(value: bytes, max_pixels: int) -> Verdict | None:
     try:
         fields = json.loads(value)
@@ -85,4 +96,4 @@ def _stamp_key(stamp: str) -> bytes:
 
 
 def _verdict_key(sha256: str) -> bytes:
-    return b"verdict" + hashlib.blake2b(f"{_rules()} {sha256}".encode(), digest_size=20).digest()
+    return b"verdict" + hashlib.blake2b(f"{' '.join(rules().values())} {sha256}".encode(), digest_size=20).digest()

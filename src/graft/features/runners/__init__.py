@@ -4,10 +4,8 @@ A runner changes no value, only where it comes from and how long it takes: none 
 
 base      what a runner is given
 local     this process, on all of its cores
-ray       processes of a Ray cluster, by Ray Data
-cluster   the cluster itself: which one, how many processes fit, and Ray kept quiet
-worker    what such a process does; knows nothing of Ray
-same      whether it computes with what the cache's keys say: code, libraries, weights, processor
+ray       processes of a Ray cluster (`graft.cluster`)
+worker    what such a process does
 """
 
 from __future__ import annotations

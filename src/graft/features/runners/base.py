@@ -21,7 +21,7 @@ class Job:
 
     wanted: outputs of the plan. tasks: examples of which exactly these are not known. read: reads examples in this
     process. open_reader: gives what reads them in another one; it can be pickled. loaded: the network, as built in
-    this process. cluster: `extract.ray` of params.yaml.
+    this process. cluster: `ray` of params.yaml.
     """
 
     plan: Plan

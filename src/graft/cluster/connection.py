@@ -1,4 +1,4 @@
-"""The Ray cluster that computes: one of this machine, or one that runs already; and Ray kept quiet."""
+"""The Ray cluster that works: one of this machine, or one that runs already; and Ray kept quiet."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ QUIET = {
 """Set where the user has set nothing: nothing is reported over the network, nor printed."""
 
 
-def library() -> Any:
-    """The package, with its part for data. Raises SurroundingsError where it is not installed."""
+def library(key: str) -> Any:
+    """The package, with its part for data. key: of params.yaml, which asks for it.
+
+    Raises SurroundingsError where it is not installed.
+    """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
@@ -36,8 +39,7 @@ def library() -> Any:
         import ray.data
     except ImportError as error:
         raise SurroundingsError(
-            f"extract.runner: ray needs Ray ({error}). Install it: pip install 'graft-transfer[ray]'; or set "
-            "extract.runner: local."
+            f"{key}: ray needs Ray ({error}). Install it: pip install 'graft-transfer[ray]'; or set {key}: local."
         ) from None
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -45,18 +47,20 @@ def library() -> Any:
 
 
 @contextmanager
-def connected(p: RayParams) -> Iterator[int]:
+def connected(key: str, p: RayParams) -> Iterator[int]:
     """Inside, Ray can be used; gives how many actors there shall be. One that was started here ends afterwards.
+
+    key: of params.yaml, which asks for it.
 
     Raises SurroundingsError where there is no such cluster, or no machine of it is large enough.
     """
-    ray = library()
+    ray = library(key)
     own = not ray.is_initialized()
     if own:
         address = p.address or os.environ.get(OF_A_JOB)
         if address is None and p.actors is None:
             p = p.model_copy(update={"actors": max(1, available() // p.cpus)})
-        _connect(ray, p, address)
+        _connect(ray, key, p, address)
     # On a thread of its own, Ray prints on standard output what happens to each of its processes.
     with open(os.devnull, "w") as nothing, redirect_stdout(nothing):
         try:
@@ -70,7 +74,7 @@ def connected(p: RayParams) -> Iterator[int]:
                 ray.shutdown()
 
 
-def _connect(ray: Any, p: RayParams, address: str | None) -> None:
+def _connect(ray: Any, key: str, p: RayParams, address: str | None) -> None:
     """address: None for a Ray of this machine's own, with `p.actors`."""
     own: dict[str, Any] = {}
     if address is None:
@@ -83,11 +87,11 @@ def _connect(ray: Any, p: RayParams, address: str | None) -> None:
         reason = " ".join(str(error).split())[:300]
         if address is None:
             raise SurroundingsError(
-                f"extract.runner: Ray must be able to start on this machine. Got: {reason}. Set extract.runner: local."
+                f"{key}: Ray must be able to start on this machine. Got: {reason}. Set {key}: local."
             ) from None
         raise SurroundingsError(
-            f"extract.ray.address: must be the address of a Ray cluster that this machine belongs to, with the same "
-            f"versions of Ray and Python, and the token that it asks for. Got {address!r}: {reason}. Start it "
+            f"ray.address: must be the address of a Ray cluster that this machine belongs to, with the same versions "
+            f"of Ray and Python, and the token that it asks for. Got {address!r}: {reason}. Start it "
             "(`ray start --head`), set RAY_AUTH_MODE=token, or leave it empty for a Ray of this machine's own."
         ) from None
 
@@ -112,16 +116,20 @@ def _actors(p: RayParams, machines: list[dict[str, float]]) -> int:
     if not fitting:
         sizes = [f"{one.get('CPU', 0):g} CPUs and {one.get('GPU', 0):g} GPUs" for one in machines]
         raise SurroundingsError(
-            f"extract.ray: an actor of {p.cpus} CPUs and {p.gpus:g} GPUs must fit on a machine of the Ray cluster. "
-            f"Got machines with {listing(sizes, 5) or 'nothing'}. Lower extract.ray.cpus or extract.ray.gpus, or add "
-            "a machine."
+            f"ray: an actor of {p.cpus} CPUs and {p.gpus:g} GPUs must fit on a machine of the Ray cluster. "
+            f"Got machines with {listing(sizes, 5) or 'nothing'}. Lower ray.cpus or ray.gpus, or add a machine."
         )
     if p.actors is not None and p.actors > fitting:
         say(
-            f"note: of {p.actors} actors (extract.ray.actors), {fitting} fit on the Ray cluster as it is; the others "
+            f"note: of {p.actors} actors (ray.actors), {fitting} fit on the Ray cluster as it is; the others "
             "start when machines are added"
         )
     return p.actors or fitting
+
+
+def on_processors(p: RayParams) -> RayParams:
+    """The same for work that no GPU does."""
+    return p.model_copy(update={"gpus": 0.0})
 
 
 def _fitting(p: RayParams, machine: dict[str, float]) -> int:
