@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ import joblib
 
 from graft.examples.checks.examined import Examined
 from graft.examples.checks.verdict_cache import VerdictCache
+from graft.examples.compact import Numbers, Texts
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import Reader
 from graft.inputs.image.examine import Seen, Verdict, look, with_hashes
@@ -43,53 +44,49 @@ METADATA_BYTES = 2**24
 """Allowed beside the pixels."""
 
 
-def examine_all(source: str, root: Path, paths: Sequence[str], max_pixels: int) -> list[Examined[Verdict]]:
-    """All of `paths`, in order, on all cores. What is known is neither read nor decoded again."""
+def examine_all(
+    source: str, root: Path, paths: Sequence[str], max_pixels: int
+) -> Iterator[tuple[int, Examined[Verdict]]]:
+    """All of `paths` with their numbers, first what is known, which is neither read nor decoded again; then the others,
+    on all cores.
+    """
     store = VerdictCache()
     reader = SOURCES[source].open(root)
-    found, stamps = _known(reader, store, paths, max_pixels)
-    if len(stamps) < len(paths):
-        say(f"{len(paths) - len(stamps)} images have not changed since they were examined: not read again")
-    if not stamps:
-        return list(found.values())
-    rest = list(stamps)
+    rest, stamps = Numbers[int]("q"), Texts()  # of the others; stamps are from before they are read
+    for start in range(0, len(paths), LOOK_UP):
+        some = [reader.stamp(path) for path in paths[start : start + LOOK_UP]]
+        for number, (stamp, known) in enumerate(zip(some, store.unchanged(some, max_pixels), strict=True), start):
+            if known is None:
+                rest.extend([number])
+                stamps.extend([stamp or ""])
+            else:
+                yield number, Examined(*known)
+    if len(rest) < len(paths):
+        say(f"{len(paths) - len(rest)} images have not changed since they were examined: not read again")
+    if not rest:
+        return
     unsaved: list[tuple[str | None, str, int, Verdict | None]] = []
     saved = time.monotonic()
     size = CHUNK_WAITING if reader.waits else CHUNK
-    chunks = [rest[start : start + size] for start in range(0, len(rest), size)]
-    results = _in_parallel(source, root, reader, [[paths[i] for i in chunk] for chunk in chunks], max_pixels)
-    for chunk, examined in track(zip(chunks, results, strict=True), len(rest), "examining", lambda pair: len(pair[0])):
-        for i, one in zip(chunk, examined, strict=True):
-            found[i] = one
-            unsaved.append((stamps.pop(i), one.sha256, one.n_bytes, one.verdict))
+    chunks = [slice(start, start + size) for start in range(0, len(rest), size)]
+    named = ([paths[number] for number in rest[chunk]] for chunk in chunks)
+    results = _in_parallel(source, root, reader, len(rest), named, max_pixels)
+    for chunk, examined in track(zip(chunks, results, strict=True), len(rest), "examining", lambda pair: len(pair[1])):
+        for number, stamp, one in zip(rest[chunk], stamps[chunk], examined, strict=True):
+            yield number, one
+            unsaved.append((stamp or None, one.sha256, one.n_bytes, one.verdict))
         if time.monotonic() - saved > SAVE_SECONDS:
             store.keep(unsaved)
             unsaved, saved = [], time.monotonic()
     store.keep(unsaved)
-    return [found.pop(i) for i in range(len(paths))]
-
-
-def _known(
-    reader: Reader, store: VerdictCache, paths: Sequence[str], max_pixels: int
-) -> tuple[dict[int, Examined[Verdict]], dict[int, str | None]]:
-    """What is known of files, by their numbers, and the stamps of the others, from before they are read."""
-    found: dict[int, Examined[Verdict]] = {}
-    stamps: dict[int, str | None] = {}
-    for start in range(0, len(paths), LOOK_UP):
-        some = [reader.stamp(path) for path in paths[start : start + LOOK_UP]]
-        for i, (stamp, known) in enumerate(zip(some, store.unchanged(some, max_pixels), strict=True), start):
-            if known is None:
-                stamps[i] = stamp
-            else:
-                found[i] = Examined(*known)
-    return found, stamps
 
 
 def _in_parallel(
-    source: str, root: Path, reader: Reader, chunks: list[list[str]], max_pixels: int
+    source: str, root: Path, reader: Reader, n: int, chunks: Iterable[list[str]], max_pixels: int
 ) -> Iterator[list[Examined[Verdict]]]:
+    """n: of all chunks together."""
     n_jobs = max(available(), WAITING) if reader.waits else available()
-    if len(chunks) * CHUNK < PROCESSES_FROM or not reader.cheap_to_open:
+    if n < PROCESSES_FROM or not reader.cheap_to_open:
         parallel = joblib.Parallel(n_jobs, backend="threading", return_as="generator", pre_dispatch="4*n_jobs")
         yield from parallel(joblib.delayed(_examine_chunk)(reader, chunk, max_pixels) for chunk in chunks)
     else:

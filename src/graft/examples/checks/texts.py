@@ -21,7 +21,7 @@ from graft.errors import SurroundingsError
 from graft.examples import catalogue
 from graft.examples.catalogue import USED
 from graft.examples.checks import near_texts
-from graft.examples.checks.examined import Examined, Judgement
+from graft.examples.checks.examined import Examined, Judgement, Looks
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import QUARANTINED, Reader
 from graft.inputs.text.examine import Verdict
@@ -33,7 +33,6 @@ from graft.runtime.progress import track
 if TYPE_CHECKING:
     from graft.config.data import DataParams
 
-LOOKS = ("signature",)
 NEEDS = ("datasketch",)
 """Libraries that only texts want."""
 
@@ -48,8 +47,8 @@ BYTES_PER_CHARACTER = 4
 """At most, in UTF-8."""
 
 
-def examine(data: DataParams, paths: Sequence[str]) -> list[Examined[Verdict]]:
-    """All of `paths`, in order. Raises SurroundingsError where a library is missing."""
+def examine(data: DataParams, paths: Sequence[str]) -> Iterator[tuple[int, Examined[Verdict]]]:
+    """All of `paths`, in order, each with its number. Raises SurroundingsError where a library is missing."""
     missing = [module for module in NEEDS if find_spec(module) is None]
     if missing:
         raise SurroundingsError(
@@ -61,7 +60,7 @@ def examine(data: DataParams, paths: Sequence[str]) -> list[Examined[Verdict]]:
     parallel = joblib.Parallel(processes, return_as="generator", pre_dispatch="4*n_jobs")
     chunks = _read_in_chunks(SOURCES[data.source].open(Path(data.path)), paths, pair, data.max_characters)
     results = parallel(joblib.delayed(_examined)(read, data_of, pair, data.max_characters) for read, data_of in chunks)
-    return [one for chunk in track(results, len(paths), "examining", len, "texts") for one in chunk]
+    yield from enumerate(one for chunk in track(results, len(paths), "examining", len, "texts") for one in chunk)
 
 
 def _is_pair(data: DataParams) -> bool:
@@ -116,10 +115,10 @@ def judge(path: str, verdict: Verdict, data: DataParams) -> Judgement:
     return USED, remarks[0][0] if remarks else "", "; ".join(detail for _, detail in remarks)
 
 
-def copies(usable: pd.DataFrame, data: DataParams) -> np.ndarray:
+def copies(table: pd.DataFrame, looks: Looks, data: DataParams) -> np.ndarray:
     """(n,) int64: texts with the same number are copies of one. Raises StaleError where one has changed meanwhile."""
     read = catalogue.reader(SOURCES[data.source], Path(data.path))
-    paths, sha256s = list(usable["path"]), list(usable["sha256"])
+    paths, sha256s = table["path"], table["sha256"]
     return near_texts.groups(
-        sha256s, list(usable["signature"]), data.duplicates.near_similarity, lambda i: read(paths[i], sha256s[i])
+        sha256s, looks, data.duplicates.near_similarity, lambda row: read(str(paths.iat[row]), str(sha256s.iat[row]))
     )
