@@ -59,7 +59,7 @@ def examined(root: Path, paths: list[str]) -> float:
         write_params(Path(cache), {"data.source": "folder", "data.path": str(root), "data.max_pixels": 10**9})
         data = load(Path(cache, "params.yaml")).data
         began = time.perf_counter()
-        examine_all(data, paths, local.run)
+        list(examine_all(data, paths, local.run))
         return len(paths) / (time.perf_counter() - began)
 
 

@@ -118,7 +118,7 @@ class Subject:
 
         features, weights = self.features(len(self.used)), np.ones(len(self.used), np.float32)
         began = time.perf_counter()
-        logistic.solve(features, self.targets, weights, len(self.catalogue.classes))
+        logistic.solve(lambda rows: features[rows], self.targets, weights, len(self.catalogue.classes))
         return time.perf_counter() - began
 
     @cache  # noqa: B019  there is one subject

@@ -174,13 +174,59 @@ def test_logistic_is_scikit_learns_and_chosen_by_folds() -> None:
     from sklearn.linear_model import LogisticRegression
 
     features, targets, weights = blobs(n=90)
-    found = logistic.solve(features[:, 0], targets, weights, CLASSES)
+    found = logistic.solve(lambda rows: features[rows, 0], targets, weights, CLASSES)
     x = standardised(features, weights)[:, 0]
     theirs = LogisticRegression(C=1 / (found.penalty * weights.sum()), tol=1e-8, max_iter=9999)
     theirs.fit(x, targets, sample_weight=weights)
     ours = features[:, 0] @ found.kernel + found.bias
     np.testing.assert_allclose(softmax(ours), theirs.predict_proba(x), atol=1e-4)
     assert min(logistic.PENALTIES) < found.penalty < max(logistic.PENALTIES)
+
+
+@pytest.mark.parametrize("n_classes", [2, CLASSES])
+def test_logistic_in_blocks_is_logistic_of_all_held(monkeypatch: pytest.MonkeyPatch, n_classes: int) -> None:
+    """No more than a block is read at a time where features are too many to be held, and threads change no byte."""
+    features, targets, weights = blobs(n=300)
+    targets %= n_classes
+    held = logistic.solve(lambda rows: features[rows, 0], targets, weights, n_classes)
+    monkeypatch.setattr(blocks, "ROWS", 32)
+    monkeypatch.setattr(logistic, "HELD_BYTES", features.nbytes - 1)
+    read: list[int] = []
+
+    def block(rows: slice) -> np.ndarray:
+        read.append(rows.stop - rows.start)
+        return features[rows, 0]
+
+    found = []
+    for threads in ("1", "2"):
+        monkeypatch.setenv("GRAFT_THREADS", threads)
+        found.append(logistic.solve(block, targets, weights, n_classes))
+        np.testing.assert_allclose(found[-1].kernel, held.kernel, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found[-1].bias, held.bias, rtol=1e-9, atol=1e-12)
+        assert found[-1].penalty == held.penalty
+    assert max(read) == 32
+    assert len(read) > 20 * len(features) / 32, "gone through again for each step"
+    assert found[0].kernel.tobytes() == found[1].kernel.tobytes()
+
+    read.clear()
+    monkeypatch.setattr(logistic, "HELD_BYTES", features.nbytes)
+    logistic.solve(block, targets, weights, n_classes)
+    assert sum(read) <= len(features) + 2, "each was read once, and one for its shape"
+
+
+def test_the_gradient_of_logistic_is_that_of_its_loss() -> None:
+    """By differences, with means far from 0, of both kinds of solution and of some of the examples."""
+    features, targets, weights = blobs(n=50, width=4)
+    for n_classes in (2, CLASSES):
+        of = targets % n_classes
+        given = logistic._Examples(lambda rows: 100 + features[rows, 0], of, weights, 4)
+        inside = np.arange(50) % 4 > 0
+        part = logistic._Objective(given, logistic._standard(given), inside, given.one_by_one)
+        at = np.random.default_rng(0).normal(size=5 * (1 if n_classes == 2 else 3))
+        _, gradient = part._loss_and_gradient(at, 0.1)
+        steps = 1e-6 * np.eye(len(at))
+        losses = [[part._loss_and_gradient(at + sign * step, 0.1)[0] for sign in (1, -1)] for step in steps]
+        np.testing.assert_allclose(gradient, [(up - down) / 2e-6 for up, down in losses], atol=1e-7)
 
 
 def test_groups_weigh_alike_however_wide() -> None:
@@ -207,7 +253,7 @@ def test_two_classes_and_a_class_without_examples() -> None:
     kept = targets < 2
     x, targets, weights = features[kept, 0], targets[kept], weights[kept]
     for n_classes in (2, 3):
-        found = logistic.solve(x, targets, weights, n_classes)
+        found = logistic.solve(lambda rows: x[rows], targets, weights, n_classes)
         probabilities = softmax(x @ found.kernel + found.bias)
         assert (probabilities[:, :2].argmax(axis=1) == targets).mean() > 0.8
         assert not probabilities[:, 2:].any() or probabilities[:, 2:].max() < 1e-9
@@ -220,7 +266,7 @@ def test_more_features_than_examples_and_features_that_never_change() -> None:
     features[..., 3] = 7.0
     for found in (
         ridge.solve(lambda rows: features[rows], targets, weights, CLASSES),
-        logistic.solve(features[:, 0], targets, weights, CLASSES),
+        logistic.solve(lambda rows: features[rows, 0], targets, weights, CLASSES),
     ):
         assert np.isfinite(found.kernel).all()
         assert np.abs(found.kernel[3]).max() < 1e-6
@@ -232,9 +278,9 @@ def test_one_example_of_each_class() -> None:
     assert ((features[:, 0] @ found.kernel + found.bias).argmax(axis=1) == targets).all()
     assert (found.penalty, found.temperature) == leaving_out.UNJUDGED
     with pytest.raises(TrainingError, match=r"needs two of a class for that.*set train.head: ridge"):
-        logistic.solve(features[:, 0], targets, weights, CLASSES)
+        logistic.solve(lambda rows: features[rows, 0], targets, weights, CLASSES)
     with pytest.raises(TrainingError, match="two classes at least"):
-        logistic.solve(features[:1, 0], targets[:1], weights[:1], CLASSES)
+        logistic.solve(lambda rows: features[:1, 0][rows], targets[:1], weights[:1], CLASSES)
 
 
 def dataset_of(targets: np.ndarray, weights: np.ndarray) -> Dataset:

@@ -17,6 +17,7 @@ from conftest import CLASSES, PreparedData, write_drawings
 from graft.errors import DataError
 from graft.examining.image import examine
 from graft.examples.checks import duplicates, joining, near_images
+from graft.examples.checks.examined import Looks
 
 Prepare = Callable[..., PreparedData]
 
@@ -51,8 +52,7 @@ def grouped(files: list[bytes], distance: int = 12) -> list[int]:
     """The number of each file's group, as copies are found."""
     verdicts = [examine.examine(data, 10**9) for data in files]
     numbers = [str(i) for i in range(len(files))]
-    hashes, colours = [one.perceptual_hash for one in verdicts], [one.colours for one in verdicts]
-    return near_images.groups(numbers, hashes, colours, distance).tolist()
+    return near_images.groups(numbers, Looks.of(map(near_images.look, verdicts)), distance).tolist()
 
 
 GREY = bytes([128]) * 192
@@ -129,7 +129,7 @@ def test_other_images_are_not_near() -> None:
 def test_flat_images_are_compared_by_bytes_only() -> None:
     flat = [as_png(Image.new("RGB", (64, 64), colour)) for colour in ("white", "black", "red")]
     assert [perceptual(data) for data in flat] == [b"", b"", b""]
-    assert near_images.groups(["w", "b", "r", "w"], [b""] * 4, [b""] * 4, 15).tolist() == [0, 1, 2, 0]
+    assert near_images.groups(["w", "b", "r", "w"], Looks.of([b""] * 4), 15).tolist() == [0, 1, 2, 0]
 
 
 @pytest.mark.parametrize("distance", [0, 1, 7, 15])
@@ -144,10 +144,9 @@ def test_near_pairs_are_those_of_brute_force(distance: int) -> None:
         planted.append(other)
     every = np.concatenate([base, np.stack(planted)])
     close = [(i, j) for i in range(80) for j in range(i + 1, 80) if (every[i] != every[j]).sum() <= distance]
-    words = np.packbits(every, axis=1).view(np.uint64).reshape(-1, 4)
+    looks = np.concatenate([np.packbits(every, axis=1), np.zeros((80, 3), np.uint8)], axis=1)
     expected = joining.joined(80, np.array(close).reshape(-1, 2))
-    colours = np.zeros((80, 1, 3), np.uint8)
-    assert joining.joined(80, near_images._near(words, colours, distance)).tolist() == expected.tolist()
+    assert joining.joined(80, near_images._near(looks, np.arange(80), distance)).tolist() == expected.tolist()
     assert len(close) >= 40 * min(distance, 20) // 21
 
 
@@ -169,8 +168,18 @@ def test_hashes_with_few_details_are_not_all_compared() -> None:
 
 def test_copies_of_copies_are_one_group() -> None:
     hashes = [bytes(32), bytes([0b111]) + bytes(31), bytes([0b111, 0b111]) + bytes(30), bytes([255] * 32)]
-    assert near_images.groups(["a", "b", "c", "d"], hashes, [GREY] * 4, 3).tolist() == [0, 0, 0, 1]
-    assert near_images.groups(["a", "b", "c", "d"], hashes, [GREY] * 4, 2).tolist() == [0, 1, 2, 3]
+    looks = Looks.of(one + GREY for one in hashes)
+    assert near_images.groups(["a", "b", "c", "d"], looks, 3).tolist() == [0, 0, 0, 1]
+    assert near_images.groups(["a", "b", "c", "d"], looks, 2).tolist() == [0, 1, 2, 3]
+
+
+def test_what_is_no_example_joins_no_others() -> None:
+    """Two near copies, one of which is removed by the user: it keeps its place, and none is a copy of it."""
+    looks = Looks.of([bytes(32) + GREY, b"", bytes([1]) + bytes(31) + GREY, bytes([3]) + bytes(31) + GREY])
+    assert looks.rows.tolist() == [0, 2, 3]
+    assert near_images.groups(["a", "", "b", "c"], looks, 1).tolist() == [0, 1, 0, 0]
+    without = looks.among(np.array([True, True, False, True]))
+    assert near_images.groups(["a", "", "b", "c"], without, 1).tolist() == [0, 1, 2, 3]
 
 
 def test_near_pairs_are_those_of_brute_force_in_colours_too() -> None:
@@ -187,9 +196,9 @@ def test_near_pairs_are_those_of_brute_force_in_colours_too() -> None:
         return (bits[i] != bits[j]).sum() <= 7 and lighter <= 48 and blue**2 + red**2 <= 144
 
     pairs = np.array([(i, j) for i in range(150) for j in range(i) if close(i, j)])
-    words = np.packbits(bits, axis=1).view(np.uint64).reshape(-1, 4)
+    looks = np.concatenate([np.packbits(bits, axis=1), colours.reshape(150, -1)], axis=1)
     expected = joining.joined(150, pairs)
-    assert joining.joined(150, near_images._near(words, colours, 7)).tolist() == expected.tolist()
+    assert joining.joined(150, near_images._near(looks, np.arange(150), 7)).tolist() == expected.tolist()
     assert 10 < len(set(expected)) < 100
 
 
@@ -315,8 +324,9 @@ def test_many_alike_take_little_memory(kind: str) -> None:
     colours = [GREY] * 4000
     if kind == "equal but for noise":
         colours = [row.tobytes() for row in rng.integers(126, 131, (4000, 192), np.uint8)]
+    looks = Looks.of(one + colour for one, colour in zip(hashes, colours, strict=True))
     tracemalloc.start()
-    assert set(near_images.groups([str(i) for i in range(4000)], hashes, colours, 12)) == {0}
+    assert set(near_images.groups([str(i) for i in range(4000)], looks, 12)) == {0}
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 50e6

@@ -11,7 +11,7 @@ import pytest
 from conftest import PreparedData, drawing, encoded, write_drawings
 from graft.errors import DataError
 from graft.examples import labels
-from graft.examples.sources.base import Item
+from graft.examples.sources.base import Item, listed
 
 Prepare = Callable[..., PreparedData]
 LABELS = ("dress", "hat", "shirt/long", "shirt/short", "shoes")
@@ -19,7 +19,7 @@ LABELS = ("dress", "hat", "shirt/long", "shirt/short", "shoes")
 
 def mapped(classes: dict[str, Any] | None, given: tuple[str, ...] = LABELS) -> dict[str, str]:
     """label -> class of what is used"""
-    items = labels.assign([Item(f"{label}/x.png", label) for label in given], classes)
+    items = labels.assign(listed(Item(f"{label}/x.png", label) for label in given), classes)
     return {item.path.removesuffix("/x.png"): item.label for item in items if item.problem is None}
 
 

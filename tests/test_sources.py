@@ -39,7 +39,7 @@ ORDER = list(range(10)) * 4
 
 
 def scan(root: Path, changes: dict[str, Any] | None = None, source: str = "folder") -> list[Item]:
-    return SOURCES[source].scan(data_params({"source": source, "path": str(root), **(changes or {})}))
+    return list(SOURCES[source].scan(data_params({"source": source, "path": str(root), **(changes or {})})))
 
 
 def keras_files(home: Path) -> None:

@@ -36,7 +36,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def scan(root: Path, changes: dict[str, Any]) -> list[Item]:
-    return SOURCES["manifest"].scan(data_params({"source": "manifest", "path": str(root), **changes}))
+    return list(SOURCES["manifest"].scan(data_params({"source": "manifest", "path": str(root), **changes})))
 
 
 def labelled(root: Path, changes: dict[str, Any]) -> list[tuple[str, str]]:

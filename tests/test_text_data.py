@@ -26,6 +26,7 @@ from graft.examining.text import examine
 from graft.examples import catalogue, report
 from graft.examples.checks import kinds, near_texts
 from graft.examples.checks import texts as checked
+from graft.examples.checks.examined import Looks
 from graft.examples.sources import SOURCES, names, tables
 from graft.examples.sources.tables import embedded, text_paths, texts
 from graft.inputs.text import parts
@@ -369,9 +370,9 @@ def test_near_texts_are_those_that_brute_force_finds(similarity: float) -> None:
     contents = [worn(sentence(i, 6 + 5 * (i % 9)), 9 * i + k, k) for i in range(60) for k in (0, 0, 1, 2, 4, 8)]
     contents += [text.upper().replace(" ", "\n ") for text in contents[:30]] + ["ok", "OK", "no", "k", "okay"]
     data = [text.encode() for text in contents]
-    signatures = [one.signature for one in examine.examine(data, False, 10**6)]
+    looks = Looks.of(map(near_texts.look, examine.examine(data, False, 10**6)))
     sha256s = [hashlib.sha256(one).hexdigest() for one in data]
-    found = near_texts.groups(sha256s, signatures, similarity, lambda i: data[i])
+    found = near_texts.groups(sha256s, looks, similarity, lambda i: data[i])
     of = [runs(text) for text in contents]
     group = list(range(len(contents)))
     for i, j in itertools.combinations(range(len(contents)), 2):
@@ -403,16 +404,16 @@ def test_pairs_are_copies_where_each_of_their_texts_is_one() -> None:
     long, short = sentence(1, 100), sentence(2, 5)
     pairs = [(long, short), (short, long), (f"{long} ok".upper(), short), (long, sentence(3, 5)), (long, f" {short}?")]
     data = [parts.joined(texts) for texts in pairs]
-    signatures = [found.signature for found in examine.examine(data, True, 1000)]
-    assert near_texts.groups(list("abcde"), signatures, 0.8, lambda i: data[i]).tolist() == [0, 1, 0, 2, 0]
+    looks = Looks.of(map(near_texts.look, examine.examine(data, True, 1000)))
+    assert near_texts.groups(list("abcde"), looks, 0.8, lambda i: data[i]).tolist() == [0, 1, 0, 2, 0]
 
 
 def test_many_that_are_all_alike_take_little_time() -> None:
     """3,000 orders that differ in their numbers: 4 million pairs, few of which may be looked at."""
     data = [f"{sentence(1, 40)} {sentence(2, 40)} order number {i}".encode() for i in range(3000)]
-    signatures = [one.signature for one in examine.examine(data, False, 10**6)]
+    looks = Looks.of(map(near_texts.look, examine.examine(data, False, 10**6)))
     looked: list[int] = []
-    found = near_texts.groups([str(i) for i in range(3000)], signatures, 0.8, lambda i: looked.append(i) or data[i])
+    found = near_texts.groups([str(i) for i in range(3000)], looks, 0.8, lambda i: looked.append(i) or data[i])
     assert set(found) == {0}
     assert len(looked) < 20_000
 

@@ -29,7 +29,7 @@ def main() -> None:
     weights = rng.uniform(0.5, 2, N)
     ways = {
         "ridge": lambda: ridge.solve(lambda rows: features[rows], targets, weights, N_CLASSES),
-        "logistic": lambda: logistic.solve(features[:, 0], targets, weights, N_CLASSES),
+        "logistic": lambda: logistic.solve(lambda rows: features[rows, 0], targets, weights, N_CLASSES),
     }
     for name, solve in ways.items():
         found = solve()

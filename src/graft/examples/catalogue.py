@@ -7,13 +7,16 @@ and all features, as they are.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.compute as pc
 
 from graft.errors import DataError, StaleError, listing
+from graft.examples.compact import Numbers, Texts, from_csv
 from graft.examples.sources.base import Source
 
 MEASURES = {"image": ("width", "height"), "text": ("characters", "words")}
@@ -24,6 +27,9 @@ ITEMS = {"image": "files", "text": "texts"}
 
 BEFORE, BEHIND = ("path", "sha256", "bytes"), ("label", "state", "reason", "detail")
 COLUMNS, TEXT_COLUMNS = ((*BEFORE, *MEASURES[kind], *BEHIND) for kind in ("image", "text"))
+NOT_COMPUTED = ("bytes", "state", "reason", "detail")
+"""Columns that nothing is computed with."""
+
 USED = "used"
 """A state; the others are those of `graft.examples.sources.base`."""
 
@@ -63,6 +69,20 @@ def read(path: Path) -> Catalogue:
     """Labels and paths stay text, whatever they look like (a class may be called 3, NA or true)."""
     text = {name: str for name in (*BEFORE, *BEHIND) if name != "bytes"}
     return Catalogue(pd.read_csv(path, dtype=text, keep_default_na=False))
+
+
+def used(path: Path) -> pd.DataFrame:
+    """The examples that take part, as `Catalogue.used` has them: where they are, how large, and of which class.
+
+    The rest of the catalogue is read past.
+    """
+    numbers = ("bytes", *itertools.chain(*MEASURES.values()))
+    columns: dict[str, Texts | Numbers[int]] = {}
+    for batch in from_csv(path, numbers):
+        rows = batch.filter(pc.equal(batch["state"], USED))
+        for name in (one for one in rows.column_names if one not in NOT_COMPUTED):
+            columns.setdefault(name, Numbers("q") if name in numbers else Texts()).add(rows[name])
+    return pd.DataFrame({name: column.series() for name, column in columns.items()}, copy=False)
 
 
 def reader(source: Source, root: Path) -> Callable[[str, str], bytes]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from graft.examples import catalogue, split
+from graft.runtime import memory
 from graft.runtime.progress import say
 from graft.training import shards
 from graft.training.batches import Examples
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dataset:
-    """used: the catalogue's used rows, in the order of every array. classes: in the order of the model's outputs.
+    """used: as `catalogue.used` gives them, in the order of every array. classes: in the order of the model's outputs.
 
     targets: (n,) int64 class numbers. sides: which rows train, validate and test, and the weight of each one's loss.
     """
@@ -36,9 +37,9 @@ class Dataset:
     sides: split.Split
 
     @property
-    def sha256s(self) -> list[str]:
+    def sha256s(self) -> pd.Series:
         """The sha256 of each row's file."""
-        return list(self.used["sha256"])
+        return self.used["sha256"]
 
     def of(self, side: SplitName) -> Examples:
         """The examples of a side, for training."""
@@ -60,9 +61,11 @@ class Dataset:
 
 def read(catalogue_path: Path, split_path: Path) -> Dataset:
     """Raises StaleError where the split belongs to another catalogue."""
-    images = catalogue.read(catalogue_path)
-    used = images.used
-    return Dataset(used, images.classes, split.targets(used, images.classes), split.read(split_path, used))
+    used = catalogue.used(catalogue_path)
+    classes = sorted(used["label"].unique())
+    data = Dataset(used, classes, split.targets(used, classes), split.read(split_path, used))
+    memory.give_back()
+    return data
 
 
 def fit_to(

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pandas as pd
 
 from graft.errors import DataError, listing, unknown
-from graft.examples.sources.base import LEFT_OUT, QUARANTINED, Item, Problem
+from graft.examples.sources.base import LEFT_OUT, QUARANTINED, Item, Items, Problem, listed
 
 SAME = "*"
 """As a class of `data.classes`: labels keep their names."""
@@ -21,24 +21,27 @@ DROPPED = "-"
 Classes = Mapping[str, str | list[str]]
 
 
-def assign(items: Sequence[Item], classes: Classes | None) -> list[Item]:
+def assign(items: Items, classes: Classes | None) -> Items:
     """Items with the label of their class; those of labels that are dropped, or in no class, are left out.
 
     Raises DataError where `classes` names a label that does not exist, or two classes differ in case only.
     """
+    both = zip(items.columns["label"], items.columns["problem"], strict=True)
+    usable = {label for label, problem in both if problem is None}
     if classes is None:
-        _require_distinct({item.label for item in items if item.problem is None})
-        return list(items)
-    named = _names(sorted({item.label for item in items if item.label}), classes)
-    _require_distinct({named[item.label] for item in items if item.problem is None and named[item.label]})
-    assigned = []
-    for item in items:
+        _require_distinct(usable)
+        return items
+    named = _names(sorted(filter(None, items.columns["label"].distinct)), classes)
+    _require_distinct({named[label] for label in usable if named.get(label)})
+
+    def assigned(item: Item) -> Item:
         name = named.get(item.label, "")
         problem = item.problem
         if item.label and not name and (problem is None or problem.state == QUARANTINED):
             problem = Problem(LEFT_OUT, "label not in data.classes", item.label)
-        assigned.append(replace(item, label=name or item.label, problem=problem))
-    return assigned
+        return replace(item, label=name or item.label, problem=problem)
+
+    return listed(map(assigned, items))
 
 
 def _names(labels: Sequence[str], classes: Classes) -> dict[str, str]:

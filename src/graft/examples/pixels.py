@@ -50,4 +50,4 @@ class Pixels:
 def of(data: Dataset, made_with: Mapping[str, Any], source: str, root: Path) -> Pixels:
     """The pixels of a data set, read and decoded as `extract` does. made_with: of its `meta.json`. root: data.path."""
     read = catalogue.reader(SOURCES[source], root)
-    return Pixels(inputs.recorded(made_with), read, list(data.used["path"]), data.sha256s, 1 + made_with["views"])
+    return Pixels(inputs.recorded(made_with), read, list(data.used["path"]), list(data.sha256s), 1 + made_with["views"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +12,7 @@ import pandas as pd
 from graft.errors import DataError, listing, unknown
 from graft.examples.catalogue import USED
 from graft.examples.sources import tables
-from graft.examples.sources.base import LEFT_OUT, Item, Problem
+from graft.examples.sources.base import LEFT_OUT, Item
 from graft.examples.sources.names import an
 from graft.examples.sources.tables.table import Table
 
@@ -37,14 +37,13 @@ class Decision:
 
 @dataclass(frozen=True)
 class Applied:
-    """items: with their new labels, and problems where they are removed. before: number of an item -> its label in the
-    source, of those that have another now. counts: of decisions, by what they did. moves: (from, to) -> images.
+    """removed: numbers of items. changed: number of an item -> its label in the source, and the one that it has now.
+    counts: of decisions, by what they did.
     """
 
-    items: list[Item]
-    before: dict[int, str]
+    removed: list[int]
+    changed: dict[int, tuple[str, str]]
     counts: dict[str, int]
-    moves: Counter[tuple[str, str]]
 
 
 def read(name: str, kind: str = "image") -> tuple[dict[str, Decision], int]:
@@ -91,8 +90,8 @@ def _table(file: Path) -> Table:
         raise DataError(f"data.relabel: {str(fault).removeprefix('data.manifest: ')}") from None
 
 
-def apply(items: Sequence[Item], name: str | None, sha256s: Mapping[int, str], kind: str = "image") -> Applied:
-    """The decisions of a table, if one is named. sha256s: number of an item -> that of its file, of those examined.
+def apply(items: Sequence[Item], name: str | None, sha256s: pd.Series, kind: str = "image") -> Applied:
+    """The decisions of a table, if one is named. sha256s: of each item's file, "" where it was not examined.
     kind: of the examples, for messages.
 
     Labels are those that `data.classes` gives. What takes no part already stays as it is, whatever was decided.
@@ -101,10 +100,11 @@ def apply(items: Sequence[Item], name: str | None, sha256s: Mapping[int, str], k
     on another picture.
     """
     if name is None:
-        return Applied(list(items), {}, {}, Counter())
+        return Applied([], {}, {})
     decisions, undecided = read(name, kind)
     _require_known(items, decisions)
-    applied, before, moves = list(items), {}, Counter[tuple[str, str]]()
+    removed: list[int] = []
+    changed: dict[int, tuple[str, str]] = {}
     counts = dict.fromkeys(("changed", "removed", "kept", "without_effect"), 0) | {"undecided": undecided}
     for number, item in enumerate(items):
         decision = decisions.get(item.path)
@@ -113,7 +113,7 @@ def apply(items: Sequence[Item], name: str | None, sha256s: Mapping[int, str], k
         if item.problem is not None:
             counts["without_effect"] += 1
             continue
-        found = sha256s.get(number, "")
+        found = str(sha256s.iat[number])
         seen = "picture" if kind == "image" else kind
         if decision.sha256 and found and decision.sha256 != found:
             raise DataError(
@@ -121,20 +121,18 @@ def apply(items: Sequence[Item], name: str | None, sha256s: Mapping[int, str], k
                 f"{found}. Got {decision.sha256}. Look at it, and correct the row, or empty its {DECISION}."
             )
         if decision.what == REMOVE:
-            applied[number] = replace(item, problem=Problem(LEFT_OUT, "removed by data.relabel"))
+            removed.append(number)
             counts["removed"] += 1
         elif decision.what in (KEEP, item.label):
             counts["kept"] += 1
         else:
-            applied[number] = replace(item, label=decision.what)
-            before[number] = item.label
-            moves[item.label, decision.what] += 1
+            changed[number] = (item.label, decision.what)
             counts["changed"] += 1
-    return Applied(applied, before, counts, moves)
+    return Applied(removed, changed, counts)
 
 
 def _require_known(items: Sequence[Item], decisions: Mapping[str, Decision]) -> None:
-    if foreign := sorted(set(decisions) - {item.path for item in items}):
+    if foreign := sorted(set(decisions).difference(item.path for item in items)):
         raise DataError(
             f"data.relabel: {decisions[foreign[0]].place}: a path must be one of the source, as catalogue.csv has it. "
             f"Unknown: {listing(foreign, 3)}. Correct or remove the row."
@@ -154,14 +152,17 @@ def _require_known(items: Sequence[Item], decisions: Mapping[str, Decision]) -> 
             )
 
 
-def remark(table: pd.DataFrame, before: Mapping[int, str]) -> None:
-    """Says in the catalogue what label a used image had. table: the catalogue's, a row for each item."""
-    for number, label in before.items():
-        if table.at[number, "state"] == USED:
-            word = f"{label} in the source"
-            reason, detail = (str(table.at[number, column]) for column in ("reason", "detail"))
-            table.at[number, "reason"] = reason or "relabelled"
-            table.at[number, "detail"] = f"{detail}; {word}" if detail else word
+def record(table: pd.DataFrame, applied: Applied) -> None:
+    """Write into the catalogue what was decided, and what label a used image had. table: a row for each item."""
+    table.loc[applied.removed, ["state", "reason", "detail"]] = (LEFT_OUT, "removed by data.relabel", "")
+    table.loc[list(applied.changed), "label"] = [now for _, now in applied.changed.values()]
+    said = table.loc[list(applied.changed), ["state", "reason", "detail"]]
+    said = said[said["state"] == USED]
+    words = [f"{applied.changed[number][0]} in the source" for number in said.index]
+    table.loc[said.index, "reason"] = [reason or "relabelled" for reason in said["reason"]]
+    table.loc[said.index, "detail"] = [
+        f"{detail}; {word}" if detail else word for detail, word in zip(said["detail"], words, strict=True)
+    ]
 
 
 def lines(applied: Applied, name: str | None, kind: str, most: int = 5) -> list[str]:
@@ -169,7 +170,8 @@ def lines(applied: Applied, name: str | None, kind: str, most: int = 5) -> list[
     if name is None:
         return []
     n = applied.counts
-    shown = listing((f"{a} to {b} ({m})" for (a, b), m in sorted(applied.moves.items(), key=_commonest)), most)
+    moves = Counter(applied.changed.values())
+    shown = listing((f"{a} to {b} ({m})" for (a, b), m in sorted(moves.items(), key=_commonest)), most)
     told = [
         f"{n['changed']} labels changed{f': {shown}' if shown else ''}",
         f"{n['removed']} {kind}s removed",

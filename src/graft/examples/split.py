@@ -8,7 +8,8 @@ on its content, the seed and its class's size; added images move few others, and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from scipy.sparse.csgraph import connected_components
 
 from graft.errors import DataError, StaleError, listing
 from graft.examples.catalogue import kind_of
+from graft.examples.compact import from_csv
 from graft.examples.sources.base import SPLITS, SplitName
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def make(used: pd.DataFrame, copies: np.ndarray, p: SplitParams, seed: int) -> t
             notes.append(f"the source's official split is not used, since data.split.method is {p.method}")
         ranked = _ranked(used, unit, seed)
         side_of = METHODS[method](ranked, p)
-        sides = pd.Series([side_of[number] for number in unit], index=used.index, dtype=object)
+        sides = pd.Series(side_of[unit], index=used.index, dtype=object)
         if method == "counts":
             wanted = p.counts.model_dump()
             sides = _trim(used, sides, unit, ranked, wanted)
@@ -106,15 +108,36 @@ def _units(copies: np.ndarray, groups: pd.Series) -> np.ndarray:
 
 def _ranked(used: pd.DataFrame, unit: np.ndarray, seed: int) -> pd.DataFrame:
     """A row per unit, in the order of its hash within its class: label (its commonest) and n (images), by number."""
-    rows = pd.DataFrame({"unit": unit, "label": used["label"], "sha256": used["sha256"], "group": used["group"]})
-    key = rows["group"].where(rows["group"] != "", rows["sha256"])
-    in_group = (rows["group"] != "").groupby(unit).transform("any")
-    key = key[(rows["group"] != "") | ~in_group].groupby(rows["unit"]).min()
+    alone = ~pd.Series(unit).duplicated(keep=False).to_numpy()  # as nearly all are: nothing is made of their columns
+    joined = _joined(used[~alone], unit[~alone])
+    numbers = np.concatenate([unit[alone], joined.index])
+    keys = itertools.chain(itertools.compress(_keys(used), alone), joined["key"])
+    ranks = np.fromiter((hashlib.sha256(f"{seed}:{key}".encode()).digest() for key in keys), "S32", len(numbers))
+    labels, classes = pd.factorize(used["label"], sort=True)
+    of_units = np.concatenate([labels[alone], classes.get_indexer(pd.Index(joined["label"]))])
+    n = np.concatenate([np.ones(alone.sum(), np.int64), joined["n"]])
+    order = np.lexsort((ranks, of_units))
+    return pd.DataFrame({"label": classes.take(of_units[order]), "n": n[order]}, index=numbers[order])
+
+
+def _keys(used: pd.DataFrame) -> Iterator[str]:
+    """By which a unit is ranked: the group of an image that has one, else its content."""
+    return (group or sha256 for group, sha256 in zip(used["group"], used["sha256"], strict=True))
+
+
+def _joined(used: pd.DataFrame, unit: np.ndarray) -> pd.DataFrame:
+    """label, key and n of units of several images, by the unit's number; a group's name comes before any content."""
+    rows = used[["label"]].assign(unit=unit, key=list(_keys(used)), grouped=used["group"] != "")
+    in_group = rows["grouped"].groupby(unit).transform("any")
+    key = rows["key"][rows["grouped"] | ~in_group].groupby(rows["unit"]).min()
     common = rows.groupby(["unit", "label"]).size().rename("n").reset_index()
     common = common.sort_values(["n", "label"], ascending=[False, True]).drop_duplicates("unit").set_index("unit")
-    units = pd.DataFrame({"label": common["label"], "n": rows.groupby("unit").size()})
-    units["rank"] = [hashlib.sha256(f"{seed}:{text}".encode()).digest() for text in key.reindex(units.index)]
-    return units.sort_values(["label", "rank"]).drop(columns="rank")
+    return pd.DataFrame({"label": common["label"], "key": key, "n": rows.groupby("unit").size()})
+
+
+def _none_yet(units: pd.DataFrame) -> np.ndarray:
+    """(k,) object: room for a side of each unit, at its number."""
+    return np.empty(units.index.max() + 1 if len(units) else 0, object)
 
 
 def _take(sizes: Sequence[int], order: Sequence[int], wanted: int, leave: int) -> set[int]:
@@ -134,41 +157,41 @@ def _take(sizes: Sequence[int], order: Sequence[int], wanted: int, leave: int) -
     return taken
 
 
-def _fractions(units: pd.DataFrame, p: SplitParams) -> dict[int, str]:
+def _fractions(units: pd.DataFrame, p: SplitParams) -> np.ndarray:
     return _cut(units, p.fractions.model_dump())
 
 
-def _cut(units: pd.DataFrame, fractions: Mapping[str, float]) -> dict[int, str]:
+def _cut(units: pd.DataFrame, fractions: Mapping[str, float]) -> np.ndarray:
     """fractions: of train and of what is to be cut; proportions, not necessarily adding up to 1.
 
     A class of one unit trains; one of two trains and tests; from three on, each part has at least one.
     """
-    sides: dict[int, str] = {}
+    sides = _none_yet(units)
     held_out = [name for name in ("test", "validation") if fractions.get(name)]
     total = sum(fractions.values())
     for _, rows in units.groupby("label", sort=True):
         numbers, sizes = list(rows.index), list(rows["n"])
         left = list(range(len(numbers)))
-        sides |= dict.fromkeys(numbers, "train")
+        sides[numbers] = "train"
         for i, name in enumerate(held_out):
             wanted = max(1, round(sum(sizes) * fractions[name] / total))
             still_to_fill = min(len(held_out) - i, len(left) - 1)
             taken = _take(sizes, left if name == "test" else left[::-1], wanted, max(still_to_fill, 1))
-            sides |= {numbers[position]: name for position in taken}
+            sides[[numbers[position] for position in taken]] = name
             left = [position for position in left if position not in taken]
     return sides
 
 
-def _counts(units: pd.DataFrame, p: SplitParams) -> dict[int, str]:
+def _counts(units: pd.DataFrame, p: SplitParams) -> np.ndarray:
     """Units until the counts are reached, whole ones first; `_trim` takes off what one has too much."""
-    sides: dict[int, str] = {}
+    sides = _none_yet(units)
     for _, rows in units.groupby("label", sort=True):
         numbers, sizes = list(rows.index), list(rows["n"])
-        sides |= dict.fromkeys(numbers, UNUSED)
+        sides[numbers] = UNUSED
         left = list(range(len(numbers)))
         for name, order in (("test", 1), ("validation", -1), ("train", 1)):
             taken = _reach(sizes, left[::order], getattr(p.counts, name))
-            sides |= {numbers[position]: name for position in taken}
+            sides[[numbers[position] for position in taken]] = name
             left = [position for position in left if position not in taken]
     return sides
 
@@ -215,11 +238,11 @@ def _require_counts(used: pd.DataFrame, sides: pd.Series, wanted: dict[str, int]
         )
 
 
-def _folds(units: pd.DataFrame, p: SplitParams) -> dict[int, str]:
+def _folds(units: pd.DataFrame, p: SplitParams) -> np.ndarray:
     """Folds are blocks of the order with as many images each, so that added images move few others."""
     k, n = p.fold_of
     part = {k - 1: "test", k % n: "validation"}
-    sides: dict[int, str] = {}
+    sides = _none_yet(units)
     for _, rows in units.groupby("label", sort=True):
         before = rows["n"].cumsum() - rows["n"]
         fold = (before * n // rows["n"].sum()).astype(int)
@@ -227,16 +250,16 @@ def _folds(units: pd.DataFrame, p: SplitParams) -> dict[int, str]:
         for held_out in ("validation", "test"):  # a class too small for this fold trains rather than fail it
             if "train" not in of_class.values():
                 of_class = {number: "train" if side == held_out else side for number, side in of_class.items()}
-        sides |= of_class
+        sides[list(of_class)] = list(of_class.values())
     return sides
 
 
-METHODS: dict[str, Callable[[pd.DataFrame, SplitParams], dict[int, str]]] = {
+METHODS: dict[str, Callable[[pd.DataFrame, SplitParams], np.ndarray]] = {
     "fractions": _fractions,
     "counts": _counts,
     "folds": _folds,
 }
-"""Ways to split: units as `_ranked` gives them -> side of each. An official split is used as it is."""
+"""Ways to split: units as `_ranked` gives them -> side of each, at its number. An official split is used as it is."""
 
 
 def _official(
@@ -267,7 +290,7 @@ def _official(
         notes.append(f"official split without {' and '.join(missing)}: cut from train by data.split.fractions")
         pool = (sides == "train").to_numpy()
         cut = _cut(_ranked(used[pool], unit[pool], seed), {name: fractions[name] for name in ("train", *missing)})
-        sides[pool] = [cut[number] for number in unit[pool]]
+        sides[pool] = cut[unit[pool]]
     return sides
 
 
@@ -382,14 +405,26 @@ class Split:
 
 def read(path: Path, used: pd.DataFrame) -> Split:
     """Raises StaleError unless the split holds exactly the images of `used`."""
-    split = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if len(split) != len(used) or any((split[name].array != used[name].array).any() for name in ("path", "label")):
-        raise StaleError(f"{path}: belongs to another catalogue. Run `dvc repro`.")
-    weights = split["weight"].to_numpy(np.float32) if "weight" in split else np.ones(len(split), np.float32)
-    return Split({name: np.flatnonzero(split["split"] == name) for name in SPLITS}, weights)
+    rows: dict[SplitName, list[np.ndarray]] = {name: [np.empty(0, np.int64)] for name in SPLITS}
+    weights = np.ones(len(used), np.float32)
+    read = 0
+    for batch in from_csv(path, ()):
+        some, there = batch.to_pandas(), used.iloc[read : read + len(batch)]
+        if len(there) < len(some) or any((some[name].array != there[name].array).any() for name in ("path", "label")):
+            break
+        for name, found in rows.items():
+            found.append(read + np.flatnonzero(some["split"] == name))
+        if "weight" in some:
+            weights[read : read + len(some)] = some["weight"].to_numpy(np.float32)
+        read += len(some)
+    else:
+        if read == len(used):
+            return Split({name: np.concatenate(found) for name, found in rows.items()}, weights)
+    raise StaleError(f"{path}: belongs to another catalogue. Run `dvc repro`.")
 
 
 def targets(used: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
     """(n,) int64 class numbers of the catalogue's used images."""
     position = {name: i for i, name in enumerate(classes)}
-    return used["label"].map(position).to_numpy(np.int64)
+    codes, labels = pd.factorize(used["label"])
+    return np.array([position[label] for label in labels], np.int64)[codes]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from graft.features import arrays, store
 from graft.features.cache import FeatureCache
@@ -33,9 +34,7 @@ class Sink:
 
     def __init__(self, plan: Plan, sha256s: Iterable[str]) -> None:
         self._plan = plan
-        self._rows: dict[str, list[int]] = {}
-        for row, sha256 in enumerate(sha256s):
-            self._rows.setdefault(sha256, []).append(row)
+        self._rows = _Rows(sha256s)
         for other in plan.others:
             store.begin(other.folder)
         self._outputs = {name: _OutputSink(output) for name, output in plan.outputs.items()}
@@ -54,19 +53,19 @@ class Sink:
 
     def fill(self) -> Missing:
         """Write what the cache knows; returns what it does not."""
-        lacking: dict[tuple[str, int], list[str]] = {}
-        unique = list(self._rows)
-        for start in range(0, len(unique), LOOK_UP):
-            some = unique[start : start + LOOK_UP]
+        missing: Missing = {}
+        for start in range(0, self._rows.n_examples, LOOK_UP):
+            some = self._rows.examples(start, LOOK_UP)
+            lacking: dict[str, dict[int, list[str]]] = {sha256: {} for sha256 in some}
             for view in range(self._plan.views):
                 keys = [(sha256, view) for sha256 in some]
                 for name, output in self._outputs.items():
-                    for key in output.fill(keys, self._rows):
-                        lacking.setdefault(key, []).append(name)
-        missing: Missing = {}
-        for (sha256, view), names in sorted(lacking.items(), key=lambda item: (self._rows[item[0][0]][0], item[0][1])):
-            for together in [(name,) for name in names] if self._plan.apart else [tuple(names)]:
-                missing.setdefault(together, {}).setdefault(sha256, []).append(view)
+                    for sha256, _ in output.fill(keys, self._rows):
+                        lacking[sha256].setdefault(view, []).append(name)
+            for sha256, views in lacking.items():
+                for view, names in views.items():
+                    for together in [(name,) for name in names] if self._plan.apart else [tuple(names)]:
+                        missing.setdefault(together, {}).setdefault(sha256, []).append(view)
         return missing
 
     def put(self, keys: Sequence[Key], results: Mapping[str, np.ndarray]) -> None:
@@ -83,6 +82,40 @@ class Sink:
             store.write_none(output.folder, output.meta, output.reason or "")
 
 
+class _Rows:
+    """In which rows an example stands: 40 bytes each, where a dict of a million takes 300.
+
+    sha256s: of every row; equal examples stand in several.
+    """
+
+    def __init__(self, sha256s: Iterable[str]) -> None:
+        self._sha256s = pd.Series(sha256s, dtype=str)
+        contents = _contents(self._sha256s)
+        self._order = np.argsort(contents, kind="stable")
+        self._sorted = contents[self._order]
+        different = self._sorted[1:] != self._sorted[:-1]
+        self._firsts = np.sort(self._order[np.insert(different, 0, True)] if len(contents) else self._order)
+
+    @property
+    def n_examples(self) -> int:
+        """How many there are, each counted once."""
+        return len(self._firsts)
+
+    def examples(self, start: int, n: int) -> list[str]:
+        """The sha256s of `n` of them, in the order of their first rows."""
+        return list(self._sha256s.iloc[self._firsts[start : start + n]])
+
+    def of(self, sha256s: Sequence[str]) -> list[np.ndarray]:
+        """The rows of each, ascending."""
+        contents = _contents(sha256s)
+        starts, stops = (np.searchsorted(self._sorted, contents, side) for side in ("left", "right"))
+        return [self._order[start:stop] for start, stop in zip(starts, stops, strict=True)]
+
+
+def _contents(sha256s: Collection[str]) -> np.ndarray:
+    return np.fromiter(map(bytes.fromhex, sha256s), "S32", len(sha256s))
+
+
 class _OutputSink:
     """One array and the two caches of its values: of examples as they are, and of views, which depend on more."""
 
@@ -93,25 +126,25 @@ class _OutputSink:
         self._waiting: list[tuple[Key, np.ndarray]] = []
         self._kept = time.monotonic()
 
-    def fill(self, keys: Sequence[Key], rows: Mapping[str, list[int]]) -> list[Key]:
+    def fill(self, keys: Sequence[Key], rows: _Rows) -> list[Key]:
         """Write what is known of `keys`, which are all of view 0 or none is; returns the others."""
         found = self.caches[keys[0][1] > 0].get(keys)
-        for key, value in zip(keys, found, strict=True):
-            if value is not None:
-                self._write(key, value, rows)
+        known = [(key, value) for key, value in zip(keys, found, strict=True) if value is not None]
+        self._write(known, rows)
         return [key for key, value in zip(keys, found, strict=True) if value is None]
 
-    def put(self, keys: Sequence[Key], values: np.ndarray, rows: Mapping[str, list[int]]) -> None:
-        for key, value in zip(keys, values, strict=True):
-            self._write(key, value, rows)
-            self._waiting.append((key, value))
+    def put(self, keys: Sequence[Key], values: np.ndarray, rows: _Rows) -> None:
+        computed = list(zip(keys, values, strict=True))
+        self._write(computed, rows)
+        self._waiting += computed
         if time.monotonic() - self._kept > KEEP_EVERY_SECONDS:
             self._keep()
 
-    def _write(self, key: Key, value: np.ndarray, rows: Mapping[str, list[int]]) -> None:
-        sha256, view = key
-        for row in rows[sha256]:
-            self._writer.put(row, view, value)
+    def _write(self, values: Sequence[tuple[Key, np.ndarray]], rows: _Rows) -> None:
+        of_each = rows.of([sha256 for (sha256, _), _ in values])
+        for ((_, view), value), chosen in zip(values, of_each, strict=True):
+            for row in chosen:
+                self._writer.put(int(row), view, value)
 
     def _keep(self) -> None:
         for augmented, one in enumerate(self.caches):

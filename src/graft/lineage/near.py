@@ -15,6 +15,7 @@ from graft.errors import DataError, StaleError
 from graft.examining.image import examine as images
 from graft.examining.text import examine as texts
 from graft.examples.checks import near_images, near_texts
+from graft.examples.checks.examined import Looks
 from graft.examples.checks.kinds import KINDS
 from graft.examples.checks.runners import local
 from graft.examples.checks.verdict_cache import VerdictCache
@@ -53,13 +54,8 @@ def _images(content: bytes, known: list[str], data: DataParams) -> Near:
     if len(looks) < len(known):
         looks |= {sha256: found for sha256, (_, found) in _here(data).items() if sha256 in set(known)}
     looks = {sha256: found for sha256, found in looks.items() if found.perceptual_hash}
-    chosen = [verdict, *looks.values()]
-    numbers = near_images.groups(
-        [OURS, *looks],
-        [one.perceptual_hash for one in chosen],
-        [one.colours for one in chosen],
-        data.duplicates.near_distance,
-    )
+    compared = Looks.of(map(near_images.look, [verdict, *looks.values()]))
+    numbers = near_images.groups([OURS, *looks], compared, data.duplicates.near_distance)
     return _found(numbers, looks)
 
 
@@ -77,7 +73,7 @@ def _texts(content: bytes, known: list[str], data: DataParams) -> Near:
     paths = [path for path, _ in looks.values()]
     numbers = near_texts.groups(
         [OURS, *looks],
-        [verdict.signature, *(found.signature for _, found in looks.values())],
+        Looks.of(map(near_texts.look, [verdict, *(found for _, found in looks.values())])),
         data.duplicates.near_similarity,
         lambda number: reader.read(paths[number - 1]) if number else content,
     )
@@ -88,10 +84,11 @@ def _here(data: DataParams) -> dict[str, tuple[str, Any]]:
     """sha256 -> path and verdict of each example of data.path; none where it is not here."""
     try:
         paths = [item.path for item in SOURCES[data.source].scan(data) if item.problem is None]
-        examined = KINDS[data.kind].examine(data, paths, local.run)
+        examined = dict(KINDS[data.kind].examine(data, paths, local.run))
     except (DataError, StaleError, OSError):
         return {}
-    return {one.sha256: (path, one.verdict) for path, one in zip(paths, examined, strict=True) if one.verdict}
+    found = ((path, examined[number]) for number, path in enumerate(paths))
+    return {one.sha256: (path, one.verdict) for path, one in found if one.verdict}
 
 
 def _found(numbers: Any, looks: Mapping[str, Any]) -> Near:

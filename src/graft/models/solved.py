@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from graft.features.store import Meta, Stored
 
 Read = Callable[[np.ndarray], np.ndarray]
-"""Numbers of rows (b,) -> what the last layer reads of each of their views, (b, v, d) float32."""
+"""Numbers of rows (b,) -> what the last layer reads of each of their views, (b, v, d) float32; of examples as they are
+alone (b, d)."""
 
 Solution = tuple[np.ndarray, np.ndarray]
 """Kernel (d, c) and bias (c,) of the last layer."""
@@ -54,7 +55,8 @@ def fit(
     """
     examples, n_classes = data.of("train"), len(data.classes)
     training.require_examples(examples)
-    layer, read = head.get_layer(heads.LAST), reader(lambda: head, features)
+    fetch = features.plain if p.head in AS_THEY_ARE else features.every
+    layer, read = head.get_layer(heads.LAST), reader(lambda: head, features, fetch)
 
     def solve(examples: Examples) -> None:
         of_class = training.class_weights(p.class_weights, examples.targets, n_classes)
@@ -78,18 +80,19 @@ def are_maps(features: Stored) -> bool:
     return len(features.array.shape) > 3
 
 
-def reader(build_head: Callable[[], keras.Model], features: Stored) -> Read:
-    """Features as the last layer of a head reads them: pooled, where whole maps are stored."""
+def reader(build_head: Callable[[], keras.Model], features: Stored, fetch: Read) -> Read:
+    """Features, as `fetch` gives them, as the last layer of a head reads them: pooled, where whole maps are stored."""
     if not are_maps(features):
-        return features.every
+        return fetch
     import keras
 
     head = build_head()
     below = keras.Model(head.input, head.get_layer(heads.LAST).input)
 
     def read(rows: np.ndarray) -> np.ndarray:
-        maps = features.every(rows)
-        return shards.predict(below, maps.reshape(-1, *maps.shape[2:])).reshape(*maps.shape[:2], -1)
+        maps = fetch(rows)
+        of_one = head.input_shape[1:]
+        return shards.predict(below, maps.reshape(-1, *of_one)).reshape(*maps.shape[: -len(of_one)], -1)
 
     return read
 
@@ -137,13 +140,16 @@ def _logistic(
     read: Read, examples: Examples, weights: np.ndarray, n_classes: int, meta: Meta, runners: Runners
 ) -> Solution:
     """On examples as they are: with five views besides, it took six times as long and was no better (digits)."""
-    found = logistic.solve(read(examples.rows)[:, 0], examples.targets, weights, n_classes)
+    found = logistic.solve(lambda part: read(examples.rows[part]), examples.targets, weights, n_classes)
     say(
         f"logistic: penalty {found.penalty:.3g}, chosen on {logistic.FOLDS} folds of the training examples: "
         f"log loss {found.log_loss:.4f}"
     )
     return found.kernel, found.bias
 
+
+AS_THEY_ARE = ("logistic",)
+"""Heads that are solved for examples as they are, without their views."""
 
 SOLVERS: dict[str, Callable[[Read, Examples, np.ndarray, int, Meta, Runners], Solution]] = {
     "ridge": _ridge,

@@ -25,12 +25,13 @@ CHANGE_NO_OUTPUT = frozenset(
         "runtime.database",
         "runtime.mounts",
         "runtime.cores",
+        "runtime.memory",
         "runtime.progress",
         "runtime.room",
         "pipeline.code",
     )
 )
-"""Modules that only word messages, look for cores or save time."""
+"""Modules that only word messages, look for cores, or save time or memory."""
 
 TABLES = frozenset(
     f"{PACKAGE}.{name}" for name in ("backbones.table", "examples.sources", "features.engines", "inputs")

@@ -18,7 +18,7 @@ from graft.config import yaml_file
 from graft.config.data import DataParams
 from graft.errors import DataError, listing
 from graft.examples.sources import SOURCES, tables
-from graft.examples.sources.base import SPLIT_NAMES, SPLITS, Item, Reader
+from graft.examples.sources.base import SPLIT_NAMES, SPLITS, Item, Items, Reader
 from graft.examples.sources.tables import delimited
 from graft.examples.sources.tables.table import Table
 from graft.examples.sources.tree import Tree, open_tree
@@ -174,7 +174,7 @@ def sentences(found: Found) -> list[str]:
     return [seen, f"chose: {chosen}"]
 
 
-def _listed(path: Path, recorded: str) -> tuple[Path, list[Item], dict[str, Any]]:
+def _listed(path: Path, recorded: str) -> tuple[Path, Items, dict[str, Any]]:
     """data.path, the items there, and the values of `data` that list them."""
     if path.suffix.lower() in tables.READERS and path.is_file():
         data = _manifest(open_tree(path.parent), path.name) | {"path": Path(recorded).parent.as_posix()}
@@ -205,7 +205,7 @@ def _table_among(paths: Sequence[str]) -> str | None:
     return posixpath.join(folders.pop(), "*.parquet") if len(parquets) > 1 else parquets[0]
 
 
-def _scan(root: Path, data: Mapping[str, Any]) -> list[Item]:
+def _scan(root: Path, data: Mapping[str, Any]) -> Items:
     """root: where they are, seen from here."""
     values = {f"data.{key}": value for key, value in data.items()} | {"data.path": str(root)}
     tree = yaml_file.parse(template.parameters(values), "params.yaml")

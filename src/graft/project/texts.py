@@ -17,7 +17,7 @@ from graft.config import yaml_file
 from graft.config.data import DataParams
 from graft.errors import DataError
 from graft.examples.sources import SOURCES, tables
-from graft.examples.sources.base import SPLIT_NAMES, SPLITS, Item
+from graft.examples.sources.base import SPLIT_NAMES, SPLITS, Item, Items
 from graft.examples.sources.names import NAMES
 from graft.examples.sources.tables.table import Table
 from graft.examples.sources.tree import Tree, open_tree
@@ -214,7 +214,7 @@ def _leads_to_files(table: Table, by_name: Mapping[str, str], tree: Tree) -> boo
     return bool(first) and any(entry.path.endswith(first) for entry in tree.entries())
 
 
-def _scan(root: Path, data: Mapping[str, Any]) -> list[Item]:
+def _scan(root: Path, data: Mapping[str, Any]) -> Items:
     """root: where they are, seen from here."""
     values = {f"data.{key}": value for key, value in data.items()} | {"data.path": str(root)}
     tree = yaml_file.parse(template.parameters(values), "params.yaml")

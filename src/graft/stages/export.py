@@ -59,7 +59,7 @@ def run(
             "data.split: must leave validation examples, to compare an exported file with the model on. Got none."
         )
     read = catalogue.reader(SOURCES[params.data.source], Path(params.data.path))
-    files, sha256s = list(data.used["path"]), data.sha256s
+    files, sha256s = list(data.used["path"]), list(data.sha256s)
 
     def read_row(place: int) -> bytes:
         return read(files[rows[place]], sha256s[rows[place]])

@@ -45,7 +45,7 @@ def _alone(planned: plan.Plan, sha256s: Collection[str]) -> AbstractContextManag
 
 def run(params: Params, paths: Paths, shared: Shared = _alone) -> None:
     """Write the features of the used examples in their order and, for fine-tuning, what crosses at its cut."""
-    images = catalogue.read(paths.catalogue).used
+    images = catalogue.used(paths.catalogue)
     if params.data.kind == "image":
         _require_visible(images, params)
     runners.begin(params.extract.runner)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import pyarrow as pa
 
 from graft.examples import catalogue, labels, relabel, split
 from graft.examples.checks import duplicates, quarantine
+from graft.examples.checks.examined import Looks
 from graft.examples.checks.kinds import KINDS
 from graft.examples.checks.runners import RUNNERS
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, SPLITS
+from graft.runtime import memory
 from graft.runtime.progress import say
 
 if TYPE_CHECKING:
@@ -30,18 +30,15 @@ def run(params: Params, paths: Paths) -> None:
     Raises DataError where the data cannot be used, or is worse than `data` allows.
     """
     data, seed = params.data, params.seed
-    table, decided = _judged(data, RUNNERS[data.runner](params.ray))
-    usable = table[table["state"] == catalogue.USED].copy()
-    looks = list(KINDS[data.kind].looks)  # most of the memory that an example takes
-    table = table.drop(columns=looks)
-    usable["copies"] = KINDS[data.kind].copies(usable, data)
-    usable = usable.drop(columns=looks)
-    pa.default_memory_pool().release_unused()  # pyarrow would keep what was let go until it wants as much again
-    usable["conflict"] = duplicates.conflicts(usable)
-    conflicting = usable[usable["conflict"] != ""]
+    table, copies, decided = _judged(data, RUNNERS[data.runner](params.ray))
+    memory.give_back()
+    comparable = copies[table["state"] == catalogue.USED]
+    doubled = table.join(comparable[comparable.duplicated(keep=False)].rename("copies"), how="inner")
+    doubled = doubled.assign(conflict=duplicates.conflicts(doubled))
+    conflicting = doubled[doubled["conflict"] != ""]
     quarantine.set_conflicting_aside(table, conflicting, data.duplicates.conflicting_labels)
     quarantine.write(table, paths.quarantine)
-    found = duplicates.table(usable, usable["official"].fillna("").to_numpy())
+    found = duplicates.table(doubled, doubled["official"].fillna("").to_numpy())
     duplicates.write(found, paths.duplicates)
     quarantine.require_good(table, conflicting, data)
     if data.duplicates.across_splits == "fail":
@@ -52,16 +49,19 @@ def run(params: Params, paths: Paths) -> None:
     for line in labels.look_alike(examples.classes):  # before all that may fail for it
         say(f"note: {line}")
     catalogue.require_trainable(examples)
-    used = usable.loc[table.index[table["state"] == catalogue.USED]].reset_index(drop=True)
-    sides, notes = split.make(used, used["copies"].to_numpy(), data.split, seed)
+    rows = table.index[table["state"] == catalogue.USED]
+    used = table.loc[rows, ["path", "sha256", *catalogue.MEASURES[data.kind], "label", "official", "group", "weight"]]
+    sides, notes = split.make(used.reset_index(drop=True), copies[rows].to_numpy(), data.split, seed)
+    del used
+    memory.give_back()
 
     examples.write(paths.catalogue)
     split.write(sides, paths.split)
-    found = duplicates.table(usable, sides.set_index("path")["split"].reindex(usable["path"], fill_value="").to_numpy())
+    found = duplicates.table(doubled, sides["split"].set_axis(rows).reindex(doubled.index, fill_value="").to_numpy())
     duplicates.write(found, paths.duplicates)
     metrics = {
         "found": len(table),
-        "used": len(used),
+        "used": len(rows),
         **{state.replace(" ", "_"): int((table["state"] == state).sum()) for state in (IGNORED, LEFT_OUT, QUARANTINED)},
         "quarantined_for": quarantine.counts(table, QUARANTINED),
         "used_although": quarantine.counts(table, catalogue.USED),
@@ -73,24 +73,30 @@ def run(params: Params, paths: Paths) -> None:
     paths.prepare_metrics.parent.mkdir(parents=True, exist_ok=True)
     paths.prepare_metrics.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
 
-    say(f"{len(used)} {data.kind}s of {len(examples.classes)} classes: {metrics['split']}")
+    say(f"{len(rows)} {data.kind}s of {len(examples.classes)} classes: {metrics['split']}")
     told = relabel.lines(decided, data.relabel, data.kind)
     told += [*quarantine.lines(table, paths.quarantine), *duplicates.lines(found, paths.duplicates, data.kind)]
     for line in [*told, *notes]:
         say(f"note: {line}")
 
 
-def _judged(data: DataParams, runner: Runner) -> tuple[pd.DataFrame, relabel.Applied]:
-    """A row for each item, and what was decided on labels, without the items, which take more memory than the rows."""
+def _judged(data: DataParams, runner: Runner) -> tuple[pd.DataFrame, pd.Series, relabel.Applied]:
+    """A row for each item, the number of its copies' group, of those that can be used, and what was decided on labels.
+
+    What was found of each is let go as soon as it has become a row.
+    """
     kind = KINDS[data.kind]
     items = labels.assign(SOURCES[data.source].scan(data), data.classes)
-    rows = [i for i, item in enumerate(items) if item.problem is None]
-    seen = dict(zip(rows, kind.examine(data, [items[i].path for i in rows], runner), strict=True))
-    sha256s = {i: one.sha256 for i, one in seen.items()} if data.relabel else {}
-    decided = relabel.apply(items, data.relabel, sha256s, data.kind)
-    table = quarantine.judged(decided.items, seen, kind, data)
-    relabel.remark(table, decided.before)
-    return table, replace(decided, items=[])
+    memory.give_back()
+    found = quarantine.examined(items, kind, data, runner)
+    table = quarantine.tabled(items, found, data.kind)
+    decided = relabel.apply(items, data.relabel, table["sha256"], data.kind)
+    relabel.record(table, decided)
+    looks = Looks.held(found.columns["look"], found.columns["number"].values)
+    del items, found
+    memory.give_back()
+    usable = (table["state"] == catalogue.USED).to_numpy()
+    return table, pd.Series(kind.copies(table, looks.among(usable), data)), decided
 
 
 def _leave_out(table: pd.DataFrame, data: DataParams) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import pandas as pd
 from graft.examples.catalogue import USED
 from graft.examples.checks import near_images
 from graft.examples.checks.examination import examine_all
-from graft.examples.checks.examined import Examined, Judgement
+from graft.examples.checks.examined import Examined, Judgement, Looks
 from graft.examples.sources.base import QUARANTINED, plain
 from graft.inputs.image.formats import FORMATS
 
@@ -21,11 +21,9 @@ if TYPE_CHECKING:
     from graft.examining.image.examine import Verdict
     from graft.examples.checks.runners.base import Runner
 
-LOOKS = ("perceptual_hash", "colours")
 
-
-def examine(data: DataParams, paths: Sequence[str], runner: Runner) -> list[Examined[Verdict]]:
-    """All of `paths`, in order."""
+def examine(data: DataParams, paths: Sequence[str], runner: Runner) -> Iterator[tuple[int, Examined[Verdict]]]:
+    """All of `paths`, each with its number."""
     return examine_all(data, paths, runner)
 
 
@@ -51,7 +49,6 @@ def judge(path: str, verdict: Verdict, data: DataParams) -> Judgement:
     return USED, remarks[0][0] if remarks else "", "; ".join(detail for _, detail in remarks)
 
 
-def copies(usable: pd.DataFrame, data: DataParams) -> np.ndarray:
+def copies(table: pd.DataFrame, looks: Looks, data: DataParams) -> np.ndarray:
     """(n,) int64: images with the same number are copies of one."""
-    hashes, colours = (usable[name] for name in LOOKS)
-    return near_images.groups(usable["sha256"], hashes, colours, data.duplicates.near_distance)
+    return near_images.groups(table["sha256"], looks, data.duplicates.near_distance)

@@ -6,38 +6,42 @@ compared (Indyk and Motwani, Approximate nearest neighbors, 1998).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from graft.runtime import memory
+
 Alike = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Rows of the left and of the right of (n,) pairs -> (n,) bool, whether they are copies."""
 
 
 Pairs = Callable[[np.ndarray], np.ndarray]
-"""Numbers of examples, (k,) -> (m, 2) places in them that join all that are nearly the same."""
+"""Places among the examples that can be compared, (k,) -> (m, 2) places in these that join all nearly the same."""
 
 
-def groups(sha256s: Iterable[str], looks: Sequence[bytes], pairs: Pairs) -> np.ndarray:
+def groups(sha256s: Iterable[str], comparable: np.ndarray, pairs: Pairs) -> np.ndarray:
     """(n,) int64: examples with the same number are copies of one, directly or through others.
 
-    looks: examples of the same ones are copies; b"" where an example is compared by its bytes only. pairs: is asked of
-    one example of each look.
+    comparable: (k,) numbers of the examples that are not compared by their bytes only. pairs: is asked of one of them
+    for each content.
     """
-    n = len(looks)
-    content, _ = pd.factorize(pd.Series(sha256s, dtype=str))
-    of_content = first(content)
-    edges = [np.stack([np.arange(n), of_content[content]], axis=1)]
-    comparable = np.array([i for i in of_content if looks[i]], np.int64)
-    if len(comparable):
-        same, _ = pd.factorize(np.array([looks[i] for i in comparable], object))
-        chosen = comparable[first(same)]
-        close = joined(len(chosen), pairs(chosen))[same]
-        edges.append(np.stack([comparable, comparable[first(close)[close]]], axis=1))
-    return joined(n, np.concatenate(edges))
+    content = pd.factorize(pd.Series(sha256s, dtype=str))[0]
+    memory.give_back()
+    again = _leads(content[comparable])[:, 0]
+    chosen = np.delete(np.arange(len(comparable)), again)
+    close = pairs(chosen) if len(chosen) else np.empty((0, 2), np.int64)
+    return joined(len(content), np.concatenate([_leads(content), comparable[chosen][close]]))
+
+
+def _leads(numbers: np.ndarray) -> np.ndarray:
+    """(m, 2): each place whose number stands before it already, and the first place of that number."""
+    lead = first(numbers)[numbers]
+    places = np.flatnonzero(lead != np.arange(len(numbers)))
+    return np.stack([places, lead[places]], axis=1)
 
 
 def first(numbers: np.ndarray) -> np.ndarray:
@@ -64,12 +68,15 @@ def near(n: int, bands: Iterable[np.ndarray], alike: Alike) -> np.ndarray:
     for band in bands:
         order = np.argsort(band, kind="stable")
         values = band[order]
+        same = values[1:] == values[:-1]
+        shared = np.append(same, False) | np.insert(same, 0, False)
+        order, values = order[shared], values[shared]
         starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
-        run = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, n]))
-        ahead, rows = 1, np.arange(n)
+        run = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(order)]))
+        ahead, rows = 1, np.arange(len(order))
         new: list[np.ndarray] = []
         while True:  # compare each row with the one `ahead` places on, as long as they share the band
-            rows = rows[rows + ahead < n]
+            rows = rows[rows + ahead < len(order)]
             rows = rows[run[rows] == run[rows + ahead]]
             if not len(rows):
                 break
@@ -91,5 +98,4 @@ def near(n: int, bands: Iterable[np.ndarray], alike: Alike) -> np.ndarray:
 def _merged(found: np.ndarray, new: list[np.ndarray], n: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """Edges with the new ones, as few as join the same rows; the component of each row; no new ones."""
     component = joined(n, np.concatenate([found, *new]))
-    edges = np.stack([np.arange(n), first(component)[component]], axis=1)
-    return edges[edges[:, 0] != edges[:, 1]], component, []
+    return _leads(component), component, []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import joblib
@@ -35,14 +35,14 @@ def side_by_side(reader: Reader) -> int:
     return max(available(), WAITING) if reader.waits else available()
 
 
-def chunks(reader: Reader, paths: Sequence[str]) -> list[Sequence[str]]:
+def chunks(reader: Reader, paths: Sequence[str]) -> Iterator[Sequence[str]]:
     """`paths`, in order, in parts that are worked on together."""
     size = CHUNK_WAITING if reader.waits else CHUNK
-    return [paths[start : start + size] for start in range(0, len(paths), size)]
+    return (paths[start : start + size] for start in range(0, len(paths), size))
 
 
 def by_threads(
-    reader: Reader, parts: Sequence[Sequence[str]], max_pixels: int, known: Known
+    reader: Reader, parts: Iterable[Sequence[str]], max_pixels: int, known: Known
 ) -> Iterator[list[Examined[Verdict]]]:
     """Of each part in order, as `examine` gives it."""
     parallel = joblib.Parallel(

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from graft.examples.checks import joining
+from graft.examples.checks.examined import Looks
+
+if TYPE_CHECKING:
+    from graft.examining.image.examine import Verdict
 
 BITS = 256
 """Of a hash."""
@@ -27,29 +32,33 @@ Of 300 product photos no copy saved as JPEG of quality 20, made smaller, 10 % br
 """
 
 
-def groups(sha256s: Iterable[str], hashes: Iterable[bytes], colours: Iterable[bytes], distance: int) -> np.ndarray:
+def look(verdict: Verdict) -> bytes:
+    """What an image is compared by: its perceptual hash and its colours, or nothing."""
+    return verdict.perceptual_hash + verdict.colours
+
+
+def groups(sha256s: Iterable[str], looks: Looks, distance: int) -> np.ndarray:
     """(n,) int64: images with the same number are copies of one, directly or through others.
 
-    hashes, colours: as in `Verdict`; none of both where an image is compared by its bytes only. distance: bits.
+    looks: as `look` gives them. distance: bits.
     """
-    both = [one + colour for one, colour in zip(hashes, colours, strict=True)]
 
     def pairs(chosen: np.ndarray) -> np.ndarray:
-        looks = np.frombuffer(b"".join(both[i] for i in chosen), np.uint8).reshape(len(chosen), -1)
-        words, seen = np.ascontiguousarray(looks[:, :32]).view(np.uint64), looks[:, 32:].reshape(len(chosen), -1, 3)
-        return _near(words, seen, distance)
+        return _near(looks.values, chosen, distance)
 
-    return joining.groups(sha256s, both, pairs)
+    return joining.groups(sha256s, looks.rows, pairs)
 
 
-def _near(words: np.ndarray, colours: np.ndarray, distance: int) -> np.ndarray:
-    """(m, 2) pairs of rows that join all rows whose `words`, (n, 4) uint64, are at most `distance` bits apart, and
-    whose `colours`, (n, places, 3) uint8 YCbCr, are the same.
+def _near(looks: np.ndarray, chosen: np.ndarray, distance: int) -> np.ndarray:
+    """(m, 2) places among the chosen rows that join all whose hashes are at most `distance` bits apart, and whose
+    colours are the same. looks: (n, bytes), of which few are looked at beyond the hashes.
     """
+    words = looks[chosen, : BITS // 8].view(np.uint64)
+    colours = looks[:, BITS // 8 :].reshape(len(looks), -1, 3)
 
     def alike(left: np.ndarray, right: np.ndarray) -> np.ndarray:
         close = np.bitwise_count(words[left] ^ words[right]).sum(axis=1) <= distance
-        close[close] = _same_colours(colours[left[close]], colours[right[close]])
+        close[close] = _same_colours(colours[chosen[left[close]]], colours[chosen[right[close]]])
         return np.asarray(close)
 
     return joining.near(len(words), _keys(words.view(np.uint8).reshape(len(words), -1), distance), alike)

@@ -8,13 +8,18 @@ right, and a pair right at the limit is missed once in MISSED times or less.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from graft.examining.text.examine import PERMUTATIONS, shingles
 from graft.examples.checks import joining
+from graft.examples.checks.examined import Looks
+
+if TYPE_CHECKING:
+    from graft.examining.text.examine import Verdict
 
 MISSED = 1000
 SLACK = 4
@@ -24,18 +29,21 @@ KEPT = 4096
 """Texts whose runs are kept, since they are compared with several."""
 
 
-def groups(
-    sha256s: Sequence[str], signatures: Sequence[bytes], similarity: float, read: Callable[[int], bytes]
-) -> np.ndarray:
+def look(verdict: Verdict) -> bytes:
+    """What a text is compared by."""
+    return verdict.signature
+
+
+def groups(sha256s: Iterable[str], looks: Looks, similarity: float, read: Callable[[int], bytes]) -> np.ndarray:
     """(n,) int64: texts with the same number are copies of one, directly or through others.
 
-    signatures: as in `Verdict`. similarity: from which share on, above 0. read: number of a text -> its bytes.
+    looks: as `look` gives them. similarity: from which share on, above 0. read: number of a text -> its bytes.
     """
 
     def pairs(chosen: np.ndarray) -> np.ndarray:
-        signed = np.frombuffer(b"".join(signatures[i] for i in chosen), np.uint32).reshape(len(chosen), PERMUTATIONS)
+        signed = looks.values[chosen].view(np.uint32)
         least = similarity - SLACK * (similarity * (1 - similarity) / PERMUTATIONS) ** 0.5
-        of = lru_cache(KEPT)(lambda row: shingles(read(int(chosen[row]))))
+        of = lru_cache(KEPT)(lambda row: shingles(read(int(looks.rows[chosen[row]]))))
 
         @lru_cache(2**16)
         def close(left: int, right: int) -> bool:
@@ -49,7 +57,7 @@ def groups(
 
         return joining.near(len(signed), _bands(signed, similarity), alike)
 
-    return joining.groups(sha256s, [one.encode() for one in sha256s], pairs)
+    return joining.groups(sha256s, looks.rows, pairs)
 
 
 def jaccard(left: set[str], right: set[str]) -> float:

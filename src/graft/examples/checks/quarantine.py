@@ -6,24 +6,27 @@ extensions. Where there are several such words on a file, its reason is the firs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from graft.errors import DataError, listing
-from graft.examples.catalogue import BEFORE, BEHIND, ITEMS, MEASURES, USED, kind_of
-from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, Item, plain
+from graft.examples.catalogue import ITEMS, MEASURES, USED, kind_of
+from graft.examples.compact import Column, Few, Numbers, Pieces, Rows, Texts
+from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, plain
 
 if TYPE_CHECKING:
     from graft.config.data import ConflictingLabels, DataParams
-    from graft.examples.checks.examined import Examined
+    from graft.examples.checks.examined import Examined, Judgement
     from graft.examples.checks.kinds import Kind
-
-LOOK = pd.ArrowDtype(pa.binary())
-"""Of what copies are found by: one block of memory, where Python's own bytes would be spread among what is let go."""
+    from graft.examples.checks.runners.base import Runner
+    from graft.examples.sources.base import Items
 
 LISTED = ("path", "reason", "detail", "state")
 
@@ -31,40 +34,71 @@ MISSING = ("missing file", "broken link")
 """Reasons of files that are not there, which have a limit of their own: nothing is wrong with what is there."""
 
 
-def judged(items: Sequence[Item], examined: Mapping[int, Examined[Any]], kind: Kind, data: DataParams) -> pd.DataFrame:
-    """The catalogue's columns and official, group, weight, and what copies of the kind are found by, a row per item.
-
-    examined: of items by their number.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An item that was examined. number: among all. first, second: the two of `catalogue.MEASURES`. look: what copies
+    are found by, of one that can be used.
     """
-    columns = [*BEFORE, *MEASURES[data.kind], *BEHIND, "official", "group", "weight", *kind.looks]
-    cells: list[list[Any]] = [[] for _ in columns]
-    for i, item in enumerate(items):
-        found = examined.get(i)
-        shown = found.verdict if found else None
-        if item.problem is not None:
-            judgement = (item.problem.state, item.problem.reason, plain(item.problem.detail))
-        elif shown is None:
-            judgement = (QUARANTINED, "cannot be read", found.error if found else "")
+
+    number: int
+    sha256: str
+    n_bytes: int
+    first: int
+    second: int
+    judgement: Judgement
+    look: bytes
+
+
+def examined(items: Items, kind: Kind, data: DataParams, runner: Runner) -> Rows[Judged]:
+    """What the examples that the items are turn out to be, in the order in which that is found out."""
+    usable = np.fromiter((problem is None for problem in items.columns["problem"]), bool, len(items))
+    numbers = np.flatnonzero(usable)
+    paths = Texts(itertools.compress(items.columns["path"], usable))
+    columns: dict[str, Column[Any]] = {name: Numbers("q") for name in ("number", "n_bytes", "first", "second")}
+    columns |= {"sha256": Texts(), "look": Pieces()}
+
+    def judge(place: int, found: Examined[Any]) -> Judged:
+        shown = found.verdict
+        if shown is None:
+            judgement = (QUARANTINED, "cannot be read", found.error)
         else:
-            judgement = kind.judge(item.path, shown, data)
-        row = (
-            item.path,
-            found.sha256 if found else "",
-            found.n_bytes if found else 0,
-            *(kind.measured(shown, data) if shown else (0, 0)),
-            item.label,
-            *judgement,
-            item.split,
-            item.group,
-            item.weight,
-            *(getattr(shown, name) if shown else b"" for name in kind.looks),
-        )
-        for column, cell in zip(cells, row, strict=True):
-            column.append(cell)
-    named = dict(zip(columns, cells, strict=True))
-    return pd.DataFrame(
-        {name: pd.Series(named.pop(name), dtype=LOOK) if name in kind.looks else named.pop(name) for name in columns}
+            judgement = kind.judge(paths[place], shown, data)
+        measured = kind.measured(shown, data) if shown else (0, 0)
+        look = kind.look(shown) if judgement[0] == USED else b""
+        return Judged(int(numbers[place]), found.sha256, found.n_bytes, *measured, judgement, look)
+
+    return Rows(Judged, columns, itertools.starmap(judge, kind.examine(data, paths, runner)))
+
+
+def tabled(items: Items, found: Rows[Judged], kind: str) -> pd.DataFrame:
+    """The catalogue's columns and official, group and weight, a row per item. found: of those that were examined."""
+    numbers = found.columns["number"].values
+
+    def of_files(name: str, missing: str | int) -> pd.Series:
+        column: pd.Series = found.columns[name].series()
+        column.index = numbers
+        return column.reindex(range(len(items)), fill_value=missing)
+
+    known = np.zeros(len(items), np.int32)
+    known[numbers] = found.columns["judgement"].places
+    distinct = found.columns["judgement"].distinct
+    judgements = Few(
+        (problem.state, problem.reason, plain(problem.detail)) if problem is not None else distinct[place]
+        for problem, place in zip(items.columns["problem"], known, strict=True)
     )
+    measures = zip(MEASURES[kind], ("first", "second"), strict=True)
+    columns = {
+        "path": items.columns["path"].series(),
+        "sha256": of_files("sha256", ""),
+        "bytes": of_files("n_bytes", 0),
+        **{name: of_files(field, 0) for name, field in measures},
+        "label": items.columns["label"].series(),
+        **{name: judgements.series(itemgetter(k)) for k, name in enumerate(("state", "reason", "detail"))},
+        "official": items.columns["split"].series(),
+        "group": items.columns["group"].series(),
+        "weight": items.columns["weight"].series(),
+    }
+    return pd.DataFrame(columns, copy=False)
 
 
 def set_conflicting_aside(table: pd.DataFrame, conflicting: pd.DataFrame, what: ConflictingLabels) -> None:

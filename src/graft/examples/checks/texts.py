@@ -23,7 +23,7 @@ from graft.examining.text.examine import examine as verdicts_on
 from graft.examples import catalogue
 from graft.examples.catalogue import USED
 from graft.examples.checks import near_texts
-from graft.examples.checks.examined import Examined, Judgement
+from graft.examples.checks.examined import Examined, Judgement, Looks
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import QUARANTINED, Reader
 from graft.runtime.cores import available
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from graft.config.data import DataParams
     from graft.examples.checks.runners.base import Runner
 
-LOOKS = ("signature",)
 NEEDS = ("datasketch",)
 """Libraries that only texts want."""
 
@@ -49,8 +48,11 @@ BYTES_PER_CHARACTER = 4
 """At most, in UTF-8."""
 
 
-def examine(data: DataParams, paths: Sequence[str], runner: Runner) -> list[Examined[Verdict]]:
-    """All of `paths`, in order, on this machine. Raises SurroundingsError where a library is missing."""
+def examine(data: DataParams, paths: Sequence[str], runner: Runner) -> Iterator[tuple[int, Examined[Verdict]]]:
+    """All of `paths`, in order, each with its number, on this machine.
+
+    Raises SurroundingsError where a library is missing.
+    """
     missing = [module for module in NEEDS if find_spec(module) is None]
     if missing:
         raise SurroundingsError(
@@ -62,7 +64,7 @@ def examine(data: DataParams, paths: Sequence[str], runner: Runner) -> list[Exam
     parallel = joblib.Parallel(processes, return_as="generator", pre_dispatch="4*n_jobs")
     chunks = _read_in_chunks(SOURCES[data.source].open(Path(data.path)), paths, pair, data.max_characters)
     results = parallel(joblib.delayed(_examined)(read, data_of, pair, data.max_characters) for read, data_of in chunks)
-    return [one for chunk in track(results, len(paths), "examining", len, "texts") for one in chunk]
+    yield from enumerate(one for chunk in track(results, len(paths), "examining", len, "texts") for one in chunk)
 
 
 def _is_pair(data: DataParams) -> bool:
@@ -117,10 +119,10 @@ def judge(path: str, verdict: Verdict, data: DataParams) -> Judgement:
     return USED, remarks[0][0] if remarks else "", "; ".join(detail for _, detail in remarks)
 
 
-def copies(usable: pd.DataFrame, data: DataParams) -> np.ndarray:
+def copies(table: pd.DataFrame, looks: Looks, data: DataParams) -> np.ndarray:
     """(n,) int64: texts with the same number are copies of one. Raises StaleError where one has changed meanwhile."""
     read = catalogue.reader(SOURCES[data.source], Path(data.path))
-    paths, sha256s = list(usable["path"]), list(usable["sha256"])
+    paths, sha256s = table["path"], table["sha256"]
     return near_texts.groups(
-        sha256s, list(usable["signature"]), data.duplicates.near_similarity, lambda i: read(paths[i], sha256s[i])
+        sha256s, looks, data.duplicates.near_similarity, lambda row: read(str(paths.iat[row]), str(sha256s.iat[row]))
     )

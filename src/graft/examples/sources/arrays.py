@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graft.errors import DataError
-from graft.examples.sources.base import Item, Source, SplitName
+from graft.examples.sources.base import Item, Items, Source, SplitName, listed
 
 if TYPE_CHECKING:
     from graft.config.data import DataParams
@@ -72,19 +72,21 @@ def source(name: str, folder: str, parts: Callable[[], list[Part]]) -> Source:
                 f"set data.path: {folder}."
             )
 
-    def scan(data: DataParams) -> list[Item]:
+    def scan(data: DataParams) -> Items:
         require_folder(Path(data.path))
-        items = []
-        for part in parts():
-            suffix = "pgm" if part.pixels.ndim == 3 else "ppm"
-            digits = max(4, len(str(len(part.labels) - 1)))
-            for i, label in enumerate(part.labels):
-                name = f"{i:0{digits}d}.{suffix}"
-                items.append(Item(f"{part.prefix}/{name}" if part.prefix else name, label, part.split))
-        return items
+        return listed(_items(parts()))
 
     def open_reader(path: Path) -> ArrayReader:
         require_folder(path)
         return ArrayReader(parts)
 
     return Source(scan, open_reader)
+
+
+def _items(parts: list[Part]) -> Iterator[Item]:
+    for part in parts:
+        suffix = "pgm" if part.pixels.ndim == 3 else "ppm"
+        digits = max(4, len(str(len(part.labels) - 1)))
+        for i, label in enumerate(part.labels):
+            name = f"{i:0{digits}d}.{suffix}"
+            yield Item(f"{part.prefix}/{name}" if part.prefix else name, label, part.split)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from graft.examples.compact import Numbers, Rows, Texts
 
 if TYPE_CHECKING:
     from graft.config.data import DataParams
@@ -74,6 +76,14 @@ class Item:
     weight: float = 1.0
 
 
+Items = Rows[Item]
+"""Items, of which a million take little memory."""
+
+
+def listed(items: Iterable[Item]) -> Items:
+    return Rows(Item, {"path": Texts(), "group": Texts(), "weight": Numbers("d")}, items)
+
+
 class Reader(Protocol):
     """Gives items' bytes.
 
@@ -102,5 +112,5 @@ class Source:
     other values of `data` is in the items' paths, so that reading depends on `data.path` alone.
     """
 
-    scan: Callable[[DataParams], list[Item]]
+    scan: Callable[[DataParams], Items]
     open: Callable[[Path], Reader]

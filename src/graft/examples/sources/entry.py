@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from graft.examples.compact import Rows, Texts
 from graft.examples.sources.base import QUARANTINED, Problem, plain
 
 UNUSABLE = Problem(QUARANTINED, "unusable name", "control characters, or bytes that are not UTF-8")
@@ -11,12 +13,17 @@ OF_SYSTEMS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume
 """Folders that archivers, network disks and systems make; what is in them is nobody's image."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A file, or what stands in the place of one. path: relative, with forward slashes; quoted where unusable."""
 
     path: str
     problem: Problem | None = None
+
+
+def held(entries: Iterable[Entry]) -> Sequence[Entry]:
+    """The entries, of which a million take little memory."""
+    return Rows(Entry, {"path": Texts()}, entries)
 
 
 def named(path: str, problem: Problem | None) -> Entry:

@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graft.errors import DataError, listing
-from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName
-from graft.examples.sources.entry import Entry
+from graft.examples.sources.base import (
+    IGNORED,
+    QUARANTINED,
+    SPLIT_NAMES,
+    Item,
+    Items,
+    Problem,
+    Source,
+    SplitName,
+    listed,
+)
+from graft.examples.sources.entry import Entry, held
 from graft.examples.sources.names import NAMES, Names
 from graft.examples.sources.tree import LINKED, Tree, open_tree
 
@@ -31,22 +41,22 @@ Labeller = Callable[[list[str]], tuple[str, Problem | None]]
 LOOSE = Problem(QUARANTINED, "no label", "not in a class directory")
 
 
-def scan(data: DataParams) -> list[Item]:
+def scan(data: DataParams) -> Items:
     root = Path(data.path)
     names = NAMES[data.kind]
     entries = open_tree(root, names.suffixes).entries()
-    found = [(entry.path, _against(entry, names)) for entry in entries]
-    directories = {path.split("/", 1)[0] for path, problem in found if problem is None and "/" in path}
+    found = held(Entry(entry.path, _against(entry, names)) for entry in entries)
+    directories = {one.path.split("/", 1)[0] for one in found if one.problem is None and "/" in one.path}
     official = _official(root, sorted(directories))
     label_of = _labeller(data.folder)
-    items = [_item(path, problem, official, label_of) for path, problem in found]
+    items = listed(_item(one.path, one.problem, official, label_of) for one in found)
     if data.folder.label is not None:
         _require_match(items, data.folder.label, data.kind)
     require_some(items, root, data.kind)
     return items
 
 
-def require_some(items: list[Item], root: Path, kind: str) -> None:
+def require_some(items: Sequence[Item], root: Path, kind: str) -> None:
     """Raises DataError where no item may be an example, with the reasons."""
     if any(item.problem is None for item in items):
         return
@@ -141,7 +151,7 @@ def _by_name(parts: list[str], names: re.Pattern[str], like: str) -> tuple[str, 
     return "", Problem(QUARANTINED, "no label", f"its {'path' if whole else 'name'} is not like {like}")
 
 
-def _require_match(items: list[Item], like: str, kind: str) -> None:
+def _require_match(items: Sequence[Item], like: str, kind: str) -> None:
     """Raises DataError where there are examples, but none has a label in its name."""
     unlike = [item for item in items if item.problem and item.problem.reason == "no label"]
     if unlike and not any(item.problem is None for item in items):

@@ -14,7 +14,7 @@ import numpy as np
 
 from graft.errors import DataError
 from graft.examples.sources import arrays, folder
-from graft.examples.sources.base import Item, Reader, Source
+from graft.examples.sources.base import Items, Reader, Source
 from graft.runtime.computing.tensorflow import start_tensorflow
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _mnist() -> Source:
     def is_pngs(path: Path) -> bool:
         return path.is_file() or (path / "train").is_dir()
 
-    def scan(data: DataParams) -> list[Item]:
+    def scan(data: DataParams) -> Items:
         return folder.SOURCE.scan(data) if is_pngs(Path(data.path)) else loaded.scan(data)
 
     def open_reader(path: Path) -> Reader:

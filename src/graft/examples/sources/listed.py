@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from graft.errors import StaleError
 from graft.examples.sources.base import IGNORED, Problem, plain
-from graft.examples.sources.entry import Entry, hidden, named
+from graft.examples.sources.entry import Entry, held, hidden, named
 from graft.examples.sources.listing import File, Listing
 from graft.runtime.reading import marks, patience, storage
 
@@ -38,9 +38,9 @@ class Listed:
         self._kind = storage.protocol(listing.root)
         self._away = False  # or the last try has shown that waiting is in vain
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> Sequence[Entry]:
         ordered = sorted(self._files, key=lambda path: path.split("/"))
-        return [named(path, Problem(IGNORED, "hidden file") if hidden(path) else None) for path in ordered]
+        return held(named(path, Problem(IGNORED, "hidden file") if hidden(path) else None) for path in ordered)
 
     def size(self, path: str) -> int:
         size = self._of(path).size

@@ -11,19 +11,32 @@ import fnmatch
 import posixpath
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
+from itertools import compress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from graft.errors import DataError
+from graft.examples.compact import Rows
 from graft.examples.sources import tables
-from graft.examples.sources.base import IGNORED, QUARANTINED, SPLIT_NAMES, Item, Problem, Source, SplitName, plain
-from graft.examples.sources.entry import Entry
+from graft.examples.sources.base import (
+    IGNORED,
+    QUARANTINED,
+    SPLIT_NAMES,
+    Item,
+    Items,
+    Problem,
+    Source,
+    SplitName,
+    listed,
+    plain,
+)
 from graft.examples.sources.listed import Listed
 from graft.examples.sources.names import NAMES, Names
 from graft.examples.sources.tables import class_names, embedded, shards, text_paths
-from graft.examples.sources.tables.columns import Row, rows_of
+from graft.examples.sources.tables.columns import Row, held, rows_of
 from graft.examples.sources.tables.shards import Shards, is_shard
 from graft.examples.sources.tables.texts import TextsReader
 from graft.examples.sources.tree import Tree, open_tree
@@ -32,37 +45,32 @@ from graft.runtime.progress import say
 if TYPE_CHECKING:
     from graft.config.data import DataParams, ManifestParams
 
+NOT_NAMED = Problem(IGNORED, "not in the manifest")
 
-def scan(data: DataParams) -> list[Item]:
+
+def scan(data: DataParams) -> Items:
     """Items in the manifest's order, then the files that it does not name."""
     p, names = data.manifest, NAMES[data.kind]
     lying = open_tree(Path(data.path), names.suffixes if p.columns.text is None else None)
     tree = Shards(lying)
-    entries = {entry.path: entry for entry in tree.entries()}
+    entries = {entry.path: entry.problem for entry in tree.entries()}
     files = _files(p, list(entries))
     tree.learn(file for file, _ in files if is_shard(file))
-    rows = _whole_numbers([row for file, split in files for row in _rows(tree, file, split, data)])
+    rows = _whole_numbers(held(row for file, split in files for row in _rows(tree, file, split, data)))
     if p.classes is not None:
         with _open(tree, p.classes) as stream:
             classes = class_names.read(stream.read(), p.classes)
         rows = class_names.apply(classes, rows, p.classes)
     above = [Path(data.path).absolute().as_posix(), Path(data.path).resolve().as_posix()]
     above += [lying.root] if isinstance(lying, Listed) else []
-    by_path: dict[str, list[Row]] = {}
-    for row in rows:
-        by_path.setdefault(file_path(above, p.root, row.path, p.suffix), []).append(row)
-    by_path = _as_files_are_called(by_path, entries)
-    items = [_item(path, same, entries.get(path), names) for path, same in by_path.items()]
+    given = {p.classes, *(file for file, _ in files)}
+    items = listed(_items(rows, _paths(rows, above, p, entries), entries, names, given))
     if not any(item.problem is None for item in items):
-        first = f"{items[0].path!r}: {items[0].problem.reason}" if items and items[0].problem else "none"
+        first = f"{items[0].path!r}: {items[0].problem.reason}" if rows and items[0].problem else "none"
         raise DataError(
             f"data.manifest: must name {data.kind} files below data.path, {data.path}, and their labels. None of its "
             f"{len(rows)} rows does; the first is {first}. Look at data.manifest.root, suffix and columns."
         )
-    named = {p.classes, *(file for file, _ in files), *by_path}
-    for path in entries:
-        if path not in named:
-            items.append(Item(path, "", None, Problem(IGNORED, "not in the manifest")))
     return items
 
 
@@ -92,7 +100,7 @@ def _part_in(path: str) -> str:
     return next((word for word in words if word in SPLIT_NAMES), "")
 
 
-def _rows(tree: Shards, file: str, split: str, data: DataParams) -> list[Row]:
+def _rows(tree: Shards, file: str, split: str, data: DataParams) -> Rows[Row]:
     """split: of rows that have none of their own."""
     columns = data.manifest.columns
     texts = [column for column in (columns.text, columns.second) if column is not None]
@@ -101,16 +109,17 @@ def _rows(tree: Shards, file: str, split: str, data: DataParams) -> list[Row]:
     else:
         with _open(tree, file) as stream:
             table = tables.read(stream, file, columns.named, texts)
-    return [replace(row, split=row.split or split) for row in rows_of(table, columns, data.kind)]
+    rows = rows_of(table, columns, data.kind)
+    return held(replace(row, split=row.split or split) for row in rows) if split else rows
 
 
-def _whole_numbers(rows: list[Row]) -> list[Row]:
+def _whole_numbers(rows: Rows[Row]) -> Rows[Row]:
     """Labels that are whole numbers, some of them as `1.0`: a table's writer knew no other kind of number."""
-    labels = {row.label for row in rows if row.label}
+    labels = {label for label in rows.columns["label"].distinct if label}
     if not all(re.fullmatch(r"-?\d+(\.0+)?", label) for label in labels) or not any("." in label for label in labels):
         return rows
     say(f"note: labels are whole numbers, and some are written like {min(x for x in labels if '.' in x)}: 1.0 is 1")
-    return [replace(row, label=row.label.partition(".")[0]) for row in rows]
+    return held(replace(row, label=row.label.partition(".")[0]) for row in rows)
 
 
 def _open(tree: Tree, file: str) -> IO[bytes]:
@@ -137,29 +146,60 @@ def file_path(above: Sequence[str], root: str, path: str, suffix: str) -> str:
     return posixpath.normpath(posixpath.join(root, path))
 
 
-def _as_files_are_called(rows: dict[str, list[Row]], entries: Mapping[str, Entry]) -> dict[str, list[Row]]:
-    """The same rows by the names that files have: é is one character to most systems, e and an accent to a Mac."""
-    composed: dict[str, list[str]] = {}
-    for path in entries:
-        composed.setdefault(unicodedata.normalize("NFC", path), []).append(path)
-    found: dict[str, list[Row]] = {}
-    for path, same in rows.items():
-        alike = composed.get(unicodedata.normalize("NFC", path), [])
-        found.setdefault(alike[0] if path not in entries and len(alike) == 1 else path, []).extend(same)
-    return found
+def _paths(rows: Iterable[Row], above: Sequence[str], p: ManifestParams, entries: Collection[str]) -> Iterator[str]:
+    """Of each row, as its file is called: é is one character to most systems, e and an accent to a Mac."""
+
+    @cache
+    def composed() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for path in entries:
+            found.setdefault(unicodedata.normalize("NFC", path), []).append(path)
+        return found
+
+    for row in rows:
+        path = file_path(above, p.root, row.path, p.suffix)
+        alike = [] if path in entries else composed().get(unicodedata.normalize("NFC", path), [])
+        yield alike[0] if len(alike) == 1 else path
 
 
 def _in_table(path: str) -> bool:
     return embedded.is_one(path) or text_paths.is_one(path) or shards.is_one(path)
 
 
-def _item(path: str, same: list[Row], entry: Entry | None, names: Names) -> Item:
+def _items(
+    rows: Sequence[Row],
+    paths: Iterable[str],
+    entries: Mapping[str, Problem | None],
+    names: Names,
+    given: Collection[str | None],
+) -> Iterator[Item]:
+    """One for each path of the rows, then one for each file that neither they nor params.yaml name.
+
+    paths: of each row. entries: files, and what stands against them.
+    """
+    named: dict[str, None] = {}
+    others: dict[str, list[Row]] = {}
+    leads = bytearray()  # whether a row is the first that names its path, as nearly all are
+    for row, path in zip(rows, paths, strict=True):
+        leads.append(path not in named)
+        if leads[-1]:
+            named[path] = None
+        else:
+            others.setdefault(path, []).append(row)
+    for path, row in zip(named, compress(rows, leads), strict=True):
+        yield _item(path, [row, *others.get(path, ())], entries, names)
+    for path in entries:
+        if path not in named and path not in given:
+            yield Item(path, "", None, NOT_NAMED)
+
+
+def _item(path: str, same: list[Row], entries: Mapping[str, Problem | None], names: Names) -> Item:
     """same: the rows that name this path; they must agree."""
     row = same[0]
     split: SplitName | None = SPLIT_NAMES.get(row.split)
     labels = sorted({other.label for other in same})
-    if entry is not None:
-        problem = entry.problem or names.against(path)
+    if path in entries:
+        problem = entries[path] or names.against(path)
     else:
         problem = None if _in_table(path) else Problem(QUARANTINED, "missing file")
     if path.startswith(("/", "../")):

@@ -13,14 +13,14 @@ import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
 from graft.errors import FULL, DataError, listing
 from graft.examples.sources import listing as listings
 from graft.examples.sources.base import IGNORED, QUARANTINED, Problem, Reader, plain
-from graft.examples.sources.entry import Entry, hidden, named
+from graft.examples.sources.entry import Entry, held, hidden, named
 from graft.examples.sources.listed import Listed
 from graft.examples.sources.packed import CLAIMS_TOO_MUCH, MOST_BYTES, packed
 from graft.inputs.image.formats import SUFFIXES
@@ -37,7 +37,7 @@ UNPACKED = (*SUFFIXES, *TABLES)
 class Tree(Reader, Protocol):
     """Files by their relative paths."""
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> Sequence[Entry]:
         """In the order of the paths' parts, those with a problem too; a hidden directory or a link is one entry."""
 
     def open(self, path: str) -> IO[bytes]:
@@ -77,8 +77,8 @@ class Directory:
         self.root = root
         self._real = os.path.realpath(root)
 
-    def entries(self) -> list[Entry]:
-        return list(self.walk())
+    def entries(self) -> Sequence[Entry]:
+        return held(self.walk())
 
     def walk(self) -> Iterator[Entry]:
         """`entries` one after the other: of what is below, only the names in the folders being walked are held."""
@@ -169,7 +169,7 @@ class Archive:
         self._overridden = len(members) - len(self._members)
         self.cheap_to_open = all(info.file_size <= LARGE_BYTES for info in self._members.values())
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> Sequence[Entry]:
         ordered = sorted(self._members, key=lambda path: path.split("/"))
         earlier = [Entry(f"(earlier member {i + 1})", OVERRIDDEN) for i in range(self._overridden)]
         return [*(named(path, self._problem(path)) for path in ordered), *earlier]

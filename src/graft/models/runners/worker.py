@@ -68,7 +68,7 @@ class Solving:
         features = self.job.open_features()
         if solved.are_maps(features):
             start_tensorflow()
-        read = solved.reader(self.job.build_head, features)
+        read = solved.reader(self.job.build_head, features, features.every)
         given = system.problem(lambda part: read(self.rows[part]), self.targets, self.weights, self.n_classes)
 
         def of_runs(runs: Sequence[slice]) -> Columns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +42,7 @@ def run(job: Job) -> Generator[Some]:
         done += len(examined)
 
 
-def _by_processes(job: Job, chunks: Sequence[Sequence[str]]) -> Iterator[list[Examined[Verdict]]]:
+def _by_processes(job: Job, chunks: Iterable[Sequence[str]]) -> Iterator[list[Examined[Verdict]]]:
     n_jobs = looking.side_by_side(job.reader)
     parallel = joblib.Parallel(n_jobs, backend="loky", return_as="generator", pre_dispatch="4*n_jobs")
     yield from parallel(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from graft.errors import DataError
-from graft.examples.sources.tables.columns import Row
+from graft.examples.compact import Rows
+from graft.examples.sources.tables.columns import Row, held
 from graft.examples.sources.tables.table import decoded
 
 NUMBER_FIRST = re.compile(r"\s*(?P<number>\d+)\s*[\s,;:]\s*(?P<name>\S.*?)\s*")
@@ -37,10 +38,10 @@ def read(content: bytes, file: str) -> dict[str, str]:
     return names
 
 
-def apply(names: Mapping[str, str], rows: Sequence[Row], file: str) -> list[Row]:
+def apply(names: Mapping[str, str], rows: Rows[Row], file: str) -> Rows[Row]:
     """The rows with names for numbers. Raises DataError for a label that is none of the numbers. file: of the names."""
-    named = []
-    for row in rows:
+
+    def named(row: Row) -> Row:
         number = str(int(row.label)) if row.label.isdecimal() else row.label
         if row.label and number not in names:
             numbers = sorted(int(one) for one in names)
@@ -48,8 +49,9 @@ def apply(names: Mapping[str, str], rows: Sequence[Row], file: str) -> list[Row]
                 f"{row.place}: the label must be a number of {file}, which has {len(names)} from {numbers[0]} to "
                 f"{numbers[-1]}. Got {row.label!r}. Where labels do not count from 0, write `number name` lines."
             )
-        named.append(replace(row, label=names[number]) if row.label else row)
-    return named
+        return replace(row, label=names[number]) if row.label else row
+
+    return held(map(named, rows))
 
 
 def _of_lines(text: str) -> list[tuple[int, str]]:

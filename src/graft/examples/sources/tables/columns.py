@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graft.errors import DataError, listing, unknown
+from graft.examples.compact import Rows, Texts
 from graft.examples.sources.base import SPLIT_NAMES
 from graft.examples.sources.names import an
 from graft.examples.sources.tables import text_paths
@@ -29,7 +30,12 @@ class Row:
     weight: str = ""
 
 
-def rows_of(table: Table, columns: ColumnsParams, kind: str = "image") -> list[Row]:
+def held(rows: Iterable[Row]) -> Rows[Row]:
+    """The rows, of which a million take little memory."""
+    return Rows(Row, {"place": Texts(), "path": Texts(), "group": Texts()}, rows)
+
+
+def rows_of(table: Table, columns: ColumnsParams, kind: str = "image") -> Rows[Row]:
     """kind: of the examples, for messages.
 
     Raises DataError where a column is not there, or a row has what its column cannot mean.
@@ -39,7 +45,8 @@ def rows_of(table: Table, columns: ColumnsParams, kind: str = "image") -> list[R
     split = _single(table, "split", columns.split)
     group = _single(table, "group", columns.group)
     weight = _single(table, "weight", columns.weight)
-    rows = [Row(table.place(i), *cells) for i, cells in enumerate(zip(path, label, split, group, weight, strict=True))]
+    cells = zip(path, label, split, group, weight, strict=True)
+    rows = held(Row(table.place(i), *of_row) for i, of_row in enumerate(cells))
     _require(rows, "split", columns.split, _is_split, f"one of {', '.join(SPLIT_NAMES)}")
     _require(rows, "weight", columns.weight, _is_weight, "a number of at least 0")
     return rows
@@ -144,7 +151,7 @@ def _is_set(text: str) -> bool | None:
 def _require(
     rows: Sequence[Row], field: str, column: Column | None, check: Callable[[str], bool], allowed: str
 ) -> None:
-    wrong = [row for row in rows if not check(getattr(row, field))]
+    wrong = [row for row in rows if not check(getattr(row, field))] if column is not None else []
     if wrong:
         more = f" ({len(wrong)} such rows)" if len(wrong) > 1 else ""
         named = column if isinstance(column, str) else f"column {column}, the {field},"

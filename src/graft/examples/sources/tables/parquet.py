@@ -41,7 +41,7 @@ def read(stream: IO[bytes], file: str, with_header: bool, texts: Collection[str 
         raise DataError(f"data.manifest.file: {file} must be a parquet table. Got: {error}.") from None
     rows = [list(row) for row in zip(*columns, strict=True)]
     lists = frozenset(field.name for field in opened.schema_arrow if pa.types.is_list(field.type))
-    return Table(file, opened.schema_arrow.names, rows, list(range(1, len(rows) + 1)), "row", lists)
+    return Table(file, opened.schema_arrow.names, rows, range(1, len(rows) + 1), "row", lists)
 
 
 def _column(opened: pq.ParquetFile, field: pa.Field, file: str) -> list[str]:

@@ -35,7 +35,7 @@ def read(stream: IO[bytes], file: str, with_header: bool, texts: Collection[str 
         tree = _pairs(tree, file)
     if not isinstance(tree, list):
         raise _other(file, tree)
-    return records_table(tree, file, list(range(1, len(tree) + 1)), UNIT)
+    return records_table(tree, file, range(1, len(tree) + 1), UNIT)
 
 
 def _parsed(text: str, where: str) -> Any:
@@ -75,7 +75,7 @@ def _other(file: str, tree: Any) -> DataError:
     )
 
 
-def records_table(entries: Sequence[Any], file: str, numbers: list[int], unit: str) -> Table:
+def records_table(entries: Sequence[Any], file: str, numbers: Sequence[int], unit: str) -> Table:
     """entries: all of them objects, or all of them lists of one length. numbers: where they stand, in `unit`s."""
     width = len(entries[0]) if entries and isinstance(entries[0], list) else None
     for number, entry in zip(numbers, entries, strict=True):

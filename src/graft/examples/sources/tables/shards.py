@@ -13,7 +13,7 @@ import errno
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import IO
@@ -58,7 +58,7 @@ class Shards:
         self._learning = Lock()
         self._open: OrderedDict[str, tuple[IO[bytes], Lock]] = OrderedDict()
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> Sequence[Entry]:
         return self._tree.entries()
 
     def open(self, path: str) -> IO[bytes]:
@@ -117,7 +117,7 @@ class Shards:
                 row[ending] = index.texts[name].strip()
             elif name in index.texts:
                 row |= _of_json(index.texts[name], f"{file}, {name}") | row
-        return records_table(list(samples.values()), file, list(range(1, len(samples) + 1)), "sample")
+        return records_table(list(samples.values()), file, range(1, len(samples) + 1), "sample")
 
     def _place(self, file: str, member: str) -> tuple[int, int]:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graft.errors import DataError
@@ -18,7 +19,7 @@ class Table:
     file: str
     header: list[str] | None
     rows: list[list[str]]
-    numbers: list[int]
+    numbers: Sequence[int]
     unit: str
     with_lists: frozenset[str] = frozenset()
 

@@ -1,0 +1,134 @@
+"""Rows as columns: what goes in comes out, in whatever order it came, and a row takes few bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import data_params
+from graft.errors import StaleError
+from graft.examining.image.examine import Verdict
+from graft.examples import catalogue, dataset, split
+from graft.examples.checks import quarantine
+from graft.examples.checks.examined import Examined, Looks
+from graft.examples.checks.kinds import KINDS
+from graft.examples.compact import AT_A_TIME, Few, Numbers, Pieces, Rows, Texts
+from graft.examples.sources.base import IGNORED, Item, Items, Problem, listed
+
+N = 20_000
+"""Of a generated catalogue: enough that what does not grow with it is little."""
+
+LENGTH = 29 + 64 + 6
+"""Characters of an example's path, sha256 and label."""
+
+
+def items_of(n: int, problem: Problem | None = None) -> Items:
+    return listed(Item(f"images/of/a/folder/{i:06d}.png", f"class{i % 7}", problem=problem) for i in range(n))
+
+
+def examined(data: Any, paths: Sequence[str]) -> Iterator[tuple[int, Examined[Verdict]]]:
+    """A look of its own for each, the last ones first; of every hundredth, that it cannot be read."""
+    for i in reversed(range(len(paths))):
+        sha256 = hashlib.sha256(paths[i].encode())
+        verdict = Verdict(40 + i % 9, 30, "PNG", sha256.digest(), bytes(192))
+        found = Examined(sha256.hexdigest(), 100 + i, verdict)
+        yield i, found if i % 100 else Examined("", 0, None, "input/output error")
+
+
+KIND = replace(KINDS["image"], examine=examined)
+
+
+def tabled(items: Items) -> tuple[pd.DataFrame, Rows[quarantine.Judged]]:
+    data = data_params()
+    found = quarantine.examined(items, KIND, data)
+    return quarantine.tabled(items, found, data.kind), found
+
+
+def test_columns_give_back_what_they_were_given() -> None:
+    texts = ["", "é", "a\nb", "NA", "with \udcff in its name", *map(str, range(2 * AT_A_TIME))]
+    column = Texts(texts)
+    assert (len(column), list(column), column[1], column[-1], column[3:5]) == (
+        len(texts), texts, "é", texts[-1], texts[3:5],
+    )  # fmt: skip
+    pieces = Pieces([b"ab", b"", b"cde"])
+    assert (list(pieces), pieces.lengths.tolist()) == ([b"ab", b"", b"cde"], [2, 0, 3])
+    few = Few(["a", None, "a"])
+    assert (list(few), few[1], few.distinct, few.places.tolist()) == (["a", None, "a"], None, ["a", None], [0, 1, 0])
+    numbers = Numbers[int]("q")
+    numbers.extend([5, 2**40])
+    assert (list(numbers), numbers[1], numbers.series().tolist()) == ([5, 2**40], 2**40, [5, 2**40])
+    with pytest.raises(IndexError):
+        column[len(texts)]
+
+
+def test_rows_give_back_the_rows() -> None:
+    given = [Item(f"{i}.png", "b", "train", None, f"g{i % 3}", i / 2) for i in range(2 * AT_A_TIME + 1)]
+    given[5] = Item("5.png", "", None, Problem(IGNORED, "hidden file"))
+    assert list(listed(given)) == given
+    assert listed(given)[5] == given[5]
+    assert listed(given)[-3:] == given[-3:]
+
+
+def test_a_table_does_not_depend_on_the_order_of_verdicts() -> None:
+    aside = Item("notes.md", "class0", problem=Problem(IGNORED, "not the name of an image file", ".md"))
+    items = listed([aside, *items_of(300)])
+    table, found = tabled(items)
+    assert found.columns["number"].values[0] == 300
+    assert list(table["path"]) == [item.path for item in items]
+    assert table.iloc[0][["sha256", "bytes", "state", "detail"]].tolist() == ["", 0, "ignored", ".md"]
+    assert table.iloc[1][["state", "reason", "detail"]].tolist() == [
+        "quarantined", "cannot be read", "input/output error",
+    ]  # fmt: skip
+    row = table.iloc[42]
+    assert row["sha256"] == hashlib.sha256(row["path"].encode()).hexdigest()
+    assert row[["bytes", "width", "state", "weight"]].tolist() == [100 + 41, 40 + 41 % 9, "used", 1.0]
+    looks = Looks.held(found.columns["look"], found.columns["number"].values)
+    assert sorted(looks.rows.tolist()) == table.index[table["state"] == "used"].tolist()
+    place = looks.rows.tolist().index(42)
+    assert looks.values[place, :32].tobytes().hex() == row["sha256"]
+
+
+def test_a_row_takes_few_bytes(tmp_path: Path) -> None:
+    """As objects of Python's, the table of `prepare` would take 800 bytes an example, and that of other stages 400."""
+    tracemalloc.start()
+    items = items_of(N)
+    assert tracemalloc.get_traced_memory()[0] < 100 * N, "350 as objects"
+    tracemalloc.stop()
+    table, _ = tabled(items)
+    assert table.memory_usage(deep=True).sum() < (LENGTH + 120) * N
+
+    catalogue.Catalogue(table).write(tmp_path / "catalogue.csv")
+    used = catalogue.Catalogue(table).used
+    sides, _ = split.make(used, np.arange(len(used)), data_params().split, 0)
+    split.write(sides, tmp_path / "split.csv")
+    data = dataset.read(tmp_path / "catalogue.csv", tmp_path / "split.csv")
+    held = data.used.memory_usage(deep=True).sum() + data.targets.nbytes + data.sides.weights.nbytes
+    assert held < (LENGTH + 80) * N
+
+    before = catalogue.read(tmp_path / "catalogue.csv").used
+    pd.testing.assert_frame_equal(data.used, before[list(data.used)])
+    assert data.targets.tolist() == [data.classes.index(label) for label in before["label"]]
+    by_side = {name: set(sides.index[sides["split"] == name]) for name in data.sides.rows}
+    assert {name: set(rows.tolist()) for name, rows in data.sides.rows.items()} == by_side
+
+
+@pytest.mark.parametrize("change", ["a label", "a row less", "a row more"])
+def test_a_split_of_another_catalogue_is_refused(tmp_path: Path, change: str) -> None:
+    table, _ = tabled(items_of(300))
+    used = catalogue.Catalogue(table).used
+    sides, _ = split.make(used, np.arange(len(used)), data_params().split, 0)
+    if change == "a label":
+        sides.loc[290, "label"] = "class9"
+    sides = {"a row less": sides.iloc[:-1], "a row more": pd.concat([sides, sides.iloc[-1:]])}.get(change, sides)
+    split.write(sides, tmp_path / "split.csv")
+    catalogue.Catalogue(table).write(tmp_path / "catalogue.csv")
+    with pytest.raises(StaleError, match="belongs to another catalogue"):
+        dataset.read(tmp_path / "catalogue.csv", tmp_path / "split.csv")
