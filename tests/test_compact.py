@@ -20,6 +20,7 @@ from graft.examples import catalogue, dataset, split
 from graft.examples.checks import quarantine
 from graft.examples.checks.examined import Examined, Looks
 from graft.examples.checks.kinds import KINDS
+from graft.examples.checks.runners import local
 from graft.examples.compact import AT_A_TIME, Few, Numbers, Pieces, Rows, Texts
 from graft.examples.sources.base import IGNORED, Item, Items, Problem, listed
 
@@ -34,7 +35,7 @@ def items_of(n: int, problem: Problem | None = None) -> Items:
     return listed(Item(f"images/of/a/folder/{i:06d}.png", f"class{i % 7}", problem=problem) for i in range(n))
 
 
-def examined(data: Any, paths: Sequence[str]) -> Iterator[tuple[int, Examined[Verdict]]]:
+def examined(data: Any, paths: Sequence[str], runner: Any) -> Iterator[tuple[int, Examined[Verdict]]]:
     """A look of its own for each, the last ones first; of every hundredth, that it cannot be read."""
     for i in reversed(range(len(paths))):
         sha256 = hashlib.sha256(paths[i].encode())
@@ -48,7 +49,7 @@ KIND = replace(KINDS["image"], examine=examined)
 
 def tabled(items: Items) -> tuple[pd.DataFrame, Rows[quarantine.Judged]]:
     data = data_params()
-    found = quarantine.examined(items, KIND, data)
+    found = quarantine.examined(items, KIND, data, local.run)
     return quarantine.tabled(items, found, data.kind), found
 
 
