@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -73,8 +74,10 @@ def test_a_file_of_a_known_architecture_is_compared_by_its_weights(
     monkeypatch.setattr(saving, "load", counted)
     path, example = tmp_path / "head.keras", np.ones((2, 8), np.float32)
     first = head(width=8)
+    saving.save(first, path, np.zeros_like(example))  # for which it says the same whatever its kernel is
     saving.save(first, path, example)
-    assert loaded == [path]
+    assert loaded == [path, path]
+    loaded.pop()
     earlier = path.read_bytes()
     first.set_weights([weight + 1 for weight in first.get_weights()])
     saving.save(first, path, example)
@@ -167,6 +170,8 @@ def test_a_network_that_was_built_ahead_gives_the_same_bytes(
     finetune.build_ahead(params, paths)
     monkeypatch.setattr(networks, "built", None)
     configure_keras()
+    random.random()  # as MLflow may in between; the seed of a head's dropout is drawn as it is loaded
+    np.random.random()
     finetune.run(params, paths, lambda epoch, metrics: None)
     assert paths.model.read_bytes() == model
 

@@ -56,7 +56,7 @@ AHEAD = '''
 import os
 
 def begin(stage):
-    with open(f"ahead.{stage}", "w") as file:
+    with open(f"ahead.{stage}.{os.environ['WORD']}", "w") as file:
         file.write(f"{os.getpid()}\\n")
 '''
 
@@ -65,7 +65,7 @@ class FakeDvc:
     """A process called `dvc` that starts stages one after the other."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
-        self.folder = folder
+        self.folder, self.word = folder, "word"
         shutil.copytree(REPOSITORY / "src" / "graft", folder / "src" / "graft")
         self.cli = folder / "src" / "graft" / "cli" / "__init__.py"
         shutil.rmtree(self.cli.parent)
@@ -81,7 +81,7 @@ class FakeDvc:
                 env=os.environ | {"PYTHONPATH": str(folder / "src")} | environment,
             )  # fmt: skip
 
-    def begin(self, stage: str, code: int = 0, seconds: float = 0, word: str = "word", where: str = ".") -> int:
+    def begin(self, stage: str, code: int = 0, seconds: float = 0, word: str = "", where: str = ".") -> int:
         """Start a stage; returns the process that DVC sees."""
         folder = self.folder / where
         folder.mkdir(exist_ok=True)
@@ -90,7 +90,7 @@ class FakeDvc:
         shell = f"exec {sys.executable} -m graft {stage} {code} {seconds} > {self.out}"
         assert self.process.stdin
         assert self.process.stdout
-        self.process.stdin.write(json.dumps([["sh", "-c", shell], str(folder), word]) + "\n")
+        self.process.stdin.write(json.dumps([["sh", "-c", shell], str(folder), word or self.word]) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
@@ -99,7 +99,7 @@ class FakeDvc:
         assert self.process.stdout
         return int(self.process.stdout.readline())
 
-    def ran(self, stage: str, code: int = 0, word: str = "word", where: str = ".") -> tuple[list[str], int, int]:
+    def ran(self, stage: str, code: int = 0, word: str = "", where: str = ".") -> tuple[list[str], int, int]:
         """(what the stage told, its exit code, the process that DVC saw)"""
         seen = self.begin(stage, code, word=word, where=where)
         ended = self.ended()
@@ -113,13 +113,12 @@ class FakeDvc:
 
     def ahead(self, stage: str) -> int:
         """The process that has begun with a stage before its turn."""
-        file = self.folder / f"ahead.{stage}"
+        file = self.folder / f"ahead.{stage}.{self.word}"
         until(lambda: file.exists() and file.read_text().endswith("\n"))
         return int(file.read_text())
 
     def begun_beside_train(self) -> int:
-        for file in self.folder.glob("ahead.*"):
-            file.unlink()
+        self.word += "s"  # one that nothing begun earlier has
         self.ran("train")
         return self.ahead("finetune")
 
@@ -278,7 +277,7 @@ def test_what_was_begun_for_something_else_is_not_used(own: FakeDvc) -> None:
     """A project whose code is edited while a stage runs, for one: the next stage runs the code that DVC looked at."""
     table = own.cli.parents[1] / "backbones" / "cuts.json"
 
-    def ran(word: str = "word", where: str = ".") -> list[str]:
+    def ran(word: str = "", where: str = ".") -> list[str]:
         told, code, _ = own.ran("finetune", code=4, word=word, where=where)
         assert (int(told[3]) != begun, code) == (True, 4)
         until(lambda: not psutil.pid_exists(begun))
@@ -302,9 +301,21 @@ def test_what_could_not_be_begun_is_done_in_its_turn(own: FakeDvc) -> None:
     own.cli.with_name("ahead.py").write_text(f"{AHEAD}    raise ValueError\n")
     begun = own.begun_beside_train()
     told, code, _ = own.ran("finetune", code=2)
-    assert (told[0], told[5], code) == ("word", "1", 2)
+    assert (told[0], told[5], code) == (own.word, "1", 2)
     assert int(told[3]) != begun
     assert own.err.read_text() == "to standard error\n" * 2, "and nothing is said of it"
+
+
+def test_a_command_that_ends_while_its_stage_is_begun_leaves_nothing(own: FakeDvc) -> None:
+    own.cli.with_name("ahead.py").write_text(f"{AHEAD}    import time\n    time.sleep(600)\n")
+    begun = own.begun_beside_train()
+    command = own.begin("finetune")
+    until(lambda: bool(psutil.Process(command).net_connections("unix")))
+    time.sleep(0.5)  # in which it is handed over
+    os.kill(command, signal.SIGKILL)
+    assert own.ended() != 0
+    until(lambda: not psutil.pid_exists(begun))
+    assert own.ran("train", code=3)[1] == 3, "and the server goes on"
 
 
 def test_what_nobody_asks_for_ends_with_the_server(own: FakeDvc) -> None:

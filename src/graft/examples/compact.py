@@ -13,7 +13,7 @@ from dataclasses import fields
 from itertools import accumulate, islice, pairwise
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import pandas as pd
@@ -190,7 +190,7 @@ class Numbers(Column[N]):
         return pd.Series(self.values, copy=False)
 
 
-class Rows(Sequence[T], Generic[T]):
+class Rows(Column[T]):
     """Rows of a dataclass. columns: empty ones for its fields by name; those that have none are `Few`.
 
     Rows that are read are compared by `==`: they are never the same object.
@@ -199,10 +199,7 @@ class Rows(Sequence[T], Generic[T]):
     def __init__(self, kind: type[T], columns: Mapping[str, Column[Any]], rows: Iterable[T]) -> None:
         self._kind = kind
         self.columns: dict[str, Any] = {one.name: columns.get(one.name, Few()) for one in fields(kind)}  # type: ignore[arg-type]
-        iterator = iter(rows)
-        while some := list(islice(iterator, AT_A_TIME)):
-            for name, column in self.columns.items():
-                column.extend(map(attrgetter(name), some))
+        self.extend(rows)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -210,17 +207,13 @@ class Rows(Sequence[T], Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return map(self._kind, *self.columns.values())
 
-    @overload
-    def __getitem__(self, places: int) -> T: ...
+    def extend(self, values: Iterable[T]) -> None:
+        iterator = iter(values)
+        while some := list(islice(iterator, AT_A_TIME)):
+            for name, column in self.columns.items():
+                column.extend(map(attrgetter(name), some))
 
-    @overload
-    def __getitem__(self, places: slice) -> list[T]: ...
-
-    def __getitem__(self, places: int | slice) -> T | list[T]:
-        chosen = range(len(self))[places]
-        return self._row(chosen) if isinstance(chosen, int) else [self._row(place) for place in chosen]
-
-    def _row(self, place: int) -> T:
+    def one(self, place: int) -> T:
         return self._kind(*(column.one(place) for column in self.columns.values()))
 
 

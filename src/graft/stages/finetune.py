@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -82,16 +83,19 @@ def _folders(paths: Paths) -> dict[str, Path]:
 Asked = tuple["BackboneParams", str | None, str]
 """What `networks.built` is given."""
 
-_built_ahead: dict[Asked, build.Loaded] = {}
+_built_ahead: dict[Asked, tuple[build.Loaded, Any, Any]] = {}
+"""What was built, and the states of Python's and NumPy's generators then."""
 
 
 def build_ahead(params: Params, paths: Paths) -> None:
     """Build the backbone before the head is there: `built` gives it, once, where it is asked for the same.
 
-    It sees the gate's sample, too: what it computes for the first time takes twice as long.
+    It sees the gate's sample, too: what it computes for the first time takes twice as long. What is drawn after it is
+    built, such as the seeds of a head's dropout, is what would have been drawn then.
     """
     asked = _asked(params, store.read_meta(paths.features)[0])
-    loaded = _built_ahead[asked] = networks.built(*asked)
+    loaded = networks.built(*asked)
+    _built_ahead[asked] = loaded, random.getstate(), np.random.get_state()
     shards.outputs(loaded.model, [store.read_sample(paths.features)])
 
 
@@ -102,7 +106,12 @@ def _asked(params: Params, meta: store.Meta) -> Asked:
 def built(params: Params, meta: store.Meta) -> build.Loaded:
     """The backbone. Raises StaleError where its weights are not those of the features."""
     asked = _asked(params, meta)
-    loaded = _built_ahead.pop(asked, None) or networks.built(*asked)
+    if asked in _built_ahead:
+        loaded, *states = _built_ahead.pop(asked)
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+    else:
+        loaded = networks.built(*asked)
     expected = meta.made_with["weights_sha256"]
     if loaded.weights_sha256 != expected:
         raise StaleError(

@@ -39,7 +39,8 @@ def run(params: Params, paths: Paths, on_epoch: OnEpoch) -> None:
         example = features.plain(data.sides.rows["train"][:32])
     else:
         say("train.enabled is false: fine-tuning starts from the head as it is drawn")
-        curve, example = history.empty(), np.zeros((1, *meta.shape[2:]), np.float32)
+        curve = history.empty()
+        example = np.random.default_rng(0).standard_normal((1, *meta.shape[2:]), np.float32)
 
     saving.save(head, paths.head, example)
     history.write(curve, paths.train_history)

@@ -11,13 +11,13 @@ import os
 import select
 import signal
 import socket
-import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from graft.runtime import cores
 from graft.runtime.warm import libraries, minder, wire
 
 FOLLOW = {"train": ("finetune", "evaluate"), "finetune": ("evaluate",)}
@@ -94,7 +94,7 @@ def _mind(server: socket.socket, request: dict[str, Any], stage: str, dvc_pid: i
         minder.end_with(None)
         request, (command, *files) = asked
         connection = socket.socket(fileno=command)
-        if _takes(ours, request, files):
+        if _takes(ours, connection, request, files):
             wire.close(files)
             minder.mind(connection, worker)
         else:
@@ -105,31 +105,35 @@ def _mind(server: socket.socket, request: dict[str, Any], stage: str, dvc_pid: i
     os._exit(0)
 
 
-def _takes(worker: socket.socket, request: dict[str, Any], files: list[int]) -> bool:
-    """Whether the process runs it; said as soon as it has done its work."""
+def _takes(worker: socket.socket, command: socket.socket, request: dict[str, Any], files: list[int]) -> bool:
+    """Whether the process runs it; said as soon as it has done its work. This process ends where the command does."""
     try:
         wire.send(worker, request, files)
     except OSError:  # it has ended
         return False
-    answer = wire.received(worker, 1)
-    return (wire.received(worker, 1) if answer == READY else answer) == YES
+    answer: bytes | None = READY
+    while answer == READY:
+        ready, _, _ = select.select([worker, command], [], [])
+        if command in ready:  # it says nothing more: it has ended
+            os._exit(0)
+        answer = wire.received(worker, 1)
+    return answer == YES
 
 
 def _work(minding: socket.socket, request: dict[str, Any], stage: str, dvc_pid: int) -> NoReturn:
-    began = time.time_ns()
     try:
-        minder.surround(request)
-        if stage in NEED_LIBRARIES:
-            for name in libraries.LIBRARIES:
-                libraries.import_one(name)
-        minder.called(request["ahead"], stage)
-        read = _written()
-        minding.sendall(READY)
-        asked = wire.receive(minding, 3)
+        found = _surroundings(request)
+        with _first_to_go():
+            minder.surround(request)
+            if stage in NEED_LIBRARIES:
+                for name in libraries.LIBRARIES:
+                    libraries.import_one(name)
+            minder.called(request["ahead"], stage)
+            minding.sendall(READY)
+            asked = wire.receive(minding, 3)
         if asked is None:
             os._exit(0)
-        edited = _written() != read or max(read.values()) >= began
-        fits = not edited and _surroundings(asked[0]) == _surroundings(request)
+        fits = _surroundings(asked[0]) == found
         minding.sendall(YES if fits else NO)
     except BaseException:  # the stage itself says what is wrong
         os._exit(1)
@@ -139,15 +143,27 @@ def _work(minding: socket.socket, request: dict[str, Any], stage: str, dvc_pid: 
     minder.run(*asked, dvc_pid)
 
 
-def _surroundings(request: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    """Folder and environment, but what DVC says of the stage in it."""
+@contextmanager
+def _first_to_go() -> Iterator[None]:
+    """Inside, where memory is short, the system ends this process rather than the stage that runs."""
+    file = Path("/proc/self/oom_score_adj")
+    before = file.read_text()
+    with suppress(OSError):
+        file.write_text("1000")
+    yield
+    with suppress(OSError):
+        file.write_text(before)
+
+
+def _surroundings(request: dict[str, Any]) -> tuple[object, ...]:
+    """What the work depends on: the command's folder and environment, but what DVC says of the stage in it; cores; and
+    every file of graft's, its tables too, as the system tells whether it has changed."""
     environment = {name: value for name, value in request["environment"].items() if not name.startswith("DVC_")}
-    return request["folder"], environment
+    package = Path(__file__).parents[2]
+    files = (file for file in package.rglob("*") if "__pycache__" not in file.parts)
+    written = {str(file): _state(file.stat()) for file in files if file.is_file()}
+    return request["folder"], environment, cores.available(), written
 
 
-def _written() -> dict[str, int]:
-    """When each file of graft's was written, its tables too, in nanoseconds."""
-    import graft
-
-    files = (file for file in Path(graft.__file__).parent.rglob("*") if "__pycache__" not in file.parts)
-    return {str(file): file.stat().st_mtime_ns for file in files if file.is_file()}
+def _state(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino

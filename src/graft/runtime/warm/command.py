@@ -44,10 +44,13 @@ def run_there(entry: str, ahead: str) -> None:
     if above is None:
         return
     address = wire.address(above)
-    code = _ask(address, entry, ahead)
-    if code is None and stage in FOLLOWED:
-        _start(address, above)
-        code = _ask(address, entry, ahead) if stage in WAITING else None
+    try:
+        code = _ask(address, entry, ahead)
+        if code is None and stage in FOLLOWED:
+            _start(address, above)
+            code = _ask(address, entry, ahead) if stage in WAITING else None
+    except KeyboardInterrupt:  # before a process has begun: from then on it says so
+        code = _interrupted()
     if code is not None:
         os._exit(code)
 
@@ -66,6 +69,14 @@ def _ask(address: str, entry: str, ahead: str) -> int | None:
         # A worker that is not minded any more is killed, see `minder.end_with`.
         code = -signal.SIGKILL if told is None else int.from_bytes(told, signed=True)
         return code if code >= 0 else _ended_by(-code)
+
+
+def _interrupted() -> int:
+    """Say so; returns a shell's exit code for that."""
+    from graft.runtime.progress import say
+
+    say("graft: interrupted")
+    return 128 + signal.SIGINT
 
 
 def _ended_by(number: int) -> int:

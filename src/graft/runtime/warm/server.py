@@ -11,6 +11,9 @@ from typing import Any
 
 from graft.runtime.warm import ahead, libraries, minder, wire
 
+SECONDS = 5
+"""A command has for its request, which is there at once unless it was stopped in the middle."""
+
 
 class Server:
     """listener: where requests come. ended: tells when the `dvc` process, dvc_pid, has ended."""
@@ -46,6 +49,7 @@ class Server:
     def _answer(self) -> None:
         connection, _ = self._listener.accept()
         with connection:
+            wire.wait_at_most(connection, SECONDS)
             asked = wire.receive(connection, 3) if wire.same_user(connection) else None
             if asked is None:
                 return

@@ -39,6 +39,11 @@ def same_user(connection: socket.socket) -> bool:
     return bool(user == os.getuid())
 
 
+def wait_at_most(connection: socket.socket, seconds: int) -> None:
+    """For what the other side sends. Not `settimeout`: that would hold for whoever else has this socket, too."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, 0))
+
+
 def send(connection: socket.socket, message: dict[str, Any], files: Sequence[int]) -> None:
     """Raises OSError where the other side does not listen, or the message is longer than LONGEST."""
     data = json.dumps(message).encode()
@@ -50,11 +55,11 @@ def send(connection: socket.socket, message: dict[str, Any], files: Sequence[int
 
 
 def receive(connection: socket.socket, n_files: int) -> tuple[dict[str, Any], list[int]] | None:
-    """What was sent, or None where the other side has closed."""
+    """What was sent, or None where the other side has closed, or has sent nothing for as long as the socket waits."""
     files = array.array("i")
     try:
         head, ancillary, _, _ = connection.recvmsg(4, socket.CMSG_SPACE(n_files * files.itemsize))
-    except ConnectionError:
+    except OSError:
         return None
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
@@ -72,7 +77,7 @@ def received(connection: socket.socket, n: int) -> bytes | None:
     while len(data) < n:
         try:
             part = connection.recv(n - len(data))
-        except ConnectionError:
+        except OSError:
             return None
         if not part:
             return None
