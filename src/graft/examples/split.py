@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from graft.errors import DataError, StaleError, listing
 from graft.examples.catalogue import kind_of
@@ -97,6 +96,8 @@ def _method(p: SplitParams, official: Sequence[str | None]) -> str:
 
 def _units(copies: np.ndarray, groups: pd.Series) -> np.ndarray:
     """(n,) int64: number of each image's unit: copies, and images of a group, directly or through others."""
+    from scipy.sparse.csgraph import connected_components  # which takes a while, and only `prepare` needs it
+
     n, offset = len(copies), int(copies.max(initial=-1)) + 1
     named = np.flatnonzero((groups != "").to_numpy())
     members = pd.factorize(groups.to_numpy()[named])[0]
