@@ -107,9 +107,9 @@ def built(params: Params, meta: store.Meta) -> build.Loaded:
     """The backbone. Raises StaleError where its weights are not those of the features."""
     asked = _asked(params, meta)
     if asked in _built_ahead:
-        loaded, *states = _built_ahead.pop(asked)
-        random.setstate(states[0])
-        np.random.set_state(states[1])
+        loaded, of_python, of_numpy = _built_ahead.pop(asked)
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
     else:
         loaded = networks.built(*asked)
     expected = meta.made_with["weights_sha256"]

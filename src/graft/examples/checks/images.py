@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,20 +10,13 @@ import pandas as pd
 
 from graft.examples.catalogue import USED
 from graft.examples.checks import near_images
-from graft.examples.checks.examination import examine_all
-from graft.examples.checks.examined import Examined, Judgement, Looks
+from graft.examples.checks.examined import Judgement, Looks
 from graft.examples.sources.base import QUARANTINED, plain
 from graft.inputs.image.formats import FORMATS
 
 if TYPE_CHECKING:
     from graft.config.data import DataParams
     from graft.examining.image.examine import Verdict
-    from graft.examples.checks.runners.base import Runner
-
-
-def examine(data: DataParams, paths: Sequence[str], runner: Runner) -> Iterator[tuple[int, Examined[Verdict]]]:
-    """All of `paths`, each with its number."""
-    return examine_all(data, paths, runner)
 
 
 def measured(verdict: Verdict, data: DataParams) -> tuple[int, int]:

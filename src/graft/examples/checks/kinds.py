@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from graft.examples.checks import images, near_images, near_texts, texts
+from graft.examples.checks.examination import examine_all
 from graft.examples.checks.examined import Examined, Judgement, Looks
 from graft.examples.checks.runners.base import Runner
 
@@ -34,7 +35,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "image": Kind(images.examine, images.judge, images.measured, near_images.look, images.copies),
+    "image": Kind(examine_all, images.judge, images.measured, near_images.look, images.copies),
     "text": Kind(texts.examine, texts.judge, texts.measured, near_texts.look, texts.copies),
 }
 """data.kind -> its row."""

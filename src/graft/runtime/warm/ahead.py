@@ -30,9 +30,8 @@ NO, YES, READY = b"\0", b"\1", b"\2"
 
 @dataclass
 class Ahead:
-    """stage: that is begun. connection: to what minds its process. busy: whether that is still at its work."""
+    """A stage that is begun. connection: to what minds its process. busy: whether that is still at its work."""
 
-    stage: str
     connection: socket.socket
     busy: bool = True
 
@@ -45,9 +44,7 @@ class Ahead:
         self.busy = False
 
     def takes_over(self, command: socket.socket, request: dict[str, Any], files: list[int]) -> bool:
-        """Whether the command is for this stage, and now in the hands of what minds its process."""
-        if request["argv"][1] != self.stage:
-            return False
+        """Whether the command, which is for this stage, is now in the hands of what minds its process."""
         try:
             wire.send(self.connection, request, [command.fileno(), *files])
         except OSError:
@@ -68,7 +65,7 @@ def begin(stage: str, request: dict[str, Any], dvc_pid: int, let_go: Callable[[]
         ours.close()
         _mind(theirs, request, stage, dvc_pid)
     theirs.close()
-    return Ahead(stage, ours)
+    return Ahead(ours)
 
 
 def _mind(server: socket.socket, request: dict[str, Any], stage: str, dvc_pid: int) -> NoReturn:
