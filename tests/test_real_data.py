@@ -176,8 +176,7 @@ def test_sixty_planted_defects_are_found_and_nothing_else_is_lost(
     used = set(found.catalogue.loc[found.catalogue["state"] == "used", "path"])
     only_a_word = {path for path, reason in planted.items() if reason in ("", "wrong extension", "animation")}
     assert used == (before - set(planted) - {SHORTS, SKIRT}) | only_a_word
-    report.write("folder", root, paths_in(found.folder), tmp_path / "report.html")
-    page = html.unescape((tmp_path / "report.html").read_text())
+    page = html.unescape(report.page("folder", root, paths_in(found.folder)))
     assert [path for path in planted if path not in page] == []
 
 

@@ -19,9 +19,8 @@ Prepare = Callable[..., PreparedData]
 HOSTILE = '<img src=x onerror=alert(1)> & "quoted"'
 
 
-def written(root: Path, prepared: PreparedData, output: Path) -> str:
-    report.write("folder", root, paths_in(prepared.folder), output)
-    return output.read_text()
+def page_of(root: Path, prepared: PreparedData) -> str:
+    return report.page("folder", root, paths_in(prepared.folder))
 
 
 @pytest.fixture
@@ -39,9 +38,9 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def test_everything_is_on_the_page(root: Path, tmp_path: Path, prepare: Prepare) -> None:
+def test_everything_is_on_the_page(root: Path, prepare: Prepare) -> None:
     prepared = prepare(root)
-    page = written(root, prepared, tmp_path / "report.html")
+    page = page_of(root, prepared)
     text = html.unescape(re.sub(r"<[^>]+>", " ", page))
     for words in (
         "25 files found",
@@ -58,8 +57,8 @@ def test_everything_is_on_the_page(root: Path, tmp_path: Path, prepare: Prepare)
     assert int(row[1]) == counts.loc["circle", "train"]
 
 
-def test_names_are_text_and_nothing_is_fetched(root: Path, tmp_path: Path, prepare: Prepare) -> None:
-    page = written(root, prepare(root), tmp_path / "report.html")
+def test_names_are_text_and_nothing_is_fetched(root: Path, prepare: Prepare) -> None:
+    page = page_of(root, prepare(root))
     assert HOSTILE not in page
     assert "&lt;img src=x" in page
     assert re.findall(r'(?:src|href)="(?!data:image/jpeg;base64,)[^"]*"', page) == []
@@ -67,16 +66,16 @@ def test_names_are_text_and_nothing_is_fetched(root: Path, tmp_path: Path, prepa
     assert "http" not in page
 
 
-def test_the_same_page_twice(root: Path, tmp_path: Path, prepare: Prepare) -> None:
+def test_the_same_page_twice(root: Path, prepare: Prepare) -> None:
     prepared = prepare(root)
-    assert written(root, prepared, tmp_path / "a.html") == written(root, prepared, tmp_path / "b.html")
+    assert page_of(root, prepared) == page_of(root, prepared)
 
 
-def test_images_that_are_not_here_leave_their_place_empty(root: Path, tmp_path: Path, prepare: Prepare) -> None:
+def test_images_that_are_not_here_leave_their_place_empty(root: Path, prepare: Prepare) -> None:
     """A colleague with the files of `prepare` but without the images still reads the page."""
     prepared = prepare(root)
     shutil.rmtree(root)
-    page = written(root, prepared, tmp_path / "report.html")
+    page = page_of(root, prepared)
     assert "base64" not in page
     assert page.count("no picture") >= 20
 
@@ -84,4 +83,4 @@ def test_images_that_are_not_here_leave_their_place_empty(root: Path, tmp_path: 
 def test_before_prepare(tmp_path: Path) -> None:
     missing = paths_in(tmp_path)
     with pytest.raises(DataError, match=r"must exist to be reported\. Run `dvc repro prepare` or `dvc pull`\."):
-        report.write("folder", tmp_path, missing, tmp_path / "report.html")
+        report.page("folder", tmp_path, missing)

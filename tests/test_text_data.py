@@ -587,8 +587,7 @@ def test_the_page_shows_texts_as_text(tmp_path: Path, prepare: Prepare) -> None:
     (tmp_path / "qa.json").write_text(frame.to_json(orient="records"))
     changes = {"manifest.file": "qa.json", "manifest.columns": COLUMNS | {"second": "answer"}}
     prepared = prepare(tmp_path, FILES | changes, "manifest")
-    report.write("manifest", tmp_path, paths_in(prepared.folder), tmp_path / "report.html")
-    page = (tmp_path / "report.html").read_text()
+    page = report.page("manifest", tmp_path, paths_in(prepared.folder))
     assert "<script" not in page
     shown = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page)))
     for words in (
@@ -599,8 +598,7 @@ def test_the_page_shows_texts_as_text(tmp_path: Path, prepare: Prepare) -> None:
         assert words in shown, words
     assert "image" not in shown
     (tmp_path / "qa.json").unlink()
-    report.write("manifest", tmp_path, paths_in(prepared.folder), tmp_path / "report.html")
-    assert (tmp_path / "report.html").read_text().count("not here") >= 20
+    assert report.page("manifest", tmp_path, paths_in(prepared.folder)).count("not here") >= 20
 
 
 @pytest.mark.real

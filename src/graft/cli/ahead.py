@@ -33,15 +33,18 @@ def _finetune() -> None:
 
 
 def _evaluate() -> None:
-    """Its code, and a picture, since the first one takes twice as long."""
+    """Its code; a picture, since the first one takes twice as long; and what its run is given of the data and code."""
     from graft.evaluation import plots
     from graft.features import staleness  # noqa: F401
     from graft.stages import evaluate  # noqa: F401
-    from graft.tracking import run  # noqa: F401
+    from graft.tracking import mirror, model, run  # noqa: F401
 
-    numerics.apply(load().numerics)
+    params, paths = load(), layout.read()
+    numerics.apply(params.numerics)
     start_tensorflow()
     plots.calibration({}).savefig(BytesIO(), bbox_inches="tight")
+    model.served_code()
+    mirror.data_page(params, paths)
 
 
 BEGUN = {"finetune": _finetune, "evaluate": _evaluate}

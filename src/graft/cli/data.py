@@ -118,13 +118,15 @@ def _say_changes(found: Changes) -> None:
         typer.echo("nothing has changed")
 
 
-@app.command()
-def report(
+@app.command("report")
+def write_report(
     output: Annotated[Path, typer.Option(help="The page to write.")] = Path("data/report.html"),
 ) -> None:
     """Write a page about the data: counts, sizes, samples, copies side by side, what was set aside and why."""
     params = load()
-    from graft.examples import report as page
+    from graft.examples import report
 
-    page.write(params.data.source, Path(params.data.path), layout.read(), output)
+    page = report.page(params.data.source, Path(params.data.path), layout.read())
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(page, encoding="utf-8")
     typer.echo(str(output))

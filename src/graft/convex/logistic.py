@@ -15,7 +15,6 @@ from typing import TypeVar
 
 import joblib
 import numpy as np
-from scipy import optimize, special
 
 from graft.convex import blocks, standardise
 from graft.convex.standardise import Standard
@@ -181,6 +180,8 @@ class _Objective:
 
     def solutions(self, penalties: Sequence[float], tolerance: float) -> Iterator[np.ndarray]:
         """For each penalty, from the one before."""
+        from scipy import optimize  # which takes as long as training a small head
+
         found = np.zeros((self._k, self._given.width + 1))
         limits = {"maxiter": MOST_STEPS, "maxls": 50, "gtol": tolerance, "ftol": 64 * np.finfo(np.float64).eps}
         for penalty in penalties:
@@ -223,6 +224,8 @@ class _Objective:
 
         NumPy's own exponential and logarithm give other last digits where a processor has AVX-512.
         """
+        from scipy import special
+
         if self._k == 1:
             logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
         own = np.arange(len(targets)), np.searchsorted(self._classes, targets)

@@ -75,8 +75,8 @@ SHOWN = {
 FINDINGS = ("conflicting labels", "across splits", "within a split")
 
 
-def write(source: str, root: Path, prepared: Paths, output: Path) -> None:
-    """Read what `prepare` wrote, and the examples it shows; one that is not here leaves its place empty.
+def page(source: str, root: Path, prepared: Paths) -> str:
+    """HTML of what `prepare` wrote, and of the examples it shows; one that is not here leaves its place empty.
 
     Raises DataError where `prepare` has not run.
     """
@@ -106,8 +106,8 @@ def write(source: str, root: Path, prepared: Paths, output: Path) -> None:
 
     wanted = {path for _, rows in samples for path, _ in rows} | {row["path"] for _, rows in groups for row in rows}
     wanted |= set(listed.loc[listed["reason"].isin(shown.aside), "path"])
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    text = page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    pages = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    text = pages.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         source=source,
         root=root,
         metrics=metrics,
@@ -126,8 +126,7 @@ def write(source: str, root: Path, prepared: Paths, output: Path) -> None:
         side=thumbnails.SIDE,
         prepared=prepared,
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text + "\n", encoding="utf-8")
+    return f"{text}\n"
 
 
 def _class_counts(used: pd.DataFrame) -> list[dict[str, Any]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,11 +186,22 @@ def _log_artifacts(tracked: Tracked, paths: Paths) -> None:
 
 def _log_data(tracked: Tracked, params: Params, paths: Paths) -> None:
     """The split, what is wrong with the data, and the page that shows it."""
-    with tempfile.TemporaryDirectory() as folder:
-        page = Path(folder) / "report.html"
-        report.write(params.data.source, Path(params.data.path), paths, page)
-        for path in (page, paths.split, paths.quarantine, paths.duplicates):
-            tracked.client.log_artifact(tracked.run_id, str(path), "data")
+    tracked.client.log_text(tracked.run_id, data_page(params, paths), "data/report.html")
+    for path in (paths.split, paths.quarantine, paths.duplicates):
+        tracked.client.log_artifact(tracked.run_id, str(path), "data")
+
+
+def data_page(params: Params, paths: Paths) -> str:
+    """The page, which is made once by a process, unless `prepare` has written something else since."""
+    written = (paths.catalogue, paths.split, paths.quarantine, paths.duplicates, paths.prepare_metrics)
+    found = [path.stat() for path in written if path.exists()]
+    states = tuple((one.st_mtime_ns, one.st_size, one.st_ino) for one in found)
+    return _data_page(params.data.source, Path(params.data.path), paths, states)
+
+
+@lru_cache(1)
+def _data_page(source: str, root: Path, paths: Paths, written: tuple[tuple[int, ...], ...]) -> str:
+    return report.page(source, root, paths)
 
 
 def log_origins(tracked: Tracked, params: Params, paths: Paths) -> None:

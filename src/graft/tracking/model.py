@@ -14,6 +14,7 @@ import platform
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -175,21 +176,32 @@ class _KerasFile:
         _write_environment(folder, tuple(dict.fromkeys((*REQUIREMENTS, *hub, *kind.requirements))))
 
 
-def _copy_code(folder: Path) -> str:
-    """The modules of graft that the classifier is made of, in a package of their own; returns the name of its loader.
+@cache
+def served_code() -> tuple[str, dict[str, str]]:
+    """The modules of graft that the classifier is made of, in a package of their own: its name, and path -> text.
 
     Under graft's own name, one model's modules would stand in for those of another, or of an installed graft.
     """
     modules = code.closure([served.__name__])
     package = f"graft_model_{code.digest(modules, ())[:8]}"
+    texts = {}
     for name in modules:
         source = code.file(name)
         if source is None:
             continue
-        target = folder.joinpath(package, *name.split(".")[1:])
+        target = Path(package, *name.split(".")[1:])
         target = target / "__init__.py" if source.name == "__init__.py" else target.with_suffix(".py")
+        texts[target.as_posix()] = OWN_IMPORT.sub(rf"\1 {package}", source.read_text(encoding="utf-8"))
+    return package, texts
+
+
+def _copy_code(folder: Path) -> str:
+    """Write what the classifier is made of; returns the name of its loader."""
+    package, texts = served_code()
+    for place, text in texts.items():
+        target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(OWN_IMPORT.sub(rf"\1 {package}", source.read_text(encoding="utf-8")), encoding="utf-8")
+        target.write_text(text, encoding="utf-8")
     for inside in {folder / package, *(one for one in (folder / package).rglob("*") if one.is_dir())}:
         (inside / "__init__.py").touch()
     return OWN_IMPORT.sub(rf"\1 {package}", f"import {served.__name__}").removeprefix("import ")

@@ -14,6 +14,8 @@ from graft.runtime.warm import ahead, libraries, minder, wire
 SECONDS = 5
 """A command has for its request, which is there at once unless it was stopped in the middle."""
 
+NOTHING_BEGINS_BESIDE = ("prepare", "extract")
+
 
 class Server:
     """listener: where requests come. ended: tells when the `dvc` process, dvc_pid, has ended."""
@@ -21,6 +23,8 @@ class Server:
     def __init__(self, listener: socket.socket, ended: int, dvc_pid: int) -> None:
         self._listener, self._ended, self._dvc_pid = listener, ended, dvc_pid
         self._libraries = list(libraries.LIBRARIES)
+        self._stage = "prepare"
+        """Of the last request."""
         self._last: dict[str, Any] = {}
         self._to_begin: list[str] = []
         """Stages that can begin beside the one of the last request."""
@@ -28,10 +32,10 @@ class Server:
 
     def serve(self) -> None:
         """Run a stage for each request, until the `dvc` process has ended; between requests, one thing at a time: what
-        the next stages can do before their turn, or libraries where none can, as beside `extract`."""
+        the next stages can do before their turn, or beside `prepare` and `extract`, where none can, libraries."""
         while True:
             busy = [one for one in self._begun.values() if one.busy]
-            at_work = not busy and (self._to_begin or (self._libraries and not self._begun))
+            at_work = not busy and (self._to_begin or (self._libraries and self._stage in NOTHING_BEGINS_BESIDE))
             watched: list[Any] = [self._listener, self._ended, *busy]
             ready, _, _ = select.select(watched, [], [], 0 if at_work else None)
             if self._ended in ready:
@@ -43,7 +47,7 @@ class Server:
             elif self._to_begin:
                 stage = self._to_begin.pop(0)
                 self._begun[stage] = ahead.begin(stage, self._last, self._dvc_pid, self._let_go)
-            elif self._libraries:
+            else:
                 libraries.import_one(self._libraries.pop(0))
 
     def _answer(self) -> None:
@@ -54,7 +58,7 @@ class Server:
             if asked is None:
                 return
             request, files = asked
-            stage = request["argv"][1]
+            self._stage = stage = request["argv"][1]
             begun = self._begun.get(stage)
             if not (begun and begun.takes_over(connection, request, files)) and os.fork() == 0:
                 self._let_go()
