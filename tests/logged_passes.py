@@ -76,7 +76,7 @@ class Logged:
                     "head", split, list(of_split["path"]), list(of_split["label"]), scores[chosen], CLASSES
                 )
             )
-        predictions.write(pd.concat(tables), paths.predictions)
+        predictions.write(tables, paths.predictions)
         paths.metrics.write_text(json.dumps({"head": figures}))
         with zipfile.ZipFile(paths.model, "a") as model:  # other bytes, which Keras reads as before
             model.writestr(f"{name}.txt", "made up")

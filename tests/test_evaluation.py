@@ -99,8 +99,8 @@ def test_predictions_hold_a_row_per_image(tmp_path: Path) -> None:
     table = predictions.table(
         "head", "test", [f"{i}.png" for i in range(5)], ["a", "a", "b", "c", "c"], j.probabilities, j.classes
     )
-    predictions.write(table, tmp_path / "one.parquet")
-    predictions.write(table, tmp_path / "two.parquet")
+    predictions.write([table], tmp_path / "one.parquet")
+    predictions.write([table.iloc[:2], table.iloc[2:]], tmp_path / "two.parquet")
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
     got = pd.read_parquet(tmp_path / "one.parquet")
     assert list(got.columns) == ["model", "split", "path", "label", "prediction", "p:a", "p:b", "p:c"]
@@ -108,13 +108,35 @@ def test_predictions_hold_a_row_per_image(tmp_path: Path) -> None:
     assert got["p:a"].dtype == np.float32
 
 
+def test_predictions_of_many_images_are_written_some_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    j = judged()
+    table = predictions.table("head", "test", list("abcde"), list("aabcc"), j.probabilities, j.classes)
+    monkeypatch.setattr(predictions, "AT_A_TIME", 4)
+    predictions.write([table, table.iloc[:2], table.iloc[2:4], table.iloc[4:]], tmp_path / "many")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "many"), pd.concat([table, table], ignore_index=True))
+    found = parquet.ParquetFile(tmp_path / "many").metadata
+    assert [found.row_group(i).num_rows for i in range(found.num_row_groups)] == [5, 4, 1]
+
+
+def test_top_k_of_many_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.dirichlet(np.ones(9), 50).astype(np.float32)
+    j = metrics.Judged(scores, rng.integers(0, 9, 50), list("abcdefghi"), 3, 10, 0.95)
+    whole = metrics.top_k_accuracy(j)
+    monkeypatch.setattr(metrics, "AT_A_TIME", 7)
+    assert (
+        metrics.top_k_accuracy(j)
+        == whole
+        == np.mean([t in row.argsort()[-3:] for t, row in zip(j.targets, scores, strict=True)])
+    )
+
+
 def test_predictions_of_no_image_have_the_same_columns(tmp_path: Path) -> None:
     """In the file, names and types: who reads all passes' files reads this one too."""
     j = judged()
-    predictions.write(
-        predictions.table("head", "test", list("abcde"), list("abcde"), j.probabilities, j.classes), tmp_path / "some"
-    )
-    predictions.write(predictions.nothing(j.classes), tmp_path / "none")
+    table = predictions.table("head", "test", list("abcde"), list("abcde"), j.probabilities, j.classes)
+    predictions.write([table], tmp_path / "some")
+    predictions.write([predictions.nothing(j.classes)], tmp_path / "none")
     assert parquet.read_schema(tmp_path / "none").equals(parquet.read_schema(tmp_path / "some"))
     assert len(pd.read_parquet(tmp_path / "none")) == 0
 

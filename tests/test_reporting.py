@@ -226,7 +226,7 @@ def judge_anew(one: Pass, judged: dict[str, dict[str, Judged]], paths: dict[str,
         for model, splits in judged.items()
         for split, j in splits.items()
     ]  # fmt: skip
-    predictions.write(pd.concat(tables), one.paths.predictions)
+    predictions.write(tables, one.paths.predictions)
 
 
 def judged(n_classes: int, each: int, right: float, seed: int = 0) -> Judged:
@@ -341,7 +341,7 @@ def test_what_is_missing_or_damaged_is_one_sentence(
 
 def test_nothing_held_out(own: Pass) -> None:
     own.paths.metrics.write_text('{"finetuned": {}}')
-    predictions.write(predictions.nothing(["a", "b"]), own.paths.predictions)
+    predictions.write([predictions.nothing(["a", "b"])], own.paths.predictions)
     with pytest.raises(DataError, match=r"data\.split: must hold examples out"):
         written(own)
 

@@ -181,16 +181,36 @@ def test_every_example_once_an_epoch_in_a_new_order() -> None:
     assert orders[0] != orders[1] != orders[2]
 
 
+CONV = {"filters": 4, "kernel_size": 2, "padding": "same", "pool_size": 2, "hidden_units": 5, "dropout": 0.5}
+
+
 @pytest.mark.parametrize(("epochs", "steps"), [(5, None), (None, 20)])
+@pytest.mark.parametrize(
+    ("name", "shape", "of_head"),
+    [
+        ("linear", (6,), {"pooling": "avg", "dropout": 0.2}),
+        ("mlp", (6,), {"pooling": "avg", "hidden_units": [5, 4], "dropout": 0.5}),
+        ("conv", (3, 2, 1), CONV),
+    ],
+)
 def test_batches_at_a_time_change_nothing(
-    epochs: int | None, steps: int | None, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    shape: tuple[int, ...],
+    of_head: dict[str, Any],
+    epochs: int | None,
+    steps: int | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Several batches that are fetched together: the same to the last bit."""
+    """Several batches that are fetched together, and trained on in one call: the same to the last bit."""
+
+    def maps(rows: np.ndarray, epoch: int) -> np.ndarray:
+        return FEATURES[rows].reshape(-1, *shape)
+
     p = values(epochs=epochs, steps=steps, batch_size=3, learning_rate=0.1, schedule="cosine")
-    together, alone = head(), head()
-    first = train(p, together)
+    together, alone = (heads.build(name, of_head, shape, 3, 1) for _ in range(2))
+    first = train(p, together, fetch_train=maps, fetch_validation=maps)
     monkeypatch.setattr("graft.training.batches.MOST_BATCHES", 1)
-    assert train(p, alone).equals(first)
+    assert train(p, alone, fetch_train=maps, fetch_validation=maps).equals(first)
     for one, other in zip(together.weights, alone.weights, strict=True):
         assert np.array_equal(one, other)
 

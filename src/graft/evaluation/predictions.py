@@ -6,13 +6,19 @@ named `p:<class>`, float32.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
 TEXTS = ("model", "split", "path", "label", "prediction")
+
+AT_A_TIME = 2**16
+"""Rows that are written together; twice as many are held."""
 
 
 def table(
@@ -43,6 +49,23 @@ def nothing(classes: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(dict.fromkeys(TEXTS, text) | scores)
 
 
-def write(predictions: pd.DataFrame, path: Path) -> None:
+def write(tables: Iterable[pd.DataFrame], path: Path) -> None:
+    """Write tables, one at least, below each other. Each that is drawn should have no more than AT_A_TIME rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    predictions.to_parquet(path, index=False)
+    groups = (pa.Table.from_pandas(group, preserve_index=False) for group in _grouped(tables))
+    first = next(groups)
+    with parquet.ParquetWriter(path, first.schema) as file:
+        for group in chain([first], groups):
+            file.write_table(group)
+
+
+def _grouped(tables: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """The same rows in tables of AT_A_TIME or more, but for the last."""
+    pending: list[pd.DataFrame] = []
+    for table in tables:
+        pending.append(table)
+        if sum(map(len, pending)) >= AT_A_TIME:
+            yield pd.concat(pending, ignore_index=True)
+            pending = []
+    if pending:
+        yield pd.concat(pending, ignore_index=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +39,14 @@ def run(params: Params, paths: Paths) -> None:
     found = metrics.compute_all(judged)
     _write_json(found, paths.metrics)
     _write_json(summary.few(found), paths.summary)
-    table = _table(judged, data)
-    predictions.write(table, paths.predictions)
+    predictions.write(_tables(judged, data), paths.predictions)
 
     final = list(judged)[-1]
     last_split: SplitName = "test" if "test" in judged[final] else "validation"
-    last = table[(table["model"] == final) & (table["split"] == last_split)]
-    plots.write_confusion(list(last["prediction"]), list(last["label"]), paths.confusion)
+    last = judged[final].get(last_split)
+    names = np.asarray(data.classes, dtype=object)
+    said, true = (names[last.predicted], names[last.targets]) if last else ([], [])
+    plots.write_confusion(list(said), list(true), paths.confusion)
     on_shown = {
         f"{model}, {last_split}": splits[last_split] for model, splits in judged.items() if last_split in splits
     }
@@ -105,15 +106,18 @@ def _models(params: Params, paths: Paths, data: dataset.Dataset) -> dict[str, tu
     return models
 
 
-def _table(judged: Mapping[str, Mapping[SplitName, metrics.Judged]], data: dataset.Dataset) -> pd.DataFrame:
-    """What each model predicts for each image."""
-    parts = []
+def _tables(judged: Mapping[str, Mapping[SplitName, metrics.Judged]], data: dataset.Dataset) -> Iterator[pd.DataFrame]:
+    """What each model predicts for each image, some at a time; one that is empty where nothing is held out."""
     for model, splits in judged.items():
         for name, one in splits.items():
-            shown = data.used.iloc[data.sides.rows[name]]
-            paths, labels = list(shown["path"]), list(shown["label"])
-            parts.append(predictions.table(model, name, paths, labels, one.probabilities, data.classes))
-    return pd.concat(parts, ignore_index=True) if parts else predictions.nothing(data.classes)
+            rows = data.sides.rows[name]
+            for start in range(0, len(rows), predictions.AT_A_TIME):
+                some = slice(start, start + predictions.AT_A_TIME)
+                shown = data.used.iloc[rows[some]]
+                paths, labels = list(shown["path"]), list(shown["label"])
+                yield predictions.table(model, name, paths, labels, one.probabilities[some], data.classes)
+    if not any(judged.values()):
+        yield predictions.nothing(data.classes)
 
 
 def _write_json(values: Mapping[str, Any], path: Path) -> None:

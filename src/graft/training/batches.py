@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,19 @@ def of(
         for part in parts:
             inputs = lengths.shortened(model, piece.inputs[part])
             yield Batch(inputs, piece.targets[part], piece.weights[part])
+
+
+def alike(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+    """The same batches, those of one shape that follow each other as one group, of the sizes that are fetched."""
+    group: list[Batch] = []
+    for batch in batches:
+        size = (len(group) + 1) * batch.inputs.nbytes
+        if group and (batch.inputs.shape != group[0].inputs.shape or len(group) == MOST_BATCHES or size > MOST_BYTES):
+            yield group
+            group = []
+        group.append(batch)
+    if group:
+        yield group
 
 
 def _parts(model: keras.Model, inputs: np.ndarray, size: int, seeds: list[int]) -> list[np.ndarray]:

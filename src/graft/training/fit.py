@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
@@ -78,7 +78,7 @@ def fit(
     keras.utils.set_random_seed(seed)
     optimizer = optimizers.build(p, total_steps)
     optimizer.build(model.trainable_variables)
-    step = _step(model, optimizer, n_classes, p)
+    train_on = _steps(model, optimizer, n_classes, p)
     judge = _judge(model, n_classes, p.label_smoothing)
     by_class = class_weights(p.class_weights, train.targets, n_classes)
 
@@ -106,11 +106,11 @@ def fit(
     with closing(drawn) as steps, bar:
         for epoch in range(1, chosen + 1):
             trained = []
-            for batch in islice(steps, min(steps_per_epoch, total_steps - done)):
-                trained.append(step(batch))
-                bar.update(p.batch_size)
-                if not done and len(trained) == 1:  # the first step brings up a graph, which no other one does
-                    began = time.monotonic()
+            for group in batches.alike(islice(steps, min(steps_per_epoch, total_steps - done))):
+                trained += train_on(group)
+                bar.update(p.batch_size * len(group))
+                if not done and len(trained) == len(group):  # the first steps bring up a graph, which no others do
+                    began, before = time.monotonic(), len(group)
             done += len(trained)
             metrics = _metrics(trained)
             metrics |= _held_out(judge, validation, fetch_validation)
@@ -119,7 +119,7 @@ def fit(
             rows.append({"epoch": epoch, "steps": done, "learning_rate": rate, **metrics})
             best.offer(epoch, metrics[p.monitor])
             on_epoch(epoch, {"learning_rate": rate, **metrics})
-            seconds = (time.monotonic() - began) / max(done - 1, 1)
+            seconds = (time.monotonic() - began) / max(done - before, 1)
             _report(f"epoch {epoch}/{epochs}", metrics, p.batch_size, seconds, total_steps - done)
             if p.early_stopping_patience is not None and epoch - best.epoch >= p.early_stopping_patience:
                 break
@@ -184,13 +184,20 @@ def class_weights(how: str, targets: np.ndarray, n_classes: int) -> np.ndarray:
     return (len(targets) / (n_classes * np.maximum(counts, 1))).astype(np.float32)
 
 
-def _step(model: keras.Model, optimizer: Any, n_classes: int, p: Optimization) -> Callable[[Batch], Judged]:
-    """One step of training: it changes the model's variables, and returns what the model made of the batch before."""
+def _steps(
+    model: keras.Model, optimizer: Any, n_classes: int, p: Optimization
+) -> Callable[[Sequence[Batch]], list[Judged]]:
+    """A step of training on each batch of some of one shape: it changes the model's variables. Returns what the model
+    made of each batch before its step.
+
+    They are turns of a loop inside one graph: to enter and leave that takes as long as a step of a small head.
+    """
     import keras
     import tensorflow as tf
 
     variables, devices = model.trainable_variables, replicas.found()
-    signature = [_inputs_of(model), tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.float32)]
+    per_example = tf.TensorSpec((None, None), tf.int64), tf.TensorSpec((None, None), tf.float32)
+    signature = [tf.TensorSpec((None, *_inputs_of(model).shape), tf.float32), *per_example]
 
     def step(n_shards: int, inputs: Any, targets: Any, shares: Any) -> Any:
         with precision.computing(model, p.dtype_policy), tf.GradientTape() as tape:
@@ -210,16 +217,22 @@ def _step(model: keras.Model, optimizer: Any, n_classes: int, p: Optimization) -
 
     @cache
     def compiled(n_shards: int) -> Any:
-        return shards.compiled(replicas.placed(devices, n_shards)(partial(step, n_shards)), signature)
+        steps = shards.in_turn(partial(step, n_shards), (tf.float32, tf.bool))
+        return shards.compiled(replicas.placed(devices, n_shards)(steps), signature)
 
-    def run(batch: Batch) -> Judged:
-        # Each example's share of the batch's loss. Without any weight the step learns nothing; no 0 / 0.
-        whole = math.fsum(batch.weights)
-        shares = (batch.weights / whole if whole else batch.weights).astype(np.float32)
-        losses, hits = compiled(shards.count(len(batch.targets)))(batch.inputs, batch.targets, shares)
-        return Judged(losses.numpy(), hits.numpy(), batch.weights)
+    def run(group: Sequence[Batch]) -> list[Judged]:
+        given = [(batch.inputs, batch.targets, _shares(batch.weights)) for batch in group]
+        steps = compiled(shards.count(len(group[0].targets)))
+        losses, hits = (one.numpy() for one in steps(*map(np.stack, zip(*given, strict=True))))
+        return [Judged(losses[i], hits[i], batch.weights) for i, batch in enumerate(group)]
 
     return run
+
+
+def _shares(weights: np.ndarray) -> np.ndarray:
+    """(b,) float32: each example's share of the batch's loss. Without any weight the step learns nothing; no 0 / 0."""
+    whole = math.fsum(weights)
+    return (weights / whole if whole else weights).astype(np.float32)
 
 
 def _judge(model: keras.Model, n_classes: int, label_smoothing: float) -> Callable[[np.ndarray, np.ndarray], Any]:

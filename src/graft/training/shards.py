@@ -101,6 +101,27 @@ def compiled(run: Callable[..., Any], signature: Sequence[tf.TensorSpec]) -> Any
     return tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
 
 
+def in_turn(step: Callable[..., Any], dtypes: Sequence[tf.DType]) -> Callable[..., Any]:
+    """A function of tensors as one of several of each, (k, ...): it is called k times, one after the other.
+
+    dtypes: of what it returns, a (b,) tensor each, for which (k, b) ones are returned.
+    """
+    import tensorflow as tf
+
+    def run(*given: tf.Tensor) -> list[tf.Tensor]:
+        k = tf.shape(given[0])[0]
+
+        def turn(i: tf.Tensor, *told: tf.TensorArray) -> tuple[Any, ...]:
+            answers = step(*(one[i] for one in given))
+            return i + 1, *(one.write(i, answer) for one, answer in zip(told, answers, strict=True))
+
+        told = [tf.TensorArray(dtype, k, element_shape=(None,)) for dtype in dtypes]
+        _, *told = tf.while_loop(lambda i, *_: i < k, turn, (tf.constant(0), *told), parallel_iterations=1)
+        return [one.stack() for one in told]
+
+    return run
+
+
 def outputs(network: keras.Model, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """All outputs of a functional network in inference mode, of its inputs in their order: one shard."""
     return _walk(network, [list(inputs)], training=False)[0]
