@@ -23,6 +23,7 @@ from graft.examples.checks.kinds import KINDS
 from graft.examples.checks.runners import local
 from graft.examples.compact import AT_A_TIME, Few, Numbers, Pieces, Rows, Texts
 from graft.examples.sources.base import IGNORED, Item, Items, Problem, listed
+from graft.examples.splitting.make import make_split
 
 N = 20_000
 """Of a generated catalogue: enough that what does not grow with it is little."""
@@ -108,7 +109,7 @@ def test_a_row_takes_few_bytes(tmp_path: Path) -> None:
 
     catalogue.Catalogue(table).write(tmp_path / "catalogue.csv")
     used = catalogue.Catalogue(table).used
-    sides, _ = split.make(used, np.arange(len(used)), data_params().split, 0)
+    sides, _ = make_split(used, np.arange(len(used)), data_params().split, 0)
     split.write(sides, tmp_path / "split.csv")
     data = dataset.read(tmp_path / "catalogue.csv", tmp_path / "split.csv")
     held = data.used.memory_usage(deep=True).sum() + data.targets.nbytes + data.sides.weights.nbytes
@@ -125,7 +126,7 @@ def test_a_row_takes_few_bytes(tmp_path: Path) -> None:
 def test_a_split_of_another_catalogue_is_refused(tmp_path: Path, change: str) -> None:
     table, _ = tabled(items_of(300))
     used = catalogue.Catalogue(table).used
-    sides, _ = split.make(used, np.arange(len(used)), data_params().split, 0)
+    sides, _ = make_split(used, np.arange(len(used)), data_params().split, 0)
     if change == "a label":
         sides.loc[290, "label"] = "class9"
     sides = {"a row less": sides.iloc[:-1], "a row more": pd.concat([sides, sides.iloc[-1:]])}.get(change, sides)

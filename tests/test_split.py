@@ -14,6 +14,8 @@ import pytest
 from conftest import CLASSES, NO_TEXT, PreparedData, data_params, drawing, encoded, write_drawings
 from graft.errors import DataError, StaleError
 from graft.examples import split
+from graft.examples.splitting.limits import few_shot
+from graft.examples.splitting.make import make_split
 
 Prepare = Callable[..., PreparedData]
 
@@ -40,7 +42,7 @@ def made(
 ) -> Made:
     data = data_params({f"split.{key}": value for key, value in (changes or {}).items()})
     each = np.arange(len(used)) if copies is None else copies
-    return Made(*split.make(used.reset_index(drop=True), each, data.split, seed))
+    return Made(*make_split(used.reset_index(drop=True), each, data.split, seed))
 
 
 def by_path(result: Made) -> dict[str, str]:
@@ -163,7 +165,7 @@ def test_few_shot_leaves_the_rest_of_the_split_untouched() -> None:
             assert side == by_path(whole)[path] or (side, by_path(whole)[path]) == ("unused", "train")
     of_ten = {path for path, side in by_path(ten).items() if side == "train"}
     assert {path for path, side in by_path(five).items() if side == "train"} < of_ten
-    again = split.few_shot(used, np.arange(len(used)), whole.table["split"], 10, 1)
+    again = few_shot(used, np.arange(len(used)), whole.table["split"], 10, 1)
     assert list(again) == list(ten.table["split"]), "of a split that is there"
     assert made(used, {"few_shot": 25}).notes == [
         "fewer than data.split.few_shot: 25 training images in: circle (18), cross (18), stripes (18)"
@@ -299,7 +301,7 @@ def test_a_class_whose_training_images_are_copies_of_held_out_ones() -> None:
     training = crosses[(used["official"].iloc[crosses] == "train").to_numpy()]
     copies[training] = tested[0]
     with pytest.raises(DataError) as caught:
-        split.make(used, copies, data_params().split, 0)
+        make_split(used, copies, data_params().split, 0)
     assert str(caught.value) == (
         "data.path: every class must have training images. All of the official training part are copies, or of a "
         f"group, of validation or test images, of cross ({len(training)}). duplicates.csv beside the catalogue lists "

@@ -18,6 +18,7 @@ from graft import cli
 from graft.cli import study as command
 from graft.errors import GraftError, TrainingError
 from graft.examples import split
+from graft.examples.splitting.make import make_split
 from graft.repetition import plans
 from graft.study import compute, few_shot
 from graft.study.few_shot import FINETUNED, HEAD, SCRATCH
@@ -172,7 +173,7 @@ def test_fewer_labels_are_a_part_of_more(extracted: Pass) -> None:
 def test_the_subset_is_that_of_few_shot_in_params(extracted: Pass) -> None:
     used, copies = plans.splittable(extracted.paths)
     p = extracted.params.data.split.model_copy(update={"few_shot": 2})
-    expected, _ = split.make(used, copies, p, 42)
+    expected, _ = make_split(used, copies, p, 42)
     trial = few_shot.trials(extracted.params, extracted.paths, [2], [42], RECIPE)[0]
     assert sides_of(trial, "train") == set(expected.loc[expected["split"] == "train", "path"])
 

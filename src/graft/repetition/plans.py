@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from graft.errors import StaleError, TrainingError
-from graft.examples import catalogue, split
+from graft.examples import catalogue
 from graft.examples.checks import duplicates
+from graft.examples.splitting.make import make_split
 
 if TYPE_CHECKING:
     from graft.config.schema import Params
@@ -22,7 +23,7 @@ SEEDS = 2**31
 
 @dataclass(frozen=True)
 class Plan:
-    """name: for a reader. params: what is trained with. sides: a table of `split.make`; None: the split there is.
+    """name: for a reader. params: what is trained with. sides: a table of `make_split`; None: the split there is.
 
     extracts: whether `extract` runs for it, too, since the params ask for other features than those that are there.
     """
@@ -65,7 +66,7 @@ def by_fold(params: Params, paths: Paths) -> list[Plan]:
     """All folds of `data.split.fold`, whatever `data.split.method` is: the splits that `prepare` makes with folds.
 
     Raises TrainingError where nothing is trained, StaleError where the files of `prepare` are of different passes, and
-    what `split.make` raises.
+    what `make_split` raises.
     """
     _require_training(params)
     used, copies = splittable(paths)
@@ -73,7 +74,7 @@ def by_fold(params: Params, paths: Paths) -> list[Plan]:
     plans = []
     for k in range(1, n + 1):
         p = params.data.split.model_copy(update={"method": "folds", "fold": f"{k} of {n}"})
-        sides, _ = split.make(used, copies, p, params.seed)
+        sides, _ = make_split(used, copies, p, params.seed)
         own = params.model_copy(update={"data": params.data.model_copy(update={"split": p})})
         plans.append(Plan(f"fold {p.fold}", own, sides))
     return plans
@@ -88,7 +89,7 @@ def _require_training(params: Params) -> None:
 
 
 def splittable(paths: Paths) -> tuple[pd.DataFrame, np.ndarray]:
-    """The used images as `split.make` takes them, without an official split, and which of them are copies of one.
+    """The used images as `make_split` takes them, without an official split, and which of them are copies of one.
 
     From the files of `prepare` alone: no image is needed. Raises StaleError where they are of different passes.
     """

@@ -14,6 +14,7 @@ from graft.examples.checks.kinds import KINDS
 from graft.examples.checks.runners import RUNNERS
 from graft.examples.sources import SOURCES
 from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, SPLITS
+from graft.examples.splitting.make import make_split
 from graft.runtime import memory
 from graft.runtime.progress import say
 
@@ -51,7 +52,7 @@ def run(params: Params, paths: Paths) -> None:
     catalogue.require_trainable(examples)
     rows = table.index[table["state"] == catalogue.USED]
     used = table.loc[rows, ["path", "sha256", *catalogue.MEASURES[data.kind], "label", "official", "group", "weight"]]
-    sides, notes = split.make(used.reset_index(drop=True), copies[rows].to_numpy(), data.split, seed)
+    sides, notes = make_split(used.reset_index(drop=True), copies[rows].to_numpy(), data.split, seed)
     del used
     memory.give_back()
 

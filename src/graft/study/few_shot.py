@@ -21,7 +21,9 @@ import pandas as pd
 from graft.backbones import encoders, vision
 from graft.backbones.table import BACKBONES
 from graft.errors import TrainingError
-from graft.examples import dataset, split
+from graft.examples import dataset
+from graft.examples.split import UNUSED
+from graft.examples.splitting.limits import few_shot
 from graft.models import solved
 from graft.repetition import again, plans
 from graft.study import compute
@@ -96,14 +98,14 @@ def trials(
     """
     used, copies = plans.splittable(paths)
     table = pd.read_csv(paths.split, dtype=str, keep_default_na=False)
-    whole = pd.Series(table["split"].to_numpy(), used.index).replace("test", split.UNUSED)
+    whole = pd.Series(table["split"].to_numpy(), used.index).replace("test", UNUSED)
     _require_validation(whole)
     counts = used.loc[whole == "train", "label"].value_counts()
     found = []
     for seed, n in product(seeds, shots):
         if n is not None and n >= counts.max():
             continue
-        sides = whole if n is None else split.few_shot(used, copies, whole, n, seed)
+        sides = whole if n is None else few_shot(used, copies, whole, n, seed)
         named = ALL if n is None else str(n)
         images = int((sides == "train").sum())
         for ways, changed in _ways(params, recipe, seed, images, int(counts.sum())):
