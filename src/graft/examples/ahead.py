@@ -35,14 +35,16 @@ class _Ahead:
     def __init__(self, read: Read, tasks: Sequence[Task], pool: ThreadPoolExecutor) -> None:
         self._read, self._pool = read, pool
         self._lock = Lock()
-        self._waiting = {task.path: task.sha256 for task in tasks}
+        self._following = iter(tasks)
+        self._out_of_turn: set[str] = set()
         self._begun: dict[str, Future[bytes]] = {}
 
     def __call__(self, path: str, sha256: str) -> bytes:
         with self._lock:
-            self._waiting.pop(path, None)
             found = self._begun.pop(path, None)
-            while self._waiting and len(self._begun) < MOST:
-                following = next(iter(self._waiting))
-                self._begun[following] = self._pool.submit(self._read, following, self._waiting.pop(following))
+            if found is None:
+                self._out_of_turn.add(path)
+            while len(self._begun) < MOST and (following := next(self._following, None)):
+                if following.path not in self._out_of_turn:
+                    self._begun[following.path] = self._pool.submit(self._read, following.path, following.sha256)
         return self._read(path, sha256) if found is None else found.result()

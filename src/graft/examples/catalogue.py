@@ -16,8 +16,9 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from graft.errors import DataError, StaleError, listing
-from graft.examples.compact import Numbers, Texts, from_csv
+from graft.examples import csv_file
 from graft.examples.sources.base import Source
+from graft.runtime.columns import Numbers, Texts
 
 MEASURES = {"image": ("width", "height"), "text": ("characters", "words")}
 """data.kind -> how large an example is. To add a kind, add a row."""
@@ -78,7 +79,7 @@ def used(path: Path) -> pd.DataFrame:
     """
     numbers = ("bytes", *itertools.chain(*MEASURES.values()))
     columns: dict[str, Texts | Numbers[int]] = {}
-    for batch in from_csv(path, numbers):
+    for batch in csv_file.batches(path, numbers):
         rows = batch.filter(pc.equal(batch["state"], USED))
         for name in (one for one in rows.column_names if one not in NOT_COMPUTED):
             columns.setdefault(name, Numbers("q") if name in numbers else Texts()).add(rows[name])

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from graft.errors import StaleError
-from graft.examples.compact import from_csv
+from graft.examples import csv_file
 from graft.examples.sources.base import SPLITS, SplitName
 
 COLUMNS = ("path", "label", "split")
@@ -43,7 +43,7 @@ def read(path: Path, used: pd.DataFrame) -> Split:
     rows: dict[SplitName, list[np.ndarray]] = {name: [np.empty(0, np.int64)] for name in SPLITS}
     weights = np.ones(len(used), np.float32)
     read = 0
-    for batch in from_csv(path, ()):
+    for batch in csv_file.batches(path, ()):
         some, there = batch.to_pandas(), used.iloc[read : read + len(batch)]
         if len(there) < len(some) or any((some[name].array != there[name].array).any() for name in ("path", "label")):
             break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 
 from graft.features import arrays, store
 from graft.features.cache import FeatureCache
+from graft.features.tasks import Tasks
 
 if TYPE_CHECKING:
     from graft.features.plan import Output, Plan
@@ -22,19 +23,19 @@ LOOK_UP = 256
 KEEP_EVERY_SECONDS = 2.0
 """What was computed is written to the cache this often: all that a killed process loses."""
 
-Missing = dict[tuple[str, ...], dict[str, list[int]]]
-"""Outputs -> sha256 -> the views of which exactly these outputs are not known; examples in their first row's order."""
+Missing = dict[tuple[str, ...], Tasks]
+"""Outputs -> the views of which exactly these outputs are not known; examples in their first row's order."""
 
 
 class Sink:
-    """The outputs of a plan. sha256s: of the used examples, a row each; equal examples stand in several rows.
+    """The outputs of a plan. examples: path and sha256 of the used ones; equal ones stand in several rows.
 
     A context: whatever ends it, what was computed is kept. `meta.json` is written by `finish` alone.
     """
 
-    def __init__(self, plan: Plan, sha256s: Iterable[str]) -> None:
-        self._plan = plan
-        self._rows = _Rows(sha256s)
+    def __init__(self, plan: Plan, examples: pd.DataFrame) -> None:
+        self._plan, self._examples = plan, examples
+        self._rows = _Rows(examples["sha256"])
         for other in plan.others:
             store.begin(other.folder)
         self._outputs = {name: _OutputSink(output) for name, output in plan.outputs.items()}
@@ -51,21 +52,30 @@ class Sink:
         """The names of the parts of the cache that belong to the plan."""
         return {one.name for output in self._outputs.values() for one in output.caches}
 
+    @property
+    def n_examples(self) -> int:
+        """How many there are, equal ones counted once."""
+        return self._rows.n_examples
+
     def fill(self) -> Missing:
         """Write what the cache knows; returns what it does not."""
         missing: Missing = {}
         for start in range(0, self._rows.n_examples, LOOK_UP):
-            some = self._rows.examples(start, LOOK_UP)
+            firsts = self._rows.firsts[start : start + LOOK_UP]
+            some = list(self._examples["sha256"].iloc[firsts])
             lacking: dict[str, dict[int, list[str]]] = {sha256: {} for sha256 in some}
             for view in range(self._plan.views):
                 keys = [(sha256, view) for sha256 in some]
                 for name, output in self._outputs.items():
                     for sha256, _ in output.fill(keys, self._rows):
                         lacking[sha256].setdefault(view, []).append(name)
-            for sha256, views in lacking.items():
+            for first, views in zip(firsts.tolist(), lacking.values(), strict=True):
+                views_of: dict[tuple[str, ...], list[int]] = {}
                 for view, names in views.items():
                     for together in [(name,) for name in names] if self._plan.apart else [tuple(names)]:
-                        missing.setdefault(together, {}).setdefault(sha256, []).append(view)
+                        views_of.setdefault(together, []).append(view)
+                for together, numbers in views_of.items():
+                    missing.setdefault(together, Tasks(self._examples)).add(first, numbers)
         return missing
 
     def put(self, keys: Sequence[Key], results: Mapping[str, np.ndarray]) -> None:
@@ -85,25 +95,20 @@ class Sink:
 class _Rows:
     """In which rows an example stands: 40 bytes each, where a dict of a million takes 300.
 
-    sha256s: of every row; equal examples stand in several.
+    sha256s: of every row; equal examples stand in several. firsts: the first row of each.
     """
 
-    def __init__(self, sha256s: Iterable[str]) -> None:
-        self._sha256s = pd.Series(sha256s, dtype=str)
-        contents = _contents(self._sha256s)
+    def __init__(self, sha256s: Collection[str]) -> None:
+        contents = _contents(sha256s)
         self._order = np.argsort(contents, kind="stable")
         self._sorted = contents[self._order]
         different = self._sorted[1:] != self._sorted[:-1]
-        self._firsts = np.sort(self._order[np.insert(different, 0, True)] if len(contents) else self._order)
+        self.firsts = np.sort(self._order[np.insert(different, 0, True)] if len(contents) else self._order)
 
     @property
     def n_examples(self) -> int:
         """How many there are, each counted once."""
-        return len(self._firsts)
-
-    def examples(self, start: int, n: int) -> list[str]:
-        """The sha256s of `n` of them, in the order of their first rows."""
-        return list(self._sha256s.iloc[self._firsts[start : start + n]])
+        return len(self.firsts)
 
     def of(self, sha256s: Sequence[str]) -> list[np.ndarray]:
         """The rows of each, ascending."""

@@ -11,12 +11,13 @@ import errno
 import os
 import secrets
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from platformdirs import user_cache_dir
 
@@ -25,6 +26,9 @@ from graft.runtime.progress import say
 
 ARCHIVES = "archives"
 """The part that holds copies of archives which cannot be read at random."""
+
+UNNAMED = "unnamed"
+"""The part where files are that have no name; on systems that know none, they have one for a moment."""
 
 SETTLED_SECONDS = 2.0
 """A file written this recently could change again without a newer time (as git's index holds)."""
@@ -82,6 +86,14 @@ def new_file(folder: Path) -> Iterator[BinaryIO]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def unnamed_file() -> IO[bytes]:
+    """A file to write and read, on the cache's disk if it may be written; it is gone as soon as nobody has it open."""
+    try:
+        return tempfile.TemporaryFile(dir=folder_for(UNNAMED))
+    except (DataError, OSError):
+        return tempfile.TemporaryFile()
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from pathlib import Path
@@ -120,24 +120,21 @@ def _compute(
     """
     open_reader = partial(_reader, params.data.source, params.data.path)
     read = open_reader()
-    with shared(planned, images["sha256"]), Sink(planned, images["sha256"]) as sink:
+    with shared(planned, images["sha256"]), Sink(planned, images) as sink:
         missing = sink.fill()
         for other in planned.others:
             say(f"{other.name}: none, since {other.reason}")
-        n_wanted = images["sha256"].nunique() * planned.views
+        n_wanted = sink.n_examples * planned.views
         for name in planned.outputs:
-            n_missing = sum(_n_views(views.values()) for names, views in missing.items() if name in names)
+            n_missing = sum(tasks.n_views for names, tasks in missing.items() if name in names)
             say(f"{name} of {_shown(images, planned)}: {n_wanted - n_missing} of {n_wanted} are in the cache")
-        for names, views in missing.items():
-            lacking = images[images["sha256"].isin(views.keys())]
-            path_of = dict(zip(lacking["sha256"][::-1], lacking["path"][::-1], strict=True))
-            tasks = [Task(path_of[sha256], sha256, tuple(numbers)) for sha256, numbers in views.items()]
+        for names, tasks in missing.items():
             what = f"extracting {' and '.join(names)}"
             unit = f"{planned.spec.inputs.kind}s"
             with ahead.reading(read, tasks, Path(params.data.path)) as early:
                 job = Job(planned, names, tasks, early, open_reader, loaded, params.ray)
                 with closing(runners.RUNNERS[params.extract.runner](job)) as results:
-                    for keys, outputs in track(results, _n_views(views.values()), what, _n_keys, unit):
+                    for keys, outputs in track(results, tasks.n_views, what, _n_keys, unit):
                         sink.put(keys, outputs)
         some = images.head(SAMPLE_EXAMPLES)
         shown = [Task(path, sha256) for path, sha256 in zip(some["path"], some["sha256"], strict=True)]
@@ -156,10 +153,6 @@ def _reader(source: str, path: str) -> Read:
 def _n_keys(results: Results) -> int:
     keys, _ = results
     return len(keys)
-
-
-def _n_views(views: Collection[Sequence[int]]) -> int:
-    return sum(map(len, views))
 
 
 def _shown(images: pd.DataFrame, planned: plan.Plan) -> str:

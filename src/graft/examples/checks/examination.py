@@ -15,8 +15,8 @@ from graft.examining.image.examine import Verdict
 from graft.examples.checks.examined import Examined
 from graft.examples.checks.runners.base import Job, Runner
 from graft.examples.checks.verdict_cache import VerdictCache
-from graft.examples.compact import Numbers, Texts
 from graft.examples.sources import SOURCES
+from graft.runtime.columns import Numbers, Texts
 from graft.runtime.progress import say, track
 
 if TYPE_CHECKING:

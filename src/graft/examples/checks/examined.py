@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from graft.examples.compact import Pieces
+from graft.runtime.columns import Pieces
 
 V = TypeVar("V")
 

@@ -18,8 +18,8 @@ import pandas as pd
 
 from graft.errors import DataError, listing
 from graft.examples.catalogue import ITEMS, MEASURES, USED, kind_of
-from graft.examples.compact import Column, Few, Numbers, Pieces, Rows, Texts
 from graft.examples.sources.base import IGNORED, LEFT_OUT, QUARANTINED, plain
+from graft.runtime.columns import Column, Few, Numbers, Pieces, Rows, Texts
 
 if TYPE_CHECKING:
     from graft.config.data import ConflictingLabels, DataParams

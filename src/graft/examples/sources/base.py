@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from graft.examples.compact import Numbers, Rows, Texts
+from graft.runtime.columns import Numbers, Rows, Texts
 
 if TYPE_CHECKING:
     from graft.config.data import DataParams

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from graft.errors import DataError
-from graft.examples.compact import Rows
 from graft.examples.sources import tables
 from graft.examples.sources.base import (
     IGNORED,
@@ -40,6 +39,7 @@ from graft.examples.sources.tables.columns import Row, held, rows_of
 from graft.examples.sources.tables.shards import Shards, is_shard
 from graft.examples.sources.tables.texts import TextsReader
 from graft.examples.sources.tree import Tree, open_tree
+from graft.runtime.columns import Rows
 from graft.runtime.progress import say
 
 if TYPE_CHECKING:

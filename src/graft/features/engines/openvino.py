@@ -42,11 +42,9 @@ def forward(network: keras.Model, signature: Signature, precision: str, capped: 
         file = Path(folder) / "graph.pb"
         file.write_bytes(graph.graph.as_graph_def().SerializeToString())
         try:
-            compiled = Core().compile_model(
-                str(file),
-                "CPU",
-                {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": cores, "INFERENCE_NUM_THREADS": cores},
-            )
+            # Pinned, which is its default, the threads of every process would be on the first cores of the machine.
+            settings = {"NUM_STREAMS": cores, "INFERENCE_NUM_THREADS": cores, "ENABLE_CPU_PINNING": False}
+            compiled = Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": hint} | settings)
             ports = [compiled.output(tensor.name) for tensor in graph.outputs]
             places = [compiled.input(tensor.name) for tensor in graph.inputs]
             blank = [np.ones((1, *(size or USUAL for size in shape)), dtype) for shape, dtype in signature.values()]

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from graft.errors import DataError
-from graft.examples.compact import Rows
 from graft.examples.sources.tables.columns import Row, held
 from graft.examples.sources.tables.table import decoded
+from graft.runtime.columns import Rows
 
 NUMBER_FIRST = re.compile(r"\s*(?P<number>\d+)\s*[\s,;:]\s*(?P<name>\S.*?)\s*")
 NUMBER_LAST = re.compile(r"\s*(?P<name>\S.*?)\s*[,;:\t]\s*(?P<number>\d+)\s*")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graft.errors import DataError, listing, unknown
-from graft.examples.compact import Rows, Texts
 from graft.examples.sources.base import SPLIT_NAMES
 from graft.examples.sources.names import an
 from graft.examples.sources.tables import text_paths
 from graft.examples.sources.tables.table import Table
+from graft.runtime.columns import Rows, Texts
 
 if TYPE_CHECKING:
     from graft.config.data import Column, ColumnsParams

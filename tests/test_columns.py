@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from conftest import data_params
@@ -21,9 +22,12 @@ from graft.examples.checks import quarantine
 from graft.examples.checks.examined import Examined, Looks
 from graft.examples.checks.kinds import KINDS
 from graft.examples.checks.runners import local
-from graft.examples.compact import AT_A_TIME, Few, Numbers, Pieces, Rows, Texts
 from graft.examples.sources.base import IGNORED, Item, Items, Problem, listed
 from graft.examples.splitting.make import make_split
+from graft.features.tasks import Tasks
+from graft.inputs.batches import Task
+from graft.runtime import columns
+from graft.runtime.columns import AT_A_TIME, Few, Numbers, Pieces, Rows, Texts
 
 N = 20_000
 """Of a generated catalogue: enough that what does not grow with it is little."""
@@ -71,12 +75,42 @@ def test_columns_give_back_what_they_were_given() -> None:
         column[len(texts)]
 
 
+def test_what_is_long_is_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Read between, before and behind what is added; gone when nobody has it; elsewhere where the cache cannot be."""
+    monkeypatch.setattr(columns, "HELD_BYTES", 10)
+    for place in (tmp_path / "cache", tmp_path / "file"):
+        (tmp_path / "file").write_bytes(b"")
+        monkeypatch.setenv("GRAFT_CACHE_DIR", str(place))
+        texts = Texts(["ab", "é"])
+        assert list(texts) == ["ab", "é"]
+        texts.extend(["longer than ten", ""])
+        assert (texts[0], texts[2], texts[-1]) == ("ab", "longer than ten", "")
+        texts.add(pa.array(["x", "and more", "y"], pa.large_string())[1:])
+        texts.extend(["z"])
+        assert list(texts) == ["ab", "é", "longer than ten", "", "and more", "y", "z"]
+        assert texts.series().tolist() == list(texts)
+    assert [file for file in (tmp_path / "cache").rglob("*") if file.is_file()] == []
+
+
 def test_rows_give_back_the_rows() -> None:
     given = [Item(f"{i}.png", "b", "train", None, f"g{i % 3}", i / 2) for i in range(2 * AT_A_TIME + 1)]
     given[5] = Item("5.png", "", None, Problem(IGNORED, "hidden file"))
     assert list(listed(given)) == given
     assert listed(given)[5] == given[5]
     assert listed(given)[-3:] == given[-3:]
+
+
+def test_tasks_are_the_examples_that_their_rows_are() -> None:
+    n = 2 * AT_A_TIME + 5
+    examples = pd.DataFrame({"path": [f"{i}.png" for i in range(n)], "sha256": [f"sha {i}" for i in range(n)]})
+    tasks, expected = Tasks(examples), []
+    for row in range(1, n, 2):
+        views = (0,) if row % 3 else (1, 2)
+        tasks.add(row, views)
+        expected.append(Task(f"{row}.png", f"sha {row}", views))
+    assert (list(tasks), len(tasks)) == (expected, len(expected))
+    assert (tasks[3], tasks[-1], tasks[5:8]) == (expected[3], expected[-1], expected[5:8])
+    assert tasks.n_views == sum(len(task.views) for task in expected)
 
 
 def test_a_table_does_not_depend_on_the_order_of_verdicts() -> None:

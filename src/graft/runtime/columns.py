@@ -1,27 +1,32 @@
 """Rows held as columns that grow at their end, in a tenth of the memory that Python's objects would take.
 
-A str takes 49 bytes beside its characters, and 8 more wherever it is listed; in a column it takes its characters and 8.
-What a column holds is made anew each time that it is asked for.
+A str takes 49 bytes beside its characters, and 8 more wherever it is listed; in a column it takes its characters and 8,
+and of many the characters are in a file, which the system reads as they are needed. What a column holds is made anew
+each time that it is asked for.
 """
 
 from __future__ import annotations
 
-import csv
+import mmap
+import weakref
 from array import array
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import accumulate, islice, pairwise
 from operator import attrgetter
-from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import IO, Any, TypeVar, overload
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from graft.runtime import cache
+
 T = TypeVar("T")
 V = TypeVar("V", bound=Hashable)
 N = TypeVar("N", int, float)
+
+HELD_BYTES = 2**20
 
 AT_A_TIME = 1024
 """Rows that are objects, before they become parts of columns."""
@@ -51,25 +56,61 @@ class Column(Sequence[T]):
         return self.one(chosen) if isinstance(chosen, int) else [self.one(place) for place in chosen]
 
 
+class Content:
+    """Bytes that grow at their end: in memory, or beyond HELD_BYTES in a file without a name, which is mapped."""
+
+    def __init__(self) -> None:
+        self._held, self._n_bytes = bytearray(), 0
+        self._file: IO[bytes] | None = None
+        self._mapped: mmap.mmap | None = None
+
+    def add(self, some: bytes | memoryview) -> None:
+        self._n_bytes += len(some)
+        if self._file is None and self._n_bytes <= HELD_BYTES:
+            self._held += some
+            return
+        if self._file is None:
+            self._file = cache.unnamed_file()
+            weakref.finalize(self, self._file.close)
+            self._file.write(self._held)
+            self._held = bytearray()
+        self._file.write(some)
+
+    @property
+    def all(self) -> bytearray | mmap.mmap:
+        """Never to be changed."""
+        if self._file is None:
+            return self._held
+        if self._mapped is None or len(self._mapped) < self._n_bytes:
+            self._file.flush()
+            self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        return self._mapped
+
+
 class Pieces(Column[bytes]):
-    """Byte strings, one behind the other in one piece of memory."""
+    """Byte strings, one behind the other."""
 
     def __init__(self, pieces: Iterable[bytes] = ()) -> None:
-        self.content, self.ends = bytearray(), array("q", [0])
+        self._content, self.ends = Content(), array("q", [0])
         self.extend(pieces)
+
+    @property
+    def content(self) -> bytearray | mmap.mmap:
+        """All of them; nothing may be added while it is in use."""
+        return self._content.all
 
     def __len__(self) -> int:
         return len(self.ends) - 1
 
     def extend(self, values: Iterable[bytes]) -> None:
         added = list(values)
-        self.content += b"".join(added)
+        self._content.add(b"".join(added))
         self.ends.extend(islice(accumulate(map(len, added), initial=self.ends[-1]), 1, None))
 
     def add(self, pieces: pa.Array) -> None:
         """Pieces that pyarrow has, large ones."""
         ends = np.frombuffer(pieces.buffers()[1], np.int64)[pieces.offset : pieces.offset + len(pieces) + 1]
-        self.content += memoryview(pieces.buffers()[2] or b"")[ends[0] : ends[-1]]
+        self._content.add(memoryview(pieces.buffers()[2] or b"")[ends[0] : ends[-1]])
         self.ends.frombytes((ends[1:] - ends[0] + self.ends[-1]).tobytes())
 
     def one(self, place: int) -> bytes:
@@ -215,19 +256,3 @@ class Rows(Column[T]):
 
     def one(self, place: int) -> T:
         return self._kind(*(column.one(place) for column in self.columns.values()))
-
-
-def from_csv(path: Path, numbers: Collection[str]) -> Iterator[pa.RecordBatch]:
-    """Some rows at a time of a table that pandas wrote. Texts stay as they are, whatever they look like.
-
-    numbers: columns of whole numbers; others are texts.
-    """
-    import pyarrow.csv
-
-    with path.open(encoding="utf-8", newline="") as file:
-        names = next(csv.reader(file), [])
-    types = {name: pa.int64() if name in numbers else pa.large_string() for name in names}
-    how = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=False)
-    lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    with pyarrow.csv.open_csv(path, convert_options=how, parse_options=lines) as opened:
-        yield from opened
