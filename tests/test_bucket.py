@@ -401,6 +401,46 @@ def test_credentials_that_are_refused_are_one_error(
         s3fs.S3FileSystem.clear_instance_cache()
 
 
+class Answered(Exception):
+    """As azure-core's HttpResponseError and gcsfs's HttpError, which name the number of an answer otherwise."""
+
+    def __init__(self, name: str, number: int, said: str) -> None:
+        super().__init__(said)
+        setattr(self, name, number)
+
+
+@pytest.mark.parametrize("name", ["status_code", "code", "status"])
+def test_every_storages_answers_are_told_apart(name: str, no_waiting: None) -> None:
+    tries = []
+
+    def busy() -> None:
+        tries.append(1)
+        raise Answered(name, 503, "ServerBusy")
+
+    with pytest.raises(Answered):
+        patience.patiently(busy)
+    assert len(tries) == 5
+    refused = Answered(name, 403, "Server failed to authenticate. RequestId:e2a7-39 Content: <?xml version='1.0'?>")
+    with pytest.raises(DataError) as caught:
+        storage.fail("az://shop/photos", "listed", refused)
+    assert str(caught.value) == (
+        "az://shop/photos: could not be listed. Got: Server failed to authenticate. Give credentials that may read "
+        "there, as the storage's own tools take them (docs/data.md)."
+    )
+
+
+def test_a_storage_that_lacks_credentials_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    def lacking(*_: object, **__: object) -> None:
+        raise ValueError("Must provide either a connection_string or account_name with credentials!!")
+
+    monkeypatch.setattr(fsspec, "filesystem", lacking)
+    storage._filesystem.cache_clear()
+    with pytest.raises(DataError, match=r"with credentials\. Give credentials that may read there"):
+        storage.opened("az://shop/photos")
+
+
 @pytest.mark.parametrize(
     ("times", "kind", "fails"), [(3, ConnectionError, False), (9, ConnectionError, True), (1, ValueError, True)]
 )

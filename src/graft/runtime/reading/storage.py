@@ -107,20 +107,22 @@ def _filesystem(kind: str, process: int) -> Any:
             f"{kind}://: must have a package that reads such addresses, which is not installed. "
             f"`pip install {PACKAGES[kind]}`."
         ) from None
-    except Exception as error:  # credentials that are half there; each storage raises its own
-        fail(f"{kind}://", "opened", error)
+    except Exception as error:  # credentials that are half there, or not at all; each storage raises its own
+        fail(f"{kind}://", "opened", error, of_credentials=True)
     if kind == "s3":
         made.retries = 1  # it would wait as often again within each of our tries
     return made
 
 
-def fail(address: str, done: str, error: BaseException) -> NoReturn:
-    """Raises DataError: an address could not be `done` (read, listed) for `error`."""
-    if patience.status(error) in (401, 403) or REFUSED & patience.names_of(error):
+def fail(address: str, done: str, error: BaseException, of_credentials: bool = False) -> NoReturn:
+    """Raises DataError: an address could not be `done` (read, listed) for `error`, which may be known to be
+    `of_credentials`."""
+    if of_credentials or patience.status(error) in (401, 403) or REFUSED & patience.names_of(error):
         remedy = "Give credentials that may read there, as the storage's own tools take them (docs/data.md)."
     elif patience.is_gone(error):
         remedy = "Look whether the address is right."
     else:
         remedy = "Look whether the address is right and the network there, and run it again."
     said = "nothing there" if patience.is_gone(error) else cleaned(error.__cause__ or error) or type(error).__name__
-    raise DataError(f"{cleaned(address)}: could not be {done}. Got: {said.rstrip('.')}. {remedy}") from None
+    said = said.split(" RequestId:")[0]  # of Azure, which shows its whole answer behind that
+    raise DataError(f"{cleaned(address)}: could not be {done}. Got: {said.rstrip('.!')}. {remedy}") from None
