@@ -401,7 +401,7 @@ def test_credentials_that_are_refused_are_one_error(
         s3fs.S3FileSystem.clear_instance_cache()
 
 
-class Answered(Exception):
+class AnsweredError(Exception):
     """As azure-core's HttpResponseError and gcsfs's HttpError, which name the number of an answer otherwise."""
 
     def __init__(self, name: str, number: int, said: str) -> None:
@@ -415,12 +415,14 @@ def test_every_storages_answers_are_told_apart(name: str, no_waiting: None) -> N
 
     def busy() -> None:
         tries.append(1)
-        raise Answered(name, 503, "ServerBusy")
+        raise AnsweredError(name, 503, "ServerBusy")
 
-    with pytest.raises(Answered):
+    with pytest.raises(AnsweredError):
         patience.patiently(busy)
     assert len(tries) == 5
-    refused = Answered(name, 403, "Server failed to authenticate. RequestId:e2a7-39 Content: <?xml version='1.0'?>")
+    refused = AnsweredError(
+        name, 403, "Server failed to authenticate. RequestId:e2a7-39 Content: <?xml version='1.0'?>"
+    )
     with pytest.raises(DataError) as caught:
         storage.fail("az://shop/photos", "listed", refused)
     assert str(caught.value) == (

@@ -46,9 +46,10 @@ def status(error: BaseException) -> int | None:
     for one in (error, error.__cause__):
         answer = getattr(one, "response", None)
         found = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(answer, dict) else None
-        numbers = (found, *(getattr(one, name, None) for name in ("status", "status_code", "code")))
-        if number := next((each for each in numbers if each and isinstance(each, int)), None):
-            return int(number)
+        for name in ("status", "status_code", "code"):  # aiohttp's, azure-core's, gcsfs's
+            found = found or getattr(one, name, None)
+        if isinstance(found, int):
+            return found
     return None
 
 
