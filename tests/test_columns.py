@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import subprocess
+import sys
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from conftest import data_params
+from conftest import PreparedData, data_params, write_drawings
 from graft.errors import StaleError
 from graft.examining.image.examine import Verdict
 from graft.examples import catalogue, dataset, split
@@ -90,6 +93,40 @@ def test_what_is_long_is_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         assert list(texts) == ["ab", "é", "longer than ten", "", "and more", "y", "z"]
         assert texts.series().tolist() == list(texts)
     assert [file for file in (tmp_path / "cache").rglob("*") if file.is_file()] == []
+    monkeypatch.setattr(columns.cache, "unnamed_file", lambda: None)
+    assert list(Texts(["longer than ten", "x"])) == ["longer than ten", "x"], "in memory where there can be no file"
+
+
+def test_a_full_disk_is_one_error() -> None:
+    """And nothing is written once more as the process ends."""
+    code = (
+        "import resource, signal\n"
+        "from graft.runtime import columns\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))\n"
+        "texts = columns.Texts()\n"
+        "try:\n"
+        "    texts.extend(['x' * 2**10] * 2000)\n"
+        "except OSError as error:\n"
+        "    print(error.strerror)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("File too large\n", "")
+
+
+def test_prepare_writes_the_same_from_files(
+    tmp_path: Path, prepare: Callable[..., PreparedData], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_drawings(tmp_path / "images", 8)
+    (tmp_path / "images" / "circle" / "bad.png").write_bytes(b"no image")
+    shutil.copy(tmp_path / "images" / "circle" / "000.png", tmp_path / "images" / "circle" / "copy.png")
+    held = prepare(tmp_path / "images").folder
+    monkeypatch.setattr(columns, "HELD_BYTES", 0)
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    mapped = prepare(tmp_path / "images").folder
+    files = sorted(file.relative_to(held) for file in held.rglob("*") if file.is_file())
+    assert len(files) >= 5
+    assert {str(file) for file in files if (held / file).read_bytes() != (mapped / file).read_bytes()} == set()
 
 
 def test_rows_give_back_the_rows() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,22 @@ def test_predictions_of_many_images_are_written_some_at_a_time(tmp_path: Path, m
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "many"), pd.concat([table, table], ignore_index=True))
     found = parquet.ParquetFile(tmp_path / "many").metadata
     assert [found.row_group(i).num_rows for i in range(found.num_row_groups)] == [5, 4, 1]
+
+
+def test_predictions_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    j = judged()
+    table = predictions.table("head", "test", list("abcde"), list("aabcc"), j.probabilities, j.classes)
+
+    def interrupted() -> Iterator[pd.DataFrame]:
+        yield pd.concat([table] * (predictions.AT_A_TIME // 5 + 1))
+        raise KeyboardInterrupt
+
+    predictions.write([table], tmp_path / "there")
+    before = (tmp_path / "there").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        predictions.write(interrupted(), tmp_path / "there")
+    assert [file.name for file in tmp_path.iterdir()] == ["there"]
+    assert (tmp_path / "there").read_bytes() == before
 
 
 def test_top_k_of_many_images(monkeypatch: pytest.MonkeyPatch) -> None:

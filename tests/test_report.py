@@ -7,13 +7,15 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from conftest import PreparedData, drawing, encoded, paths_in, write_drawings
+from conftest import PreparedData, drawing, encoded, params_of, paths_in, write_drawings
 from graft.errors import DataError
 from graft.examples import report
+from graft.tracking import mirror
 
 Prepare = Callable[..., PreparedData]
 HOSTILE = '<img src=x onerror=alert(1)> & "quoted"'
@@ -78,6 +80,24 @@ def test_images_that_are_not_here_leave_their_place_empty(root: Path, prepare: P
     page = page_of(root, prepared)
     assert "base64" not in page
     assert page.count("no picture") >= 20
+
+
+def test_a_run_makes_the_page_once_until_prepare_writes_anew(
+    root: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, params = paths_in(prepare(root).folder), params_of({"data.source": "folder", "data.path": str(root)})
+    making, made = report.page, []
+
+    def counted(*arguments: Any) -> str:
+        made.append(arguments)
+        return making(*arguments)
+
+    monkeypatch.setattr(report, "page", counted)
+    mirror._data_page.cache_clear()
+    assert mirror.data_page(params, paths) == mirror.data_page(params, paths) == making("folder", root, paths)
+    assert len(made) == 1
+    paths.quarantine.write_text(paths.quarantine.read_text().replace("empty file", "no content"))
+    assert "no content" in mirror.data_page(params, paths)
 
 
 def test_before_prepare(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from graft.config.schema import Optimization
 from graft.errors import TrainingError
 from graft.models import heads
-from graft.training import optimizers
+from graft.training import batches, optimizers
 from graft.training.batches import Examples
 from graft.training.fit import fit
 from graft.training.history import COLUMNS
@@ -213,6 +213,27 @@ def test_batches_at_a_time_change_nothing(
     assert train(p, alone, fetch_train=maps, fetch_validation=maps).equals(first)
     for one, other in zip(together.weights, alone.weights, strict=True):
         assert np.array_equal(one, other)
+
+
+def test_a_call_makes_no_more_steps_than_take_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at first, which brings up a graph; and of another shape, or of many bytes, none with those before."""
+    clock = iter([0.0, 9.0, 9.0390625, 10.0, 10.625, 20.0, 20.0])
+    monkeypatch.setattr(batches.time, "monotonic", lambda: next(clock))
+    pace, most = batches.Pace(), []
+    for n_steps in (1, 1, 5, 1):
+        with pace.making(n_steps):
+            most.append(pace.most)
+    assert (most, pace.most) == ([1, 1, 5, 1], batches.MOST_BATCHES)
+
+    def batch(n: int, width: int = 2) -> batches.Batch:
+        return batches.Batch(np.zeros((n, width), np.float32), np.zeros(n, np.int64), np.ones(n, np.float32))
+
+    given = [batch(3), batch(3), batch(2), batch(3), batch(3, 4), *[batch(3)] * 20]
+    groups = list(batches.alike(iter(given), pace))
+    assert [len(group) for group in groups] == [2, 1, 1, 1, 16, 4]
+    assert [one for group in groups for one in group] == given
+    monkeypatch.setattr(batches, "MOST_BYTES", 50)
+    assert [len(group) for group in batches.alike([batch(3)] * 5, pace)] == [2, 2, 1]
 
 
 def test_class_weights_are_scikit_learns_and_weigh_the_loss() -> None:

@@ -17,7 +17,7 @@ from sklearn import metrics as sk
 from graft.evaluation.temperature import divided
 
 AT_A_TIME = 2**14
-"""Rows of probabilities."""
+"""Rows of probabilities that are sorted."""
 
 
 @dataclass(frozen=True)

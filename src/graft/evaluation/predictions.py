@@ -50,13 +50,19 @@ def nothing(classes: Sequence[str]) -> pd.DataFrame:
 
 
 def write(tables: Iterable[pd.DataFrame], path: Path) -> None:
-    """Write tables, one at least, below each other. Each that is drawn should have no more than AT_A_TIME rows."""
+    """Write tables, one at least, below each other: all of them, or none. Each should have no more than AT_A_TIME
+    rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
     groups = (pa.Table.from_pandas(group, preserve_index=False) for group in _grouped(tables))
     first = next(groups)
-    with parquet.ParquetWriter(path, first.schema) as file:
-        for group in chain([first], groups):
-            file.write_table(group)
+    try:
+        with parquet.ParquetWriter(partial, first.schema) as file:
+            for group in chain([first], groups):
+                file.write_table(group)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _grouped(tables: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:

@@ -8,13 +8,14 @@ is not followed, and content is used where its checksum holds, which tells damag
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import secrets
 import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -28,7 +29,7 @@ ARCHIVES = "archives"
 """The part that holds copies of archives which cannot be read at random."""
 
 UNNAMED = "unnamed"
-"""The part where files are that have no name; on systems that know none, they have one for a moment."""
+"""The part for files without a name: nothing is seen in it, unless the system gives them one until they are closed."""
 
 SETTLED_SECONDS = 2.0
 """A file written this recently could change again without a newer time (as git's index holds)."""
@@ -88,12 +89,21 @@ def new_file(folder: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def unnamed_file() -> IO[bytes]:
-    """A file to write and read, on the cache's disk if it may be written; it is gone as soon as nobody has it open."""
-    try:
-        return tempfile.TemporaryFile(dir=folder_for(UNNAMED))
-    except (DataError, OSError):
-        return tempfile.TemporaryFile()
+def unnamed_file() -> IO[bytes] | None:
+    """An empty file to write without a buffer, and to map; it is gone as soon as nobody has it open.
+
+    On the cache's disk, or where the system has such files; None where neither can be written and mapped.
+    """
+    for folder in (lambda: folder_for(UNNAMED), lambda: None):
+        with suppress(DataError, OSError), ExitStack() as closed:
+            file = closed.enter_context(tempfile.TemporaryFile(dir=folder(), buffering=0))
+            file.write(b"0")
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ).close()
+            file.seek(0)
+            file.truncate()
+            closed.pop_all()
+            return file
+    return None
 
 
 @cache

@@ -27,6 +27,7 @@ V = TypeVar("V", bound=Hashable)
 N = TypeVar("N", int, float)
 
 HELD_BYTES = 2**20
+"""Of a column, before it becomes a file: projects of some thousand images write none."""
 
 AT_A_TIME = 1024
 """Rows that are objects, before they become parts of columns."""
@@ -63,28 +64,42 @@ class Content:
         self._held, self._n_bytes = bytearray(), 0
         self._file: IO[bytes] | None = None
         self._mapped: mmap.mmap | None = None
+        self._may_move = True
 
     def add(self, some: bytes | memoryview) -> None:
+        """Raises OSError where the file's disk is full."""
         self._n_bytes += len(some)
-        if self._file is None and self._n_bytes <= HELD_BYTES:
-            self._held += some
-            return
+        if self._n_bytes > HELD_BYTES and self._may_move:
+            self._move()
         if self._file is None:
-            self._file = cache.unnamed_file()
+            self._held += some
+        else:
+            _write(self._file, some)
+
+    def _move(self) -> None:
+        """Into a file; where there can be none, all stays in memory."""
+        self._may_move = False
+        self._file = cache.unnamed_file()
+        if self._file is not None:
             weakref.finalize(self, self._file.close)
-            self._file.write(self._held)
+            _write(self._file, self._held)
             self._held = bytearray()
-        self._file.write(some)
 
     @property
     def all(self) -> bytearray | mmap.mmap:
-        """Never to be changed."""
+        """Never to be changed. What is added later is not in it."""
         if self._file is None:
             return self._held
         if self._mapped is None or len(self._mapped) < self._n_bytes:
-            self._file.flush()
             self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         return self._mapped
+
+
+def _write(file: IO[bytes], some: bytes | bytearray | memoryview) -> None:
+    """All of it: a file without a buffer may take a part."""
+    left = memoryview(some).cast("B")
+    while left:
+        left = left[file.write(left) :]
 
 
 class Pieces(Column[bytes]):
@@ -96,7 +111,7 @@ class Pieces(Column[bytes]):
 
     @property
     def content(self) -> bytearray | mmap.mmap:
-        """All of them; nothing may be added while it is in use."""
+        """All of them that there are so far."""
         return self._content.all
 
     def __len__(self) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,10 @@ Fetch = Callable[[np.ndarray, int], np.ndarray]
 
 MOST_BATCHES, MOST_BYTES = 16, 2**24
 """That are fetched at a time: handing over one batch from a thread costs as much as a step of a small head."""
+
+
+CALL_SECONDS = 0.2
+"""Of steps in one call, which nothing can interrupt."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +76,31 @@ def of(
             yield Batch(inputs, piece.targets[part], piece.weights[part])
 
 
-def alike(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+class Pace:
+    """How many steps one call makes: no more than take CALL_SECONDS, by those of the call before; the first call, which
+    brings up a graph, makes one and tells nothing."""
+
+    def __init__(self) -> None:
+        self.most = 1
+        self._begun = False
+
+    @contextmanager
+    def making(self, n_steps: int) -> Iterator[None]:
+        """Around a call."""
+        start = time.monotonic()
+        yield
+        if self._begun:
+            seconds = max(time.monotonic() - start, 1e-9) / n_steps
+            self.most = max(1, min(MOST_BATCHES, int(CALL_SECONDS / seconds)))
+        self._begun = True
+
+
+def alike(batches: Iterable[Batch], pace: Pace) -> Iterator[list[Batch]]:
     """The same batches, those of one shape that follow each other as one group, of the sizes that are fetched."""
     group: list[Batch] = []
     for batch in batches:
         size = (len(group) + 1) * batch.inputs.nbytes
-        if group and (batch.inputs.shape != group[0].inputs.shape or len(group) == MOST_BATCHES or size > MOST_BYTES):
+        if group and (batch.inputs.shape != group[0].inputs.shape or len(group) >= pace.most or size > MOST_BYTES):
             yield group
             group = []
         group.append(batch)

@@ -103,14 +103,16 @@ def fit(
         leave=False,
     )
     drawn = batches.of(model, train, fetch_train, p.batch_size, by_class, passes, seed)
+    pace = batches.Pace()
     with closing(drawn) as steps, bar:
         for epoch in range(1, chosen + 1):
             trained = []
-            for group in batches.alike(islice(steps, min(steps_per_epoch, total_steps - done))):
-                trained += train_on(group)
+            for group in batches.alike(islice(steps, min(steps_per_epoch, total_steps - done)), pace):
+                with pace.making(len(group)):
+                    trained += train_on(group)
                 bar.update(p.batch_size * len(group))
-                if not done and len(trained) == len(group):  # the first steps bring up a graph, which no others do
-                    began, before = time.monotonic(), len(group)
+                if not done and len(trained) == 1:  # the first step brings up a graph, which no other one does
+                    began = time.monotonic()
             done += len(trained)
             metrics = _metrics(trained)
             metrics |= _held_out(judge, validation, fetch_validation)
@@ -119,7 +121,7 @@ def fit(
             rows.append({"epoch": epoch, "steps": done, "learning_rate": rate, **metrics})
             best.offer(epoch, metrics[p.monitor])
             on_epoch(epoch, {"learning_rate": rate, **metrics})
-            seconds = (time.monotonic() - began) / max(done - before, 1)
+            seconds = (time.monotonic() - began) / max(done - 1, 1)
             _report(f"epoch {epoch}/{epochs}", metrics, p.batch_size, seconds, total_steps - done)
             if p.early_stopping_patience is not None and epoch - best.epoch >= p.early_stopping_patience:
                 break

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 
 def of(copies: np.ndarray, groups: pd.Series) -> np.ndarray:
     """(n,) int64: number of each image's unit: copies, and images of a group, directly or through others."""
+    from scipy.sparse.csgraph import connected_components  # which takes a while
+
     n, offset = len(copies), int(copies.max(initial=-1)) + 1
     named = np.flatnonzero((groups != "").to_numpy())
     members = pd.factorize(groups.to_numpy()[named])[0]

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graft.features.compute import Results
-from graft.inputs.batches import Read, Task
+from graft.inputs.batches import Read
 
 if TYPE_CHECKING:
     from graft.backbones.build import Loaded
     from graft.config.schema import RayParams
     from graft.features.plan import Plan
+    from graft.features.tasks import Tasks
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Job:
 
     plan: Plan
     wanted: Sequence[str]
-    tasks: Sequence[Task]
+    tasks: Tasks
     read: Read
     open_reader: Callable[[], Read]
     loaded: Loaded

@@ -39,6 +39,5 @@ def run(job: Job) -> Generator[Results]:
 
 
 def _block_views(job: Job, actors: Pool) -> int:
-    views = sum(len(task.views) for task in job.tasks)
     n_bytes = sum(job.plan.outputs[name].part.n_bytes for name in job.wanted)
-    return actors.share(views, max(1, min(BLOCK_VIEWS, BLOCK_BYTES // n_bytes)))
+    return actors.share(job.tasks.n_views, max(1, min(BLOCK_VIEWS, BLOCK_BYTES // n_bytes)))

@@ -47,7 +47,7 @@ def status(error: BaseException) -> int | None:
         answer = getattr(one, "response", None)
         found = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(answer, dict) else None
         for name in ("status", "status_code", "code"):  # aiohttp's, azure-core's, gcsfs's
-            found = found or getattr(one, name, None)
+            found = found if isinstance(found, int) else getattr(one, name, None)
         if isinstance(found, int):
             return found
     return None

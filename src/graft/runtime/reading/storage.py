@@ -108,16 +108,16 @@ def _filesystem(kind: str, process: int) -> Any:
             f"`pip install {PACKAGES[kind]}`."
         ) from None
     except Exception as error:  # credentials that are half there, or not at all; each storage raises its own
-        fail(f"{kind}://", "opened", error, of_credentials=True)
+        fail(f"{kind}://", "opened", error)
     if kind == "s3":
         made.retries = 1  # it would wait as often again within each of our tries
     return made
 
 
-def fail(address: str, done: str, error: BaseException, of_credentials: bool = False) -> NoReturn:
-    """Raises DataError: an address could not be `done` (read, listed) for `error`, which may be known to be
-    `of_credentials`."""
-    if of_credentials or patience.status(error) in (401, 403) or REFUSED & patience.names_of(error):
+def fail(address: str, done: str, error: BaseException) -> NoReturn:
+    """Raises DataError: an address could not be `done` (read, listed) for `error`."""
+    refused = patience.status(error) in (401, 403) or REFUSED & patience.names_of(error)
+    if refused or "with credentials" in str(error):  # adlfs without any
         remedy = "Give credentials that may read there, as the storage's own tools take them (docs/data.md)."
     elif patience.is_gone(error):
         remedy = "Look whether the address is right."
