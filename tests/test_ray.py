@@ -444,7 +444,7 @@ class Waiting:
         return str(item)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_answers_come_in_the_order_of_the_blocks_where_that_is_asked_for(own_cluster: None) -> None:
     """Two actors, of which one takes longer for its first block than the other for all the rest."""
     work: Any = Waiting()
